@@ -1,0 +1,1 @@
+//! Enrols, checks in, applies policies and runs inputs and outputs.

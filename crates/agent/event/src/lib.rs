@@ -1,0 +1,1 @@
+//! The document an agent ships: constant bytes and fields.

@@ -1,0 +1,1 @@
+//! Files, journald, host metrics and listeners as event sources.

@@ -1,0 +1,1 @@
+//! Queue, bulk requests and the other ways to ship.

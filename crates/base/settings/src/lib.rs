@@ -1,0 +1,181 @@
+//! YAML as Elastic's programs read it, and dotted keys.
+//!
+//! [`from_yaml`] is the only place that reads YAML: YAML 1.1 booleans, octal numbers, merge keys, duplicate keys refused,
+//! a budget against alias bombs, and error texts that never quote the file (it may hold a passphrase).
+//! [`expand_dotted_keys`] turns `ssl.verification_mode: full` into the nested form, once, before serde sees it.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// Why a YAML text could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Not YAML, or not what the reader expects; `message` has line and column and never the file's text.
+    #[error("`{name}` is not valid: {message}")]
+    Invalid {
+        /// The file or setting that was read.
+        name: String,
+        /// What is wrong and where.
+        message: String,
+    },
+    /// `a: 1` and `a.b: 2` in one map.
+    #[error("`{name}` sets `{key}` both as a value and as a group of settings")]
+    Conflict {
+        /// The file or setting that was read.
+        name: String,
+        /// The key that is both.
+        key: String,
+    },
+}
+
+/// Reads a YAML (or JSON) text into a value with all dotted keys expanded. `name` is the file or setting, for errors.
+/// An empty text is an empty map.
+pub fn from_yaml(name: &str, text: &str) -> Result<Value, SettingsError> {
+    let value: Value = parse(name, text)?;
+    let value = if value.is_null() { Value::Object(Map::new()) } else { value };
+    expand_dotted_keys(value).map_err(|key| SettingsError::Conflict { name: name.to_owned(), key })
+}
+
+/// Reads a YAML text into a typed value, dotted keys expanded first.
+pub fn typed_from_yaml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, SettingsError> {
+    T::deserialize(from_yaml(name, text)?)
+        .map_err(|error| SettingsError::Invalid { name: name.to_owned(), message: error.to_string() })
+}
+
+/// Writes a value as YAML that Elastic's readers read back unchanged (`on`, `yes` and the like are quoted).
+pub fn to_yaml(value: &Value) -> String {
+    serde_saphyr::to_string(value).expect("a JSON value can always be written as YAML")
+}
+
+fn parse(name: &str, text: &str) -> Result<Value, SettingsError> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        legacy_octal_numbers: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| SettingsError::Invalid { name: name.to_owned(), message: error.to_string() })
+}
+
+/// Nests every dotted key at every depth: `{"a.b": 1, "a": {"c": 2}}` becomes `{"a": {"b": 1, "c": 2}}`.
+///
+/// # Errors
+/// The dotted path that is both a value and a group.
+pub fn expand_dotted_keys(value: Value) -> Result<Value, String> {
+    match value {
+        Value::Object(map) => {
+            let mut expanded = Map::new();
+            for (key, value) in map {
+                insert_path(&mut expanded, &key, &key, expand_dotted_keys(value)?)?;
+            }
+            Ok(Value::Object(expanded))
+        }
+        Value::Array(items) => items.into_iter().map(expand_dotted_keys).collect::<Result<_, _>>().map(Value::Array),
+        other => Ok(other),
+    }
+}
+
+fn insert_path(map: &mut Map<String, Value>, whole: &str, path: &str, value: Value) -> Result<(), String> {
+    let Some((head, rest)) = path.split_once('.') else { return merge_into(map, whole, path, value) };
+    if head.is_empty() || rest.is_empty() {
+        return merge_into(map, whole, path, value);
+    }
+    match map.entry(head).or_insert_with(|| Value::Object(Map::new())) {
+        Value::Object(inner) => insert_path(inner, whole, rest, value),
+        slot @ Value::Null => {
+            *slot = Value::Object(Map::new());
+            insert_path(slot.as_object_mut().expect("just made a map"), whole, rest, value)
+        }
+        _ => Err(whole.to_owned()),
+    }
+}
+
+fn merge_into(map: &mut Map<String, Value>, whole: &str, key: &str, value: Value) -> Result<(), String> {
+    match (map.get_mut(key), value) {
+        (None, value) => {
+            map.insert(key.to_owned(), value);
+            Ok(())
+        }
+        (Some(Value::Object(old)), Value::Object(new)) => {
+            for (inner_key, inner) in new {
+                merge_into(old, whole, &inner_key, inner)?;
+            }
+            Ok(())
+        }
+        (Some(_), _) => Err(whole.to_owned()),
+    }
+}
+
+/// Go's duration text (`300ms`, `1h30m`, `10s`; a bare number is seconds), as Elastic's settings use it.
+pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return (seconds >= 0.0 && seconds.is_finite()).then(|| std::time::Duration::from_secs_f64(seconds));
+    }
+    let mut total = 0.0_f64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(number_end);
+        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, next) = after.split_at(unit_end);
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * seconds;
+        rest = next;
+    }
+    (!text.is_empty() && total.is_finite() && total < 1e15).then(|| std::time::Duration::from_secs_f64(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn dotted_and_nested_keys_are_one_form() {
+        let value = from_yaml("f", "ssl.verification_mode: none\nssl:\n  certificate_authorities: [a]\n").unwrap();
+        assert_eq!(value, json!({"ssl": {"verification_mode": "none", "certificate_authorities": ["a"]}}));
+    }
+
+    #[test]
+    fn yaml_is_read_as_the_stack_reads_it() {
+        assert_eq!(from_yaml("f", "a: yes\nb: 0600\nc: \"on\"").unwrap(), json!({"a": true, "b": 384, "c": "on"}));
+        assert_eq!(from_yaml("f", "").unwrap(), json!({}));
+    }
+
+    #[test]
+    fn a_key_set_twice_is_an_error_and_the_file_is_not_quoted() {
+        let error = from_yaml("f.yml", "key_passphrase: hunter2\nkey_passphrase: hunter3\n").unwrap_err().to_string();
+        assert!(error.contains("f.yml") && error.contains("line"), "{error}");
+        assert!(!error.contains("hunter"), "{error}");
+    }
+
+    #[test]
+    fn a_value_and_a_group_conflict() {
+        let error = from_yaml("f.yml", "ssl: true\nssl.enabled: true\n").unwrap_err().to_string();
+        assert!(error.contains("ssl.enabled"), "{error}");
+    }
+
+    #[test]
+    fn durations_are_go_durations() {
+        for (text, expected) in [("5m", 300.0), ("1h30m", 5400.0), ("300ms", 0.3), ("1.5s", 1.5), ("10", 10.0)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_secs_f64(expected)), "{text}");
+        }
+        for text in ["", "5x", "m", "-1s"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Package format and our own definitions.

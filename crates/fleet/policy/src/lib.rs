@@ -1,0 +1,1 @@
+//! Compiles hosts, outputs, proxies and package policies to the agent policy.

@@ -1,0 +1,1 @@
+//! The Fleet API and the pages on 5601.

@@ -1,0 +1,1 @@
+//! The Elasticsearch HTTP API on 9200.

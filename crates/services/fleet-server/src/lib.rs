@@ -1,0 +1,1 @@
+//! The Fleet Server protocol on 8220.

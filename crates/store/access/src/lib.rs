@@ -1,0 +1,1 @@
+//! API keys, tokens, users, roles and privileges.

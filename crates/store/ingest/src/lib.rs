@@ -1,0 +1,1 @@
+//! Ingest pipelines and grok.

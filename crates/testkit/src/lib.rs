@@ -1,0 +1,1 @@
+//! Test CA, throw-away servers, fixtures and snapshot filters.

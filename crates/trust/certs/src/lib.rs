@@ -1,0 +1,1 @@
+//! The one loader and writer of certificate files.

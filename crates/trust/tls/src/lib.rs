@@ -1,0 +1,1 @@
+//! ssl.* settings to verified TLS.

@@ -1,0 +1,1 @@
+//! Listeners, limits, HTTP client and proxies.
