@@ -1,2 +1,38 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks that need nothing installed: `cargo xtask prepare | test | bench | soak | dist`.
+#![expect(clippy::print_stderr, reason = "a task tells what it does")]
+#![expect(clippy::disallowed_methods, reason = "tasks run with the developer's environment")]
+
+mod prepare;
+mod run;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Tasks of this project")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what the tests need and this machine lacks (with the system's package manager, as root).
+    Prepare,
+    /// Prepares, then runs every test; a test that cannot run here says so with its reason.
+    Test {
+        /// Handed on to `cargo test`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Prepare => prepare::run(),
+        Task::Test { arguments } => {
+            prepare::run()?;
+            run::tests(&arguments)
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What the tests use beside the toolchain, and how to get it.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// A program that some tests need.
+struct Tool {
+    program: &'static str,
+    /// The package that brings it on Debian and its kin.
+    package: &'static str,
+    /// What cannot be tested without it.
+    needed_for: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool { program: "openssl", package: "openssl", needed_for: "certificates read and written by another program" },
+    Tool { program: "ip", package: "iproute2", needed_for: "several hosts on one machine" },
+    Tool { program: "curl", package: "curl", needed_for: "requests of a stock client" },
+    Tool { program: "chromium", package: "chromium", needed_for: "the pages in a real browser" },
+    Tool { program: "keytool", package: "default-jre-headless", needed_for: "PKCS#12 files in Java" },
+    Tool { program: "squid", package: "squid", needed_for: "a real CONNECT proxy" },
+    Tool { program: "tinyproxy", package: "tinyproxy-bin", needed_for: "a real CONNECT proxy" },
+];
+
+/// Installs what is missing where that is possible; otherwise says which tests will be skipped.
+pub(crate) fn run() -> Result<()> {
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !is_installed(tool.program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    if can_install() {
+        eprintln!("installing {}", packages.join(", "));
+        apt_get(&["update", "-qq"])?;
+        let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+        arguments.extend(packages);
+        return apt_get(&arguments);
+    }
+    for tool in &missing {
+        eprintln!("`{}` is not installed (package {}): no test of {}", tool.program, tool.package, tool.needed_for);
+    }
+    if std::env::var_os("FLOTILLA_NOTHING_SKIPPED").is_some() {
+        bail!("FLOTILLA_NOTHING_SKIPPED is set and the tools above are missing");
+    }
+    Ok(())
+}
+
+fn is_installed(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).chain(["/usr/sbin".into(), "/sbin".into()]).any(|dir| dir.join(program).is_file())
+}
+
+fn can_install() -> bool {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    is_root && is_installed("apt-get")
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot start apt-get")?;
+    if !status.success() {
+        bail!("apt-get {} failed", arguments.join(" "));
+    }
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! Runs cargo.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// `cargo test` over the whole workspace.
+pub(crate) fn tests(arguments: &[String]) -> Result<()> {
+    cargo(&["test", "--workspace", "--locked"], arguments)
+}
+
+fn cargo(fixed: &[&str], more: &[String]) -> Result<()> {
+    let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let status = Command::new(program).args(fixed).args(more).status().context("cannot start cargo")?;
+    ensure!(status.success(), "cargo {} failed", fixed.join(" "));
+    Ok(())
+}
