@@ -4,7 +4,6 @@
 //! a budget against alias bombs, and error texts that never quote the file (it may hold a passphrase).
 //! [`expand_dotted_keys`] turns `ssl.verification_mode: full` into the nested form, once, before serde sees it.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -40,6 +39,18 @@ pub fn from_yaml(name: &str, text: &str) -> Result<Value, SettingsError> {
 /// Reads a YAML text into a typed value, dotted keys expanded first.
 pub fn typed_from_yaml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, SettingsError> {
     T::deserialize(from_yaml(name, text)?)
+        .map_err(|error| SettingsError::Invalid { name: name.to_owned(), message: error.to_string() })
+}
+
+/// Reads a YAML text as YAML 1.2 does (`yes` is a text, not a boolean), with every key left as it is written: package
+/// manifests and rendered stream templates. An empty text is null.
+pub fn from_yaml_as_written(name: &str, text: &str) -> Result<Value, SettingsError> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options)
         .map_err(|error| SettingsError::Invalid { name: name.to_owned(), message: error.to_string() })
 }
 
@@ -154,6 +165,13 @@ mod tests {
     fn yaml_is_read_as_the_stack_reads_it() {
         assert_eq!(from_yaml("f", "a: yes\nb: 0600\nc: \"on\"").unwrap(), json!({"a": true, "b": 384, "c": "on"}));
         assert_eq!(from_yaml("f", "").unwrap(), json!({}));
+    }
+
+    #[test]
+    fn as_written_keeps_dotted_keys_and_words() {
+        let value = from_yaml_as_written("f", "cpu.metrics: [yes, 10s]\nprocessors:\n- add_locale: ~\n").unwrap();
+        assert_eq!(value, json!({"cpu.metrics": ["yes", "10s"], "processors": [{"add_locale": null}]}));
+        assert_eq!(from_yaml_as_written("f", " \n").unwrap(), Value::Null);
     }
 
     #[test]

@@ -1,0 +1,302 @@
+//! What an installation puts into the store: index templates with mappings from the field definitions, and pipelines.
+//!
+//! Source: packages, what an installation creates.
+
+use serde_json::{Map, Value, json};
+
+use crate::manifest::{PackageError, invalid};
+use crate::model::{DataStream, Package};
+
+/// A named body for the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asset {
+    /// Template or pipeline name.
+    pub name: String,
+    /// `index_template` or `ingest_pipeline`.
+    pub kind: &'static str,
+    /// As in the Elasticsearch API.
+    pub body: Value,
+}
+
+impl Package {
+    /// Everything that the package installs.
+    ///
+    /// # Errors
+    /// A pipeline or field definition that is not valid.
+    pub fn assets(&self) -> Result<Vec<Asset>, PackageError> {
+        let mut assets = Vec::new();
+        for data_stream in self.data_streams.iter().filter(|_| !self.is_input()) {
+            assets.extend(self.pipelines(data_stream)?);
+            assets.push(self.index_template(data_stream)?);
+        }
+        Ok(assets)
+    }
+
+    fn pipelines(&self, data_stream: &DataStream) -> Result<Vec<Asset>, PackageError> {
+        let folder = format!("data_stream/{}/elasticsearch/ingest_pipeline/", data_stream.path);
+        let mut pipelines = Vec::new();
+        for path in self.paths().filter(|path| path.starts_with(&folder)) {
+            let file = &path[folder.len()..];
+            let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+            let text =
+                std::str::from_utf8(self.file(path).unwrap_or_default()).map_err(|_| invalid(path, "not UTF-8"))?;
+            let text = with_pipeline_names(text, |name| self.pipeline_name(data_stream, name));
+            let body = settings::from_yaml_as_written(path, &text).map_err(|error| invalid(path, error.to_string()))?;
+            pipelines.push(Asset {
+                name: self.pipeline_name(data_stream, stem),
+                kind: "ingest_pipeline",
+                body,
+            });
+        }
+        Ok(pipelines)
+    }
+
+    fn pipeline_name(&self, data_stream: &DataStream, file: &str) -> String {
+        let entry = format!("{}-{}-{}", data_stream.kind, data_stream.dataset, self.version);
+        if file == "default" {
+            entry
+        } else {
+            format!("{entry}-{file}")
+        }
+    }
+
+    fn index_template(&self, data_stream: &DataStream) -> Result<Asset, PackageError> {
+        let dot = if data_stream.hidden { "." } else { "" };
+        let name = format!("{dot}{}-{}", data_stream.kind, data_stream.dataset);
+        let (pattern, priority) = if data_stream.dataset_is_prefix {
+            (format!("{name}.*-*"), 150)
+        } else {
+            (format!("{name}-*"), 200)
+        };
+        let mut settings = json!({});
+        let entry = format!(
+            "data_stream/{}/elasticsearch/ingest_pipeline/default.",
+            data_stream.path
+        );
+        if self.paths().any(|path| path.starts_with(&entry)) {
+            settings["index"]["default_pipeline"] = self.pipeline_name(data_stream, "default").into();
+        }
+        let template = json!({"settings": settings, "mappings": self.mappings(data_stream)?});
+        let body = json!({
+            "index_patterns": [pattern], "priority": priority, "data_stream": {"hidden": data_stream.hidden},
+            "template": template,
+            "_meta": {"managed_by": "fleet", "managed": true, "package": {"name": self.name}},
+        });
+        Ok(Asset {
+            name,
+            kind: "index_template",
+            body,
+        })
+    }
+
+    fn mappings(&self, data_stream: &DataStream) -> Result<Value, PackageError> {
+        let folder = format!("data_stream/{}/fields/", data_stream.path);
+        let mut properties = Map::new();
+        for path in self.paths().filter(|path| path.starts_with(&folder)) {
+            let text =
+                std::str::from_utf8(self.file(path).unwrap_or_default()).map_err(|_| invalid(path, "not UTF-8"))?;
+            let fields =
+                settings::from_yaml_as_written(path, text).map_err(|error| invalid(path, error.to_string()))?;
+            for field in fields.as_array().into_iter().flatten() {
+                add_field(&mut properties, field, path)?;
+            }
+        }
+        Ok(json!({"properties": properties}))
+    }
+}
+
+/// `{{ IngestPipeline "name" }}` is the installed name of another pipeline of the data stream.
+fn with_pipeline_names(text: &str, name: impl Fn(&str) -> String) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        out.push_str(before);
+        let Some((tag, next)) = after.split_once("}}") else {
+            out.push_str("{{");
+            rest = after;
+            continue;
+        };
+        match tag.trim().strip_prefix("IngestPipeline") {
+            Some(file) => out.push_str(&name(file.trim().trim_matches(['"', '\'']))),
+            None => out.push_str(&format!("{{{{{tag}}}}}")),
+        }
+        rest = next;
+    }
+    out.push_str(rest);
+    out
+}
+
+fn add_field(properties: &mut Map<String, Value>, field: &Value, path: &str) -> Result<(), PackageError> {
+    let name = field
+        .get("name")
+        .and_then(Value::as_str)
+        .ok_or_else(|| invalid(path, "a field has no `name`"))?;
+    let kind = field.get("type").and_then(Value::as_str).unwrap_or("keyword");
+    let children = field.get("fields").and_then(Value::as_array);
+    if matches!(kind, "group" | "nested") || children.is_some() {
+        let group = group_at(properties, name);
+        if kind == "nested" {
+            group.insert("type".to_owned(), "nested".into());
+        }
+        let inner = group.entry("properties").or_insert_with(|| json!({}));
+        let Some(inner) = inner.as_object_mut() else {
+            return Err(invalid(path, format!("`{name}` is a value, too")));
+        };
+        return children
+            .into_iter()
+            .flatten()
+            .try_for_each(|child| add_field(inner, child, path));
+    }
+    let (parents, leaf) = name
+        .rsplit_once('.')
+        .map_or((None, name), |(parents, leaf)| (Some(parents), leaf));
+    let place = match parents {
+        None => properties,
+        Some(parents) => {
+            let inner = group_at(properties, parents)
+                .entry("properties")
+                .or_insert_with(|| json!({}));
+            inner
+                .as_object_mut()
+                .ok_or_else(|| invalid(path, format!("`{parents}` is a value, too")))?
+        }
+    };
+    if let Some(mapping) = mapping_of(field, kind) {
+        place.insert(leaf.to_owned(), mapping);
+    }
+    Ok(())
+}
+
+/// The mapping object of a dotted name; its parents are made on the way.
+fn group_at<'a>(properties: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
+    let (head, rest) = name
+        .split_once('.')
+        .map_or((name, None), |(head, rest)| (head, Some(rest)));
+    let slot = properties.entry(head).or_insert_with(|| json!({}));
+    if !slot.is_object() {
+        *slot = json!({});
+    }
+    let object = slot.as_object_mut().expect("just made an object");
+    match rest {
+        None => object,
+        Some(rest) => {
+            let inner = object.entry("properties").or_insert_with(|| json!({}));
+            if !inner.is_object() {
+                *inner = json!({});
+            }
+            group_at(inner.as_object_mut().expect("just made an object"), rest)
+        }
+    }
+}
+
+fn mapping_of(field: &Value, kind: &str) -> Option<Value> {
+    let given = |key: &str| field.get(key).filter(|value| !value.is_null());
+    let mut mapping = match kind {
+        "integer" => json!({"type": "long"}),
+        "keyword" | "wildcard" => {
+            json!({"type": kind, "ignore_above": given("ignore_above").cloned().unwrap_or(1024.into())})
+        }
+        "scaled_float" => {
+            json!({"type": kind, "scaling_factor": given("scaling_factor").cloned().unwrap_or(1000.into())})
+        }
+        "array" => json!({"type": field.get("object_type").and_then(Value::as_str).unwrap_or("keyword")}),
+        "object" => json!({"type": "object", "dynamic": true}),
+        "alias" => json!({"type": "alias", "path": given("path")?}),
+        "constant_keyword" => match given("value") {
+            Some(value) => json!({"type": kind, "value": value}),
+            None => json!({"type": kind}),
+        },
+        "date" => match given("date_format") {
+            Some(format) => json!({"type": kind, "format": format}),
+            None => json!({"type": kind}),
+        },
+        other => json!({"type": other}),
+    };
+    for key in [
+        "index",
+        "doc_values",
+        "copy_to",
+        "normalizer",
+        "null_value",
+        "enabled",
+        "dynamic",
+    ] {
+        if let Some(value) = given(key) {
+            mapping[key] = value.clone();
+        }
+    }
+    if let Some(unit) = given("unit") {
+        mapping["meta"]["unit"] = unit.clone();
+    }
+    for inner in field
+        .get("multi_fields")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let (Some(name), Some(kind)) = (inner["name"].as_str(), inner["type"].as_str()) else {
+            continue;
+        };
+        mapping["fields"][name] = mapping_of(inner, kind)?;
+    }
+    Some(mapping)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn package() -> Package {
+        let mut files = BTreeMap::new();
+        let mut add = |path: &str, text: &str| files.insert(path.to_owned(), text.as_bytes().to_vec());
+        add(
+            "manifest.yml",
+            "name: demo\ntitle: Demo\nversion: 1.2.0\ntype: integration\n",
+        );
+        add("data_stream/log/manifest.yml", "title: Log\ntype: logs\n");
+        add(
+            "data_stream/log/elasticsearch/ingest_pipeline/default.yml",
+            "processors:\n- pipeline:\n    name: '{{ IngestPipeline \"inner\" }}'\n- set: {field: a, value: '{{{b}}}'}\n",
+        );
+        add(
+            "data_stream/log/elasticsearch/ingest_pipeline/inner.json",
+            "{\"processors\": []}",
+        );
+        add(
+            "data_stream/log/fields/fields.yml",
+            "- name: demo\n  type: group\n  fields:\n    - name: count\n      type: integer\n      unit: byte\n    - name: host.name\n\
+             - name: message\n  type: text\n  multi_fields: [{name: raw, type: keyword}]\n",
+        );
+        Package::from_files(files).unwrap()
+    }
+
+    #[test]
+    fn fields_become_mappings_and_pipelines_call_each_other_by_installed_name() {
+        let assets = package().assets().unwrap();
+        let names: Vec<&str> = assets.iter().map(|asset| asset.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["logs-demo.log-1.2.0", "logs-demo.log-1.2.0-inner", "logs-demo.log"]
+        );
+        assert_eq!(
+            assets[0].body["processors"][0]["pipeline"]["name"],
+            "logs-demo.log-1.2.0-inner"
+        );
+        assert_eq!(assets[0].body["processors"][1]["set"]["value"], "{{{b}}}");
+        assert_eq!(assets[2].body["index_patterns"], json!(["logs-demo.log-*"]));
+        assert_eq!(
+            assets[2].body["template"]["settings"]["index"]["default_pipeline"],
+            "logs-demo.log-1.2.0"
+        );
+        let properties = &assets[2].body["template"]["mappings"]["properties"];
+        assert_eq!(
+            properties["demo"]["properties"]["count"],
+            json!({"type": "long", "meta": {"unit": "byte"}})
+        );
+        let host = &properties["demo"]["properties"]["host"]["properties"]["name"];
+        assert_eq!(host, &json!({"type": "keyword", "ignore_above": 1024}));
+        assert_eq!(properties["message"]["fields"]["raw"]["type"], "keyword");
+    }
+}
