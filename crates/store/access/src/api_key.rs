@@ -1,0 +1,482 @@
+//! API keys: made, checked, changed, invalidated.
+
+use std::sync::Arc;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use query::Query;
+use secret::Secret;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use store::{Operation, Outcome, Refresh, Source};
+
+use crate::access::{Access, AccessError, AuthenticationError, SECURITY_INDEX, is_conflict, rejected, secret_matches};
+use crate::principal::{OwnDescriptors, Principal, PrincipalKind};
+use crate::privilege::{ClusterPrivilege, Privilege};
+use crate::random;
+use crate::role::Rights;
+use crate::service_account;
+
+/// What a new API key is to be.
+#[derive(Clone, Debug, Default)]
+pub struct NewApiKey {
+    /// Free text.
+    pub name: String,
+    /// Role name to role; empty: all rights of its maker.
+    pub role_descriptors: Value,
+    /// Free.
+    pub metadata: Value,
+    /// When it stops working.
+    pub expires: Option<jiff::Timestamp>,
+}
+
+/// A new API key. The only time its secret is seen.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its secret.
+    pub key: Secret,
+    /// When it stops working.
+    pub expires: Option<jiff::Timestamp>,
+}
+
+impl ApiKey {
+    /// What stands after `ApiKey ` in the header: base64 of `id:key`.
+    pub fn encoded(&self) -> Secret {
+        Secret::from(BASE64_STANDARD.encode(self.pair().expose()))
+    }
+
+    /// `id:key`, as agents have it in their configuration.
+    pub fn pair(&self) -> Secret {
+        Secret::from(format!("{}:{}", self.id, self.key.expose()))
+    }
+}
+
+/// What is known of an API key.
+#[derive(Clone, Debug)]
+pub struct ApiKeyInfo {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: jiff::Timestamp,
+    /// When it stops working.
+    pub expires: Option<jiff::Timestamp>,
+    /// It was revoked.
+    pub invalidated: bool,
+    /// When it was revoked.
+    pub invalidated_at: Option<jiff::Timestamp>,
+    /// Its maker.
+    pub username: String,
+    /// Its maker's realm.
+    pub realm: String,
+    /// Free.
+    pub metadata: Map<String, Value>,
+    /// Role name to role.
+    pub role_descriptors: Map<String, Value>,
+    /// The roles of its maker, when it was made by a user.
+    pub limited_by: Option<Map<String, Value>>,
+}
+
+/// Which API keys. Everything that is set must hold; with nothing set, all.
+#[derive(Clone, Debug, Default)]
+pub struct ApiKeyFilter {
+    /// By id.
+    pub ids: Vec<String>,
+    /// By name; a `*` at the end matches any rest.
+    pub name: Option<String>,
+    /// By maker.
+    pub username: Option<String>,
+    /// By the maker's realm.
+    pub realm: Option<String>,
+    /// Leave out revoked and expired ones.
+    pub active_only: bool,
+}
+
+/// What became of an invalidation.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Invalidated {
+    /// Revoked now.
+    pub invalidated: Vec<String>,
+    /// Revoked before.
+    pub previously_invalidated: Vec<String>,
+}
+
+/// The document of a key.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct KeyDocument {
+    kind: String,
+    id: String,
+    name: String,
+    /// Hex SHA-256 of the secret.
+    hash: String,
+    /// Milliseconds since 1970.
+    created: i64,
+    expires: Option<i64>,
+    invalidated: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    invalidated_at: Option<i64>,
+    username: String,
+    realm: String,
+    #[serde(default)]
+    metadata: Map<String, Value>,
+    #[serde(default)]
+    role_descriptors: Map<String, Value>,
+    /// Made by this service account, whose built-in rights limit it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
+    /// Made by a user with these roles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limited_by: Option<Map<String, Value>>,
+}
+
+impl Access {
+    /// Makes a key for `owner`.
+    ///
+    /// # Errors
+    /// [`AccessError::Forbidden`] when they may not, [`AccessError::Role`] when a role is not understood.
+    pub async fn create_api_key(&self, owner: &Principal, new: NewApiKey) -> Result<ApiKey, AccessError> {
+        if !owner.may(Privilege::Cluster(ClusterPrivilege::ManageOwnApiKey)) {
+            return Err(AccessError::Forbidden("making API keys needs one of the cluster privileges [manage_own_api_key,manage_api_key,manage_security,all]".to_owned()));
+        }
+        let name = new.name.trim().to_owned();
+        if name.is_empty() || name.len() > 256 || name.starts_with('_') {
+            return Err(AccessError::Invalid(
+                "[name] of an API key must have 1 to 256 characters and not begin with an underscore".to_owned(),
+            ));
+        }
+        let role_descriptors = object("role_descriptors", new.role_descriptors)?;
+        let assigned = Rights::from_descriptors(&role_descriptors)?;
+        let metadata = object("metadata", new.metadata)?;
+        let now = self.clock.now();
+        if new.expires.is_some_and(|expires| expires <= now) {
+            return Err(AccessError::Invalid(
+                "[expiration] of an API key must be in the future".to_owned(),
+            ));
+        }
+        let (account, limited_by) = match &owner.own_descriptors {
+            OwnDescriptors::Account(account) => (Some(account.clone()), None),
+            OwnDescriptors::Roles(roles) => (None, Some(roles.clone())),
+            OwnDescriptors::ApiKey if grants_nothing(&role_descriptors, &assigned) => (None, Some(Map::new())),
+            OwnDescriptors::ApiKey => {
+                return Err(AccessError::Invalid(
+                    "creating derived api keys requires an explicit role descriptor that is empty (has no privileges)"
+                        .to_owned(),
+                ));
+            }
+        };
+        let (id, key) = (random::id(), random::key());
+        let document = KeyDocument {
+            kind: "api_key".to_owned(),
+            id: id.clone(),
+            name: name.clone(),
+            hash: hex::encode(random::hash(&key)),
+            created: now.as_millisecond(),
+            expires: new.expires.map(jiff::Timestamp::as_millisecond),
+            invalidated: false,
+            invalidated_at: None,
+            username: owner.username.clone(),
+            realm: owner.realm().0.to_owned(),
+            metadata,
+            role_descriptors,
+            account,
+            limited_by,
+        };
+        self.write(Operation::create(
+            SECURITY_INDEX,
+            document_id(&id),
+            Source::of(&document),
+        ))
+        .await?;
+        Ok(ApiKey {
+            id,
+            name,
+            key: Secret::from(key),
+            expires: new.expires,
+        })
+    }
+
+    /// The key of that id.
+    pub async fn api_key(&self, id: &str) -> Result<Option<ApiKeyInfo>, AccessError> {
+        Ok(self
+            .read::<KeyDocument>(&document_id(id))
+            .await?
+            .map(KeyDocument::into_info))
+    }
+
+    /// The keys that match, up to 10,000, oldest first.
+    pub async fn api_keys(&self, filter: &ApiKeyFilter) -> Result<Vec<ApiKeyInfo>, AccessError> {
+        let mut keys = if filter.ids.is_empty() {
+            self.all::<KeyDocument>("api_key", filter.query()).await?
+        } else {
+            self.keys_by_id(&filter.ids).await?
+        };
+        keys.sort_by(|left, right| (left.created, &left.id).cmp(&(right.created, &right.id)));
+        let now = self.clock.now();
+        Ok(keys
+            .into_iter()
+            .map(KeyDocument::into_info)
+            .filter(|key| filter.matches(key, now))
+            .collect())
+    }
+
+    async fn keys_by_id(&self, ids: &[String]) -> Result<Vec<KeyDocument>, AccessError> {
+        let mut keys = Vec::with_capacity(ids.len());
+        for id in ids {
+            keys.extend(self.read::<KeyDocument>(&document_id(id)).await?);
+        }
+        Ok(keys)
+    }
+
+    /// Revokes keys; from the next call on they are refused. Unknown ids are passed over.
+    pub async fn invalidate_api_keys(&self, ids: &[String]) -> Result<Invalidated, AccessError> {
+        let mut result = Invalidated::default();
+        let mut operations = Vec::new();
+        for key in self.keys_by_id(ids).await? {
+            if key.invalidated {
+                result.previously_invalidated.push(key.id);
+                continue;
+            }
+            let change = json!({ "invalidated": true, "invalidated_at": self.clock.now().as_millisecond() });
+            operations.push(merge(&key.id, change));
+            result.invalidated.push(key.id);
+        }
+        let written = self.write_all(operations).await;
+        for id in &result.invalidated {
+            self.keys.invalidate(id);
+        }
+        written?;
+        Ok(result)
+    }
+
+    /// Changes roles and metadata of a key; `None` leaves them. `false` when nothing changed.
+    ///
+    /// # Errors
+    /// [`AccessError::NotFound`] when there is no such key, [`AccessError::Invalid`] when it is revoked.
+    pub async fn update_api_key(
+        &self,
+        id: &str,
+        role_descriptors: Option<Value>,
+        metadata: Option<Value>,
+    ) -> Result<bool, AccessError> {
+        let Some(mut key) = self.read::<KeyDocument>(&document_id(id)).await? else {
+            return Err(AccessError::NotFound(format!(
+                "no API key owned by requesting user found for ID [{id}]"
+            )));
+        };
+        if key.invalidated {
+            return Err(AccessError::Invalid(format!(
+                "cannot update invalidated API key [{id}]"
+            )));
+        }
+        let (old_roles, old_metadata) = (key.role_descriptors.clone(), key.metadata.clone());
+        if let Some(roles) = role_descriptors {
+            key.role_descriptors = object("role_descriptors", roles)?;
+            Rights::from_descriptors(&key.role_descriptors)?;
+        }
+        if let Some(metadata) = metadata {
+            key.metadata = object("metadata", metadata)?;
+        }
+        if key.role_descriptors == old_roles && key.metadata == old_metadata {
+            return Ok(false);
+        }
+        self.replace_unless_invalidated(&key).await?;
+        self.keys.invalidate(id);
+        Ok(true)
+    }
+
+    /// Compares and sets, so that an invalidation at the same moment is not undone.
+    async fn replace_unless_invalidated(&self, key: &KeyDocument) -> Result<(), AccessError> {
+        loop {
+            let id = document_id(&key.id);
+            let Some(present) = self.store.get(SECURITY_INDEX, &id).await? else {
+                return Err(AccessError::NotFound(format!(
+                    "API key [{}] was deleted meanwhile",
+                    key.id
+                )));
+            };
+            let kept: KeyDocument = present.source.parse().map_err(|error| AccessError::Unreadable {
+                id: id.clone(),
+                reason: error.to_string(),
+            })?;
+            if kept.invalidated {
+                return Err(AccessError::Invalid(format!(
+                    "cannot update invalidated API key [{}]",
+                    key.id
+                )));
+            }
+            match self
+                .one(Operation::replace(SECURITY_INDEX, id, Source::of(key), present.seq_no))
+                .await?
+            {
+                Ok(_) => return Ok(()),
+                Err(rejection) if is_conflict(&rejection) => {}
+                Err(rejection) => return Err(AccessError::Refused(rejection)),
+            }
+        }
+    }
+
+    async fn write_all(&self, operations: Vec<Operation>) -> Result<(), AccessError> {
+        if operations.is_empty() {
+            return Ok(());
+        }
+        let outcomes = self.store.bulk(operations, Refresh::Soon).await?;
+        for outcome in outcomes {
+            if let Outcome::Rejected(rejection) = outcome {
+                return Err(AccessError::Refused(rejection));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn authenticate_api_key(&self, pair: &Secret) -> Result<Arc<Principal>, AuthenticationError> {
+        let Some((id, key)) = pair.expose().split_once(':') else {
+            return Err(rejected("an API key must be `id:key`"));
+        };
+        let key = Secret::from(key);
+        let now = self.clock.now();
+        if let Some((hash, principal)) = self.keys.fresh(id, now) {
+            return if secret_matches(&key, &hash) {
+                Ok(principal)
+            } else {
+                Err(wrong_key(id))
+            };
+        }
+        let epoch = self.keys.epoch();
+        let Some(document) = self.read::<KeyDocument>(&document_id(id)).await? else {
+            return Err(rejected(format!("unable to find apikey with id {id}")));
+        };
+        let hash = decode_hash(&document)?;
+        if !secret_matches(&key, &hash) {
+            return Err(wrong_key(id));
+        }
+        if document.invalidated {
+            return Err(rejected(format!("api key [{id}] has been invalidated")));
+        }
+        let expires = document.expires;
+        if expires.is_some_and(|expires| expires <= now.as_millisecond()) {
+            return Err(rejected("api key is expired"));
+        }
+        let principal = Arc::new(self.principal_of(document)?);
+        // A key that expires is read each time rather than remembered beyond its end.
+        if expires.is_none() {
+            self.keys.put(id, (hash, Arc::clone(&principal)), now, epoch);
+        }
+        Ok(principal)
+    }
+
+    fn principal_of(&self, key: KeyDocument) -> Result<Principal, AccessError> {
+        let limited_by = match (&key.account, &key.limited_by) {
+            (Some(account), _) => service_account::rights(account).unwrap_or_default(),
+            (None, Some(roles)) => Arc::new(Rights::from_descriptors(roles)?),
+            (None, None) => Arc::default(),
+        };
+        let assigned = match key.role_descriptors.is_empty() {
+            true => Arc::clone(&limited_by),
+            false => Arc::new(Rights::from_descriptors(&key.role_descriptors)?),
+        };
+        Ok(Principal {
+            username: key.username,
+            kind: PrincipalKind::ApiKey {
+                name: key.name,
+                by_service_account: key.account.is_some(),
+            },
+            roles: Vec::new(),
+            full_name: None,
+            email: None,
+            metadata: key.metadata,
+            api_key_id: Some(key.id),
+            assigned,
+            limited_by: Some(limited_by),
+            own_descriptors: OwnDescriptors::ApiKey,
+        })
+    }
+}
+
+impl ApiKeyFilter {
+    fn query(&self) -> Query {
+        let term = |field: &str, value: &Option<String>| value.as_ref().map(|value| Query::term(field, value.as_str()));
+        let name = self.name.as_ref().map(|name| match name.strip_suffix('*') {
+            Some(prefix) => Query::Prefix("name".to_owned(), prefix.to_owned()),
+            None => Query::term("name", name.as_str()),
+        });
+        let clauses: Vec<_> = [name, term("username", &self.username), term("realm", &self.realm)]
+            .into_iter()
+            .flatten()
+            .collect();
+        if clauses.is_empty() {
+            Query::MatchAll
+        } else {
+            Query::all_of(clauses)
+        }
+    }
+
+    fn matches(&self, key: &ApiKeyInfo, now: jiff::Timestamp) -> bool {
+        let name = self.name.as_ref().is_none_or(|name| match name.strip_suffix('*') {
+            Some(prefix) => key.name.starts_with(prefix),
+            None => key.name == *name,
+        });
+        name && self.username.as_ref().is_none_or(|username| key.username == *username)
+            && self.realm.as_ref().is_none_or(|realm| key.realm == *realm)
+            && (!self.active_only || (!key.invalidated && key.expires.is_none_or(|expires| expires > now)))
+    }
+}
+
+impl KeyDocument {
+    fn into_info(self) -> ApiKeyInfo {
+        let time = |millis: i64| jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        ApiKeyInfo {
+            id: self.id,
+            name: self.name,
+            created: time(self.created),
+            expires: self.expires.map(time),
+            invalidated: self.invalidated,
+            invalidated_at: self.invalidated_at.map(time),
+            username: self.username,
+            realm: self.realm,
+            metadata: self.metadata,
+            role_descriptors: self.role_descriptors,
+            limited_by: self.limited_by,
+        }
+    }
+}
+
+fn wrong_key(id: &str) -> AuthenticationError {
+    rejected(format!("invalid credentials for API key [{id}]"))
+}
+
+fn decode_hash(document: &KeyDocument) -> Result<[u8; 32], AccessError> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(&document.hash, &mut hash).map_err(|error| AccessError::Unreadable {
+        id: document_id(&document.id),
+        reason: error.to_string(),
+    })?;
+    Ok(hash)
+}
+
+fn merge(id: &str, change: Value) -> Operation {
+    let partial = change.as_object().cloned().unwrap_or_default();
+    Operation::merge(SECURITY_INDEX, document_id(id), partial)
+}
+
+fn grants_nothing(descriptors: &Map<String, Value>, rights: &Rights) -> bool {
+    !descriptors.is_empty() && rights.is_empty()
+}
+
+fn document_id(id: &str) -> String {
+    format!("api-key-{id}")
+}
+
+/// `null` and absent are an empty object.
+fn object(field: &str, value: Value) -> Result<Map<String, Value>, AccessError> {
+    match value {
+        Value::Object(map) => Ok(map),
+        Value::Null => Ok(Map::new()),
+        other => Err(AccessError::Invalid(format!(
+            "[{field}] must be an object, not [{other}]"
+        ))),
+    }
+}

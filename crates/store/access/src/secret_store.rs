@@ -1,0 +1,46 @@
+//! Fleet's secrets: values that policies refer to by id.
+
+use secret::Secret;
+use serde::{Deserialize, Serialize};
+use store::{Operation, Source};
+
+use crate::access::{Access, AccessError, SECRETS_INDEX};
+use crate::random;
+
+/// The document of a secret.
+#[derive(Deserialize, Serialize)]
+struct SecretDocument {
+    #[serde(serialize_with = "Secret::serialize_exposed")]
+    value: Secret,
+}
+
+impl Access {
+    /// Keeps `value` and gives it an id.
+    pub async fn put_secret(&self, value: &Secret) -> Result<String, AccessError> {
+        let id = random::id();
+        let document = SecretDocument { value: value.clone() };
+        self.write(Operation::create(SECRETS_INDEX, id.clone(), Source::of(&document)))
+            .await?;
+        Ok(id)
+    }
+
+    /// The value of that id.
+    pub async fn secret(&self, id: &str) -> Result<Option<Secret>, AccessError> {
+        let Some(document) = self.store.get(SECRETS_INDEX, id).await? else {
+            return Ok(None);
+        };
+        let parsed = document
+            .source
+            .parse::<SecretDocument>()
+            .map_err(|_| AccessError::Unreadable {
+                id: id.to_owned(),
+                reason: "it does not hold a secret".to_owned(),
+            })?;
+        Ok(Some(parsed.value))
+    }
+
+    /// Forgets it; `false` when there is none.
+    pub async fn delete_secret(&self, id: &str) -> Result<bool, AccessError> {
+        self.remove(SECRETS_INDEX, id).await
+    }
+}
