@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-/// A field's full dotted name, such as `host.name`, `_id`, `_seq_no`.
+/// A field's full dotted name, such as `host.name`, `_id`, `_seq_no`. In clauses it may hold `*` and then means any field
+/// that fits.
 pub type Field = String;
 
 /// Why a request body was refused: HTTP 400, `parsing_exception`.
@@ -13,6 +14,24 @@ pub struct QueryError {
     pub kind: &'static str,
     /// Names the clause and what is wrong with it.
     pub message: String,
+}
+
+impl QueryError {
+    /// The text cannot be read as a request: `parsing_exception`.
+    pub fn parsing(message: impl Into<String>) -> Self {
+        Self {
+            kind: "parsing_exception",
+            message: message.into(),
+        }
+    }
+
+    /// It can be read but asks for something that cannot be: `illegal_argument_exception`.
+    pub fn argument(message: impl Into<String>) -> Self {
+        Self {
+            kind: "illegal_argument_exception",
+            message: message.into(),
+        }
+    }
 }
 
 /// One clause of the Query DSL.
@@ -76,23 +95,39 @@ pub enum Query {
     },
     /// `match_phrase`.
     MatchPhrase(Field, String),
-    /// `multi_match`, `query_string` and `simple_query_string` over several fields compile to `Bool`.
-    Nested(Box<Query>),
+    // `multi_match`, `query_string`, `simple_query_string`, `constant_score` and KQL become the clauses above.
 }
 
 /// One end of a range.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RangeBound {
-    /// Number, string or date (RFC 3339 or epoch milliseconds).
+    /// Number, string or date (RFC 3339, epoch milliseconds, or date math such as `now-1h/h`).
     pub value: Value,
     /// `gte`/`lte` rather than `gt`/`lt`.
     pub inclusive: bool,
+    /// The time zone in which a date without one, and rounding, is meant; UTC when missing.
+    pub time_zone: Option<String>,
 }
 
-/// How a text matches; kept for explain output.
-pub type Matching = bool;
-/// A field that may have several values.
-pub type MultiValue<'a> = Vec<&'a Value>;
+impl RangeBound {
+    /// `gte` or `lte`.
+    pub fn inclusive(value: impl Into<Value>) -> Self {
+        Self {
+            value: value.into(),
+            inclusive: true,
+            time_zone: None,
+        }
+    }
+
+    /// `gt` or `lt`.
+    pub fn exclusive(value: impl Into<Value>) -> Self {
+        Self {
+            value: value.into(),
+            inclusive: false,
+            time_zone: None,
+        }
+    }
+}
 
 /// Ascending or descending.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -208,7 +243,11 @@ impl Default for SearchRequest {
 impl SearchRequest {
     /// Everything in `index`.
     pub fn new(index: impl Into<String>) -> Self {
-        Self { indices: vec![index.into()], ignore_unavailable: true, ..Self::default() }
+        Self {
+            indices: vec![index.into()],
+            ignore_unavailable: true,
+            ..Self::default()
+        }
     }
 
     /// Narrows it to `query`.
@@ -225,7 +264,11 @@ impl SearchRequest {
 
     /// Adds a sort key.
     pub fn sort_by(mut self, field: impl Into<String>, order: SortOrder) -> Self {
-        self.sort.push(Sort { field: field.into(), order, missing_first: false });
+        self.sort.push(Sort {
+            field: field.into(),
+            order,
+            missing_first: false,
+        });
         self
     }
 }
@@ -236,23 +279,82 @@ impl Query {
         Self::Term(field.into(), value.into())
     }
 
+    /// `terms`.
+    pub fn terms<V: Into<Value>>(field: impl Into<String>, values: impl IntoIterator<Item = V>) -> Self {
+        Self::Terms(field.into(), values.into_iter().map(Into::into).collect())
+    }
+
+    /// `exists`.
+    pub fn exists(field: impl Into<String>) -> Self {
+        Self::Exists(field.into())
+    }
+
     /// `bool` with only filters.
     pub fn all_of(clauses: Vec<Query>) -> Self {
-        Self::Bool { must: Vec::new(), filter: clauses, should: Vec::new(), must_not: Vec::new(), minimum_should_match: 0 }
+        Self::Bool {
+            must: Vec::new(),
+            filter: clauses,
+            should: Vec::new(),
+            must_not: Vec::new(),
+            minimum_should_match: 0,
+        }
     }
 
     /// `bool` with only should clauses, one of which must match.
     pub fn any_of(clauses: Vec<Query>) -> Self {
-        Self::Bool { must: Vec::new(), filter: Vec::new(), should: clauses, must_not: Vec::new(), minimum_should_match: 1 }
+        Self::Bool {
+            must: Vec::new(),
+            filter: Vec::new(),
+            should: clauses,
+            must_not: Vec::new(),
+            minimum_should_match: 1,
+        }
     }
 
-    /// Everything that `clause` does not match.
+    /// Everything that none of `clauses` matches.
     pub fn none_of(clauses: Vec<Query>) -> Self {
-        Self::Bool { must: Vec::new(), filter: Vec::new(), should: Vec::new(), must_not: clauses, minimum_should_match: 0 }
+        Self::Bool {
+            must: Vec::new(),
+            filter: Vec::new(),
+            should: Vec::new(),
+            must_not: clauses,
+            minimum_should_match: 0,
+        }
     }
 
     /// `range` from `value` (exclusive).
     pub fn greater_than(field: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self::Range { field: field.into(), from: Some(RangeBound { value: value.into(), inclusive: false }), to: None }
+        Self::Range {
+            field: field.into(),
+            from: Some(RangeBound::exclusive(value)),
+            to: None,
+        }
+    }
+
+    /// `range` from `value` (inclusive).
+    pub fn at_least(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::Range {
+            field: field.into(),
+            from: Some(RangeBound::inclusive(value)),
+            to: None,
+        }
+    }
+
+    /// `range` up to `value` (exclusive).
+    pub fn less_than(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::Range {
+            field: field.into(),
+            from: None,
+            to: Some(RangeBound::exclusive(value)),
+        }
+    }
+
+    /// `range` up to `value` (inclusive).
+    pub fn at_most(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::Range {
+            field: field.into(),
+            from: None,
+            to: Some(RangeBound::inclusive(value)),
+        }
     }
 }

@@ -1,0 +1,353 @@
+//! Whether one document matches: for stores, and parts of stores, that have no index for it.
+//!
+//! Strings count as keywords; `match` and its relatives compare words. Dates are recognised by their shape.
+
+use std::cmp::Ordering;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use regex::Regex;
+use serde_json::Value;
+
+use crate::dsl::{Query, RangeBound};
+use crate::{analysis, date_math, field, pattern};
+
+/// What a document has beside its source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DocumentMeta<'a> {
+    /// `_id`.
+    pub id: &'a str,
+    /// `_seq_no`.
+    pub seq_no: u64,
+    /// `_index`; may be empty.
+    pub index: &'a str,
+}
+
+/// Whether the document matches. A range with `now` in it matches nothing here: see [`matches_at`].
+pub fn matches(query: &Query, source: &Value, meta: &DocumentMeta<'_>) -> bool {
+    matches_at(query, source, meta, None)
+}
+
+/// [`matches`] with the time that `now` stands for.
+pub fn matches_at(query: &Query, source: &Value, meta: &DocumentMeta<'_>, now: Option<Timestamp>) -> bool {
+    Evaluation { source, meta, now }.holds(query)
+}
+
+struct Evaluation<'a> {
+    source: &'a Value,
+    meta: &'a DocumentMeta<'a>,
+    now: Option<Timestamp>,
+}
+
+impl Evaluation<'_> {
+    fn holds(&self, query: &Query) -> bool {
+        match query {
+            Query::MatchAll => true,
+            Query::MatchNone => false,
+            Query::Bool {
+                must,
+                filter,
+                should,
+                must_not,
+                minimum_should_match,
+            } => {
+                must.iter().chain(filter).all(|clause| self.holds(clause))
+                    && !must_not.iter().any(|clause| self.holds(clause))
+                    && self.enough(should, *minimum_should_match)
+            }
+            Query::Term(name, wanted) => self.any(name, &mut |value| equal(value, wanted)),
+            Query::Terms(name, wanted) => self.any(name, &mut |value| wanted.iter().any(|one| equal(value, one))),
+            Query::Ids(ids) => ids.iter().any(|id| id == self.meta.id),
+            Query::Range { field, from, to } => self.in_range(field, from.as_ref(), to.as_ref()),
+            Query::Exists(name) => self.any(name, &mut |value| !value.is_null()),
+            Query::Prefix(name, prefix) => self.any_text(name, &mut |text| {
+                whole_or_word(text, &|part| part.starts_with(prefix.as_str()))
+            }),
+            Query::Wildcard {
+                field,
+                pattern,
+                case_insensitive: false,
+            } => self.any_text(field, &mut |text| {
+                whole_or_word(text, &|part| pattern::wildcard(pattern, part))
+            }),
+            Query::Wildcard {
+                field,
+                pattern,
+                case_insensitive: true,
+            } => {
+                let pattern = pattern.to_lowercase();
+                let fits = |part: &str| pattern::wildcard(&pattern, &part.to_lowercase());
+                self.any_text(field, &mut |text| whole_or_word(text, &fits))
+            }
+            Query::Regexp(name, expression) => match anchored(expression) {
+                Some(regex) => self.any_text(name, &mut |text| regex.is_match(text)),
+                None => false,
+            },
+            Query::Match { field, text, all } => self.has_words(field, text, *all),
+            Query::MatchPhrase(name, phrase) => {
+                let words: Vec<String> = analysis::words(phrase).collect();
+                self.any_text(name, &mut |text| {
+                    text == phrase || analysis::contains_phrase(text, &words)
+                })
+            }
+        }
+    }
+
+    fn enough(&self, should: &[Query], minimum: usize) -> bool {
+        minimum == 0 || should.iter().filter(|clause| self.holds(clause)).take(minimum).count() >= minimum
+    }
+
+    /// Whether any value of the field passes the test. `name` may be a pattern.
+    fn any(&self, name: &str, test: &mut dyn FnMut(&Value) -> bool) -> bool {
+        let mut found = false;
+        match name {
+            "_id" => return test(&Value::from(self.meta.id)),
+            "_seq_no" => return test(&Value::from(self.meta.seq_no)),
+            "_index" => return test(&Value::from(self.meta.index)),
+            name if pattern::is_pattern(name) => field::visit_all(self.source, &mut |path, value| {
+                found = found || pattern::wildcard(name, path) && test(value);
+            }),
+            name => {
+                field::visit(self.source, name, &mut |value| found = found || test(value));
+                if !found && let Some(plain) = name.strip_suffix(".keyword") {
+                    field::visit(self.source, plain, &mut |value| found = found || test(value));
+                }
+            }
+        }
+        found
+    }
+
+    fn any_text(&self, name: &str, test: &mut dyn FnMut(&str) -> bool) -> bool {
+        self.any(name, &mut |value| match value {
+            Value::String(text) => test(text),
+            Value::Number(number) => test(&number.to_string()),
+            Value::Bool(flag) => test(if *flag { "true" } else { "false" }),
+            _ => false,
+        })
+    }
+
+    fn has_words(&self, name: &str, text: &str, all: bool) -> bool {
+        let wanted: Vec<String> = analysis::words(text).collect();
+        self.any_text(name, &mut |value| {
+            if value == text {
+                return true;
+            }
+            let present: Vec<String> = analysis::words(value).collect();
+            match all {
+                true => !wanted.is_empty() && wanted.iter().all(|word| present.contains(word)),
+                false => wanted.iter().any(|word| present.contains(word)),
+            }
+        })
+    }
+
+    fn in_range(&self, name: &str, from: Option<&RangeBound>, to: Option<&RangeBound>) -> bool {
+        let above = |value: &Value| from.is_none_or(|bound| self.within(value, bound, Ordering::Greater));
+        let below = |value: &Value| to.is_none_or(|bound| self.within(value, bound, Ordering::Less));
+        self.any(name, &mut |value| !value.is_null() && above(value) && below(value))
+    }
+
+    /// Whether `value` lies on the wanted side of the bound.
+    fn within(&self, value: &Value, bound: &RangeBound, side: Ordering) -> bool {
+        let round_up = bound.inclusive == (side == Ordering::Less);
+        let ordering = match (value, &bound.value) {
+            (Value::Number(_), Value::Number(_)) => compare_values(value, &bound.value),
+            (Value::Number(number), Value::String(text)) => match text.parse::<f64>() {
+                Ok(wanted) => number
+                    .as_f64()
+                    .unwrap_or(f64::NAN)
+                    .partial_cmp(&wanted)
+                    .unwrap_or(Ordering::Equal),
+                Err(_) => match (number.as_i64(), self.date(text, bound, round_up)) {
+                    (Some(millis), Some(date)) => millis.cmp(&date.as_millisecond()),
+                    _ => return false,
+                },
+            },
+            (Value::String(text), wanted) => {
+                let wanted_text = wanted.as_str().map_or_else(|| wanted.to_string(), ToOwned::to_owned);
+                let dates = date_math::parse(text, &TimeZone::UTC, false).zip(self.date(&wanted_text, bound, round_up));
+                match dates {
+                    Some((value, wanted)) => value.as_millisecond().cmp(&wanted.as_millisecond()),
+                    None if wanted_text.starts_with("now") => return false,
+                    None => text.as_str().cmp(&wanted_text),
+                }
+            }
+            _ => return false,
+        };
+        ordering == side || (bound.inclusive && ordering == Ordering::Equal)
+    }
+
+    fn date(&self, text: &str, bound: &RangeBound, round_up: bool) -> Option<Timestamp> {
+        let zone = match &bound.time_zone {
+            Some(name) => date_math::time_zone(name).ok()?,
+            None => TimeZone::UTC,
+        };
+        if text.starts_with("now") && self.now.is_none() {
+            return None;
+        }
+        date_math::resolve_in(text, self.now.unwrap_or(Timestamp::UNIX_EPOCH), round_up, &zone).ok()
+    }
+}
+
+/// Patterns look at the whole value and, in a text of several words, at each of them.
+fn whole_or_word(text: &str, fits: &dyn Fn(&str) -> bool) -> bool {
+    fits(text) || text.contains(' ') && analysis::words(text).any(|word| fits(&word))
+}
+
+/// A regular expression that must fit the whole text; `None` when it cannot be read.
+pub(crate) fn anchored(expression: &str) -> Option<Regex> {
+    regex::RegexBuilder::new(&format!("^(?:{expression})$"))
+        .size_limit(1 << 20)
+        .dot_matches_new_line(true)
+        .build()
+        .ok()
+}
+
+/// Equality as `term` means it: numbers by value, booleans and numbers also by their text.
+fn equal(value: &Value, wanted: &Value) -> bool {
+    match (value, wanted) {
+        (Value::Number(_), Value::Number(_)) => compare_values(value, wanted) == Ordering::Equal,
+        (Value::String(text), Value::String(other)) => {
+            text == other || date_math::looks_like_date_time(text) && same_instant(text, other)
+        }
+        (Value::String(text), Value::Number(number)) => *text == number.to_string(),
+        (Value::Number(number), Value::String(text)) => {
+            number.to_string() == *text || text.parse::<f64>().is_ok_and(|wanted| number.as_f64() == Some(wanted))
+        }
+        (Value::Bool(flag), Value::String(text)) | (Value::String(text), Value::Bool(flag)) => {
+            text == if *flag { "true" } else { "false" }
+        }
+        (value, wanted) => value == wanted,
+    }
+}
+
+fn same_instant(left: &str, right: &str) -> bool {
+    let read = |text: &str| date_math::parse(text, &TimeZone::UTC, false);
+    matches!((read(left), read(right)), (Some(left), Some(right)) if left == right)
+}
+
+/// The order that sorting uses: null, booleans, numbers, texts (dates by instant).
+pub fn compare_values(left: &Value, right: &Value) -> Ordering {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => match (left.as_i64(), right.as_i64()) {
+            (Some(left), Some(right)) => left.cmp(&right),
+            _ => match (left.as_u64(), right.as_u64()) {
+                (Some(left), Some(right)) => left.cmp(&right),
+                _ => left.as_f64().unwrap_or(0.0).total_cmp(&right.as_f64().unwrap_or(0.0)),
+            },
+        },
+        (Value::String(left), Value::String(right)) => left.cmp(right),
+        (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
+        (left, right) => rank(left).cmp(&rank(right)),
+    }
+}
+
+fn rank(value: &Value) -> u8 {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(_) => 2,
+        Value::String(_) => 3,
+        Value::Array(_) => 4,
+        Value::Object(_) => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn document() -> Value {
+        json!({
+            "message": "Failed password for root", "host": {"name": "web-1"}, "agents": ["a", "b"], "n": 5,
+            "expiration": "2026-03-01T00:00:00Z", "active": true, "nothing": null, "size": 1.5, "@timestamp": 1_767_225_600_000_i64
+        })
+    }
+
+    #[track_caller]
+    fn check(query: Value, expected: bool) {
+        let parsed = Query::from_json(&query).unwrap_or_else(|error| panic!("{error}"));
+        let meta = DocumentMeta {
+            id: "1",
+            seq_no: 7,
+            index: "i",
+        };
+        let now = "2026-02-01T00:00:00Z".parse().unwrap();
+        assert_eq!(matches_at(&parsed, &document(), &meta, Some(now)), expected, "{query}");
+    }
+
+    #[test]
+    fn exact_values() {
+        check(json!({"term": {"host.name": "web-1"}}), true);
+        check(json!({"term": {"host.name.keyword": "web-1"}}), true);
+        check(json!({"term": {"host.name": "web"}}), false);
+        check(json!({"term": {"agents": "b"}}), true);
+        check(json!({"terms": {"agents": ["x", "a"]}}), true);
+        check(json!({"term": {"n": "5"}}), true);
+        check(json!({"term": {"active": "true"}}), true);
+        check(json!({"term": {"_id": "1"}}), true);
+        check(json!({"ids": {"values": ["2", "1"]}}), true);
+        check(json!({"exists": {"field": "host"}}), true);
+        check(json!({"exists": {"field": "nothing"}}), false);
+        check(json!({"exists": {"field": "absent"}}), false);
+    }
+
+    #[test]
+    fn ranges() {
+        check(json!({"range": {"n": {"gt": 4, "lte": 5}}}), true);
+        check(json!({"range": {"n": {"gt": 5}}}), false);
+        check(json!({"range": {"_seq_no": {"gt": 6, "lte": 7}}}), true);
+        check(json!({"range": {"expiration": {"gt": "now"}}}), true);
+        check(json!({"range": {"expiration": {"lte": "now+27d"}}}), false);
+        check(json!({"range": {"expiration": {"lte": "2026-03-01"}}}), true);
+        check(json!({"range": {"expiration": {"lt": "2026-03-01"}}}), false);
+        check(
+            json!({"range": {"@timestamp": {"gte": "2026-01-01", "lt": "2026-01-02"}}}),
+            true,
+        );
+        check(json!({"range": {"host.name": {"gte": "a", "lt": "x"}}}), true);
+        check(json!({"range": {"absent": {"gte": 0}}}), false);
+    }
+
+    #[test]
+    fn texts_and_patterns() {
+        check(json!({"match": {"message": "password banana"}}), true);
+        check(
+            json!({"match": {"message": {"query": "password banana", "operator": "and"}}}),
+            false,
+        );
+        check(json!({"match_phrase": {"message": "password for"}}), true);
+        check(json!({"match_phrase": {"message": "for password"}}), false);
+        check(json!({"prefix": {"host.name": "we"}}), true);
+        check(json!({"wildcard": {"host.name": "W?b*"}}), false);
+        check(
+            json!({"wildcard": {"host.name": {"value": "W?b*", "case_insensitive": true}}}),
+            true,
+        );
+        check(json!({"regexp": {"host.name": "web-[0-9]+"}}), true);
+        check(json!({"regexp": {"host.name": "web"}}), false);
+        check(
+            json!({"multi_match": {"query": "root", "fields": ["host.name", "message"]}}),
+            true,
+        );
+        check(json!({"query_string": {"query": "root"}}), true);
+    }
+
+    #[test]
+    fn boolean_clauses() {
+        check(json!({"bool": {}}), true);
+        check(json!({"bool": {"must_not": {"term": {"n": 5}}}}), false);
+        check(
+            json!({"bool": {"should": [{"term": {"n": 6}}, {"term": {"n": 5}}]}}),
+            true,
+        );
+        check(
+            json!({"bool": {"should": [{"term": {"n": 6}}], "filter": [{"term": {"n": 5}}]}}),
+            true,
+        );
+        check(
+            json!({"bool": {"should": [{"term": {"n": 6}}, {"term": {"n": 5}}], "minimum_should_match": 2}}),
+            false,
+        );
+    }
+}
