@@ -1,0 +1,133 @@
+//! Keys encrypted as PKCS#8 (`ENCRYPTED PRIVATE KEY`): PBES2 of every common kind, and PKCS#12's own 3DES scheme.
+
+use cbc::cipher::block_padding::Pkcs7;
+use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
+use des::TdesEde3;
+use pkcs8::der::{Decode, Encode};
+use pkcs8::pkcs5;
+use pkcs8::pkcs5::pbes2::{self, Kdf};
+use secret::Secret;
+use zeroize::Zeroizing;
+
+use crate::der::{self, Reader};
+use crate::key::KeyUnusable;
+use crate::pkcs12::{KeyPurpose, derive_sha1};
+use crate::write::random;
+
+/// PBKDF2 rounds of the keys that we write.
+const ROUNDS: u32 = 100_000;
+/// More rounds than this only keep the processor busy.
+const MAX_ROUNDS: u32 = 10_000_000;
+/// The most memory that a scrypt setting may ask for.
+const MAX_SCRYPT_BYTES: u64 = 1 << 30;
+
+const PBES2: &str = "1.2.840.113549.1.5.13";
+const PBE_SHA1_3DES: &str = "1.2.840.113549.1.12.1.3";
+
+/// How much work the encryption of a key is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EncryptionCost {
+    /// PBKDF2 rounds.
+    pub rounds: u32,
+}
+
+impl Default for EncryptionCost {
+    fn default() -> Self {
+        Self { rounds: ROUNDS }
+    }
+}
+
+/// The PKCS#8 key inside an `EncryptedPrivateKeyInfo`.
+///
+/// # Errors
+/// Wrong passphrase, or a scheme that is not supported.
+pub fn decrypt_pkcs8(encrypted: &[u8], passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyUnusable> {
+    let damaged = || KeyUnusable::Key("its encryption parameters are damaged".to_owned());
+    let mut outer = Reader::new(encrypted).sequence().ok_or_else(damaged)?;
+    let algorithm = outer.expect(der::SEQUENCE).ok_or_else(damaged)?;
+    let data = outer.expect(der::OCTET_STRING).ok_or_else(damaged)?.content;
+    let scheme = Reader::new(algorithm.content).expect(der::OBJECT_IDENTIFIER).ok_or_else(damaged)?;
+    let is = |dotted: &str| der::object_identifier(dotted).as_deref() == Some(scheme.whole);
+    let plain = if is(PBES2) {
+        decrypt_pbes2(algorithm.whole, data, passphrase)?
+    } else if is(PBE_SHA1_3DES) {
+        decrypt_3des(algorithm.content, data, passphrase)?
+    } else {
+        return Err(KeyUnusable::Encryption(scheme_name(scheme.content)));
+    };
+    // A wrong passphrase passes the padding once in 256 times.
+    if crate::recognize::private_key(&plain).is_some() { Ok(plain) } else { Err(KeyUnusable::WrongPassphrase) }
+}
+
+fn decrypt_pbes2(algorithm: &[u8], data: &[u8], passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyUnusable> {
+    let unsupported = |reason: String| KeyUnusable::Encryption(format!("PBES2: {reason}"));
+    let scheme = pkcs5::EncryptionScheme::from_der(algorithm).map_err(|error| unsupported(error.to_string()))?;
+    let parameters = scheme.pbes2().ok_or_else(|| unsupported("no parameters".to_owned()))?;
+    if !is_affordable(&parameters.kdf) {
+        return Err(unsupported("its key derivation asks for too much work".to_owned()));
+    }
+    match parameters.decrypt(passphrase.expose(), data) {
+        Ok(plain) => Ok(Zeroizing::new(plain)),
+        Err(pkcs5::Error::DecryptFailed) => Err(KeyUnusable::WrongPassphrase),
+        Err(error) => Err(unsupported(error.to_string())),
+    }
+}
+
+fn is_affordable(kdf: &Kdf) -> bool {
+    match kdf {
+        Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count <= MAX_ROUNDS,
+        Kdf::Scrypt(scrypt) => {
+            let memory = scrypt.cost_parameter.saturating_mul(u64::from(scrypt.block_size)).saturating_mul(128);
+            memory <= MAX_SCRYPT_BYTES && scrypt.parallelization <= 16
+        }
+        _ => false,
+    }
+}
+
+fn decrypt_3des(algorithm: &[u8], data: &[u8], passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyUnusable> {
+    let damaged = || KeyUnusable::Key("its encryption parameters are damaged".to_owned());
+    let mut fields = Reader::new(algorithm);
+    fields.any().ok_or_else(damaged)?;
+    let mut parameters = fields.sequence().ok_or_else(damaged)?;
+    let salt = parameters.expect(der::OCTET_STRING).ok_or_else(damaged)?.content;
+    let rounds = parameters.expect(der::INTEGER).ok_or_else(damaged)?.content;
+    let rounds = rounds.iter().try_fold(0_u32, |value, &octet| value.checked_mul(256)?.checked_add(octet.into()));
+    let rounds = rounds.filter(|rounds| (1..=MAX_ROUNDS).contains(rounds)).ok_or_else(damaged)?;
+    let key = derive_sha1(passphrase, salt, KeyPurpose::Encryption, rounds, 24);
+    let iv = derive_sha1(passphrase, salt, KeyPurpose::Iv, rounds, 8);
+    let cipher = cbc::Decryptor::<TdesEde3>::new_from_slices(&key, &iv).expect("key and IV have 3DES's lengths");
+    cipher.decrypt_padded_vec::<Pkcs7>(data).map(Zeroizing::new).map_err(|_| KeyUnusable::WrongPassphrase)
+}
+
+fn scheme_name(identifier: &[u8]) -> String {
+    let known = [
+        ("1.2.840.113549.1.5.3", "PBES1 with MD5 and DES"),
+        ("1.2.840.113549.1.5.10", "PBES1 with SHA-1 and DES"),
+        ("1.2.840.113549.1.12.1.1", "PKCS#12 with RC4-128"),
+        ("1.2.840.113549.1.12.1.4", "PKCS#12 with two-key 3DES"),
+        ("1.2.840.113549.1.12.1.5", "PKCS#12 with RC2-128"),
+        ("1.2.840.113549.1.12.1.6", "PKCS#12 with RC2-40"),
+    ];
+    let name = known.iter().find(|(dotted, _)| {
+        der::object_identifier(dotted).is_some_and(|whole| Reader::new(&whole).any().map(|e| e.content) == Some(identifier))
+    });
+    name.map_or_else(|| format!("scheme with object identifier {}", hex::encode(identifier)), |(_, name)| (*name).to_owned())
+}
+
+/// An `EncryptedPrivateKeyInfo`: PBES2, PBKDF2 with HMAC-SHA256, AES-256-CBC.
+pub fn encrypt_pkcs8(key: &[u8], passphrase: &Secret, cost: EncryptionCost) -> Vec<u8> {
+    let (algorithm, data) = encrypt_pbes2(key, passphrase.expose().as_bytes(), cost.rounds);
+    der::sequence(&[&algorithm, &der::element(der::OCTET_STRING, &data)])
+}
+
+/// The AlgorithmIdentifier and the encrypted octets.
+pub(crate) fn encrypt_pbes2(plain: &[u8], password: &[u8], rounds: u32) -> (Vec<u8>, Vec<u8>) {
+    let (mut salt, mut iv) = ([0; 20], [0; 16]);
+    random(&mut salt);
+    random(&mut iv);
+    let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(rounds, &salt, iv)
+        .expect("a salt of 20 octets and a positive number of rounds are valid");
+    let data = parameters.encrypt(password, plain).expect("AES-256-CBC encrypts whatever it is given");
+    let algorithm = pkcs5::EncryptionScheme::from(parameters).to_der().expect("valid parameters can be written");
+    (algorithm, data)
+}
