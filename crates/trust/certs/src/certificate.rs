@@ -21,7 +21,10 @@ pub fn load_certificates(source: &PemSource, setting: &str) -> Result<Vec<Certif
 
 /// All certificates of a text or DER that is already in memory; `name` is what errors call it.
 pub fn parse_certificates(bytes: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, LoadError> {
-    let origin = Origin { setting: name.to_owned(), path: None };
+    let origin = Origin {
+        setting: name.to_owned(),
+        path: None,
+    };
     certificates_from_content(recognize(bytes), origin, &KeyOptions::default())
 }
 
@@ -30,7 +33,12 @@ pub(crate) fn certificates_from_content(
     origin: Origin,
     options: &KeyOptions<'_>,
 ) -> Result<Vec<CertificateDer<'static>>, LoadError> {
-    let none = |origin, found: &str| Err(LoadError::NoCertificate { origin, found: found.to_owned() });
+    let none = |origin, found: &str| {
+        Err(LoadError::NoCertificate {
+            origin,
+            found: found.to_owned(),
+        })
+    };
     match content {
         Content::Pem(blocks) => certificates_from_pem(&blocks, origin),
         Content::Certificate(der) if is_certificate(&der) => Ok(vec![CertificateDer::from(der)]),
@@ -39,22 +47,38 @@ pub(crate) fn certificates_from_content(
         Content::Pkcs12(bytes) => {
             let bundle = open_p12(&bytes, options).map_err(|error| error.at(origin.clone(), options))?;
             let certificates: Vec<_> = bundle.certificates.into_iter().map(|entry| entry.certificate).collect();
-            if certificates.is_empty() { none(origin, "it is PKCS#12 without a certificate") } else { Ok(certificates) }
+            if certificates.is_empty() {
+                none(origin, "it is PKCS#12 without a certificate")
+            } else {
+                Ok(certificates)
+            }
         }
-        Content::Other(found) => Err(LoadError::NoPem { origin, found: found.to_owned() }),
+        Content::Other(found) => Err(LoadError::NoPem {
+            origin,
+            found: found.to_owned(),
+        }),
     }
 }
 
 fn certificates_from_pem(blocks: &[PemBlock], origin: Origin) -> Result<Vec<CertificateDer<'static>>, LoadError> {
     let mut candidates = blocks.iter().filter(|block| block.label == "CERTIFICATE");
     let Some(first) = candidates.next() else {
-        return Err(LoadError::NoCertificate { origin, found: labels(blocks) });
+        return Err(LoadError::NoCertificate {
+            origin,
+            found: labels(blocks),
+        });
     };
     if !is_certificate(&first.der) {
-        return Err(LoadError::NoCertificate { origin, found: "its first `CERTIFICATE` block is damaged".to_owned() });
+        return Err(LoadError::NoCertificate {
+            origin,
+            found: "its first `CERTIFICATE` block is damaged".to_owned(),
+        });
     }
     let rest = candidates.filter(|block| is_certificate(&block.der));
-    Ok(std::iter::once(first).chain(rest).map(|block| CertificateDer::from(block.der.to_vec())).collect())
+    Ok(std::iter::once(first)
+        .chain(rest)
+        .map(|block| CertificateDer::from(block.der.to_vec()))
+        .collect())
 }
 
 /// Loads authorities to trust. As in Go and in the stock agent every readable certificate of the file counts; blocks
@@ -73,17 +97,30 @@ pub fn load_authorities(
     let none = |found: String| Err(LoadError::NotAnAuthority { origin, found });
     match recognize(&bytes) {
         Content::Pem(blocks) => {
-            let usable: Vec<_> = blocks.iter().filter(|block| is_authority_block(block)).map(to_certificate).collect();
-            if usable.is_empty() { none(describe_blocks(&blocks)) } else { Ok(usable) }
+            let usable: Vec<_> = blocks
+                .iter()
+                .filter(|block| is_authority_block(block))
+                .map(to_certificate)
+                .collect();
+            if usable.is_empty() {
+                none(describe_blocks(&blocks))
+            } else {
+                Ok(usable)
+            }
         }
         Content::Certificate(der) if is_certificate(&der) => Ok(vec![CertificateDer::from(der)]),
         Content::Certificate(_) => none("its DER is damaged".to_owned()),
         Content::Key(_) | Content::EncryptedKey(_) => none("it is a PRIVATE KEY in DER".to_owned()),
         Content::Pkcs12(bytes) => {
-            let options = KeyOptions { passphrase, ..KeyOptions::default() };
+            let options = KeyOptions {
+                passphrase,
+                ..KeyOptions::default()
+            };
             match open_p12(&bytes, &options) {
                 Ok(bundle) if bundle.certificates.is_empty() => none("it is PKCS#12 without a certificate".to_owned()),
-                Ok(bundle) => Ok(authorities_first(bundle.certificates.into_iter().map(|entry| entry.certificate).collect())),
+                Ok(bundle) => Ok(authorities_first(
+                    bundle.certificates.into_iter().map(|entry| entry.certificate).collect(),
+                )),
                 Err(error) => none(format!("it is PKCS#12 that cannot be opened: {error}")),
             }
         }
@@ -111,8 +148,9 @@ fn describe_blocks(blocks: &[PemBlock]) -> String {
 }
 
 fn authorities_first(certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
-    let (authorities, others): (Vec<_>, Vec<_>) =
-        certificates.into_iter().partition(|certificate| not_an_authority(certificate).is_none());
+    let (authorities, others): (Vec<_>, Vec<_>) = certificates
+        .into_iter()
+        .partition(|certificate| not_an_authority(certificate).is_none());
     if authorities.is_empty() { others } else { authorities }
 }
 

@@ -49,7 +49,10 @@ impl<'a> Reader<'a> {
             0..=0x7f => (usize::from(first), after_first),
             0x81..=0x84 => {
                 let (octets, rest) = after_first.split_at_checked(usize::from(first & 0x7f))?;
-                (octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet)), rest)
+                (
+                    octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet)),
+                    rest,
+                )
             }
             _ => return None,
         };
@@ -61,7 +64,11 @@ impl<'a> Reader<'a> {
 
     /// The next element, which must have this tag; nothing is consumed when it has another.
     pub fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
-        if self.rest.first() == Some(&tag) { self.any() } else { None }
+        if self.rest.first() == Some(&tag) {
+            self.any()
+        } else {
+            None
+        }
     }
 
     /// The content of the next element, which must be a SEQUENCE.
@@ -120,8 +127,14 @@ pub fn bit_string(octets: &[u8]) -> Vec<u8> {
 
 /// An OBJECT IDENTIFIER from its dotted form; `None` when that is not one.
 pub fn object_identifier(dotted: &str) -> Option<Vec<u8>> {
-    let arcs = dotted.split('.').map(str::parse::<u64>).collect::<Result<Vec<_>, _>>().ok()?;
-    let [first, second, rest @ ..] = arcs.as_slice() else { return None };
+    let arcs = dotted
+        .split('.')
+        .map(str::parse::<u64>)
+        .collect::<Result<Vec<_>, _>>()
+        .ok()?;
+    let [first, second, rest @ ..] = arcs.as_slice() else {
+        return None;
+    };
     if *first > 2 || (*first < 2 && *second > 39) {
         return None;
     }
@@ -147,7 +160,12 @@ mod tests {
 
     #[test]
     fn lengths_are_as_short_as_they_can_be() {
-        for (length, header) in [(0, vec![4, 0]), (127, vec![4, 127]), (128, vec![4, 0x81, 128]), (300, vec![4, 0x82, 1, 44])] {
+        for (length, header) in [
+            (0, vec![4, 0]),
+            (127, vec![4, 127]),
+            (128, vec![4, 0x81, 128]),
+            (300, vec![4, 0x82, 1, 44]),
+        ] {
             let whole = element(OCTET_STRING, &vec![7; length]);
             assert_eq!(whole[..header.len()], header);
             let read = Reader::new(&whole).any().unwrap();
@@ -157,7 +175,10 @@ mod tests {
 
     #[test]
     fn object_identifiers() {
-        assert_eq!(object_identifier("1.2.840.113549").unwrap(), [6, 6, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]);
+        assert_eq!(
+            object_identifier("1.2.840.113549").unwrap(),
+            [6, 6, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]
+        );
         assert_eq!(object_identifier("2.5.4.3").unwrap(), [6, 3, 0x55, 4, 3]);
         assert_eq!(object_identifier("2.16.840").unwrap(), [6, 3, 0x60, 0x86, 0x48]);
         for wrong in ["", "1", "1.40", "3.1", "1.x", "1..2"] {
@@ -174,7 +195,14 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_is_nothing() {
-        for bytes in [&[][..], &[0x30], &[0x30, 2, 0], &[0x30, 0x80], &[0x30, 0x85, 0, 0, 0, 0, 0], &[0x30, 0x82, 1]] {
+        for bytes in [
+            &[][..],
+            &[0x30],
+            &[0x30, 2, 0],
+            &[0x30, 0x80],
+            &[0x30, 0x85, 0, 0, 0, 0, 0],
+            &[0x30, 0x82, 1],
+        ] {
             assert_eq!(Reader::new(bytes).any(), None);
         }
     }

@@ -167,7 +167,11 @@ fn timestamp(seconds: i64) -> Timestamp {
 }
 
 fn colons(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
+    octets
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect::<Vec<_>>()
+        .join(":")
 }
 
 fn key_ids(parsed: &X509Certificate<'_>) -> (Option<String>, Option<String>) {
@@ -183,7 +187,9 @@ fn key_ids(parsed: &X509Certificate<'_>) -> (Option<String>, Option<String>) {
 }
 
 fn subject_alt_names(parsed: &X509Certificate<'_>) -> Vec<SubjectAltName> {
-    let Ok(Some(extension)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let Ok(Some(extension)) = parsed.subject_alternative_name() else {
+        return Vec::new();
+    };
     extension.value.general_names.iter().map(subject_alt_name).collect()
 }
 
@@ -203,7 +209,9 @@ fn subject_alt_name(name: &GeneralName<'_>) -> SubjectAltName {
                 der::SEQUENCE | 0xa0 => Reader::new(outer.content).any(),
                 _ => Some(outer),
             });
-            let text = text.map(|inner| String::from_utf8_lossy(inner.content).into_owned()).unwrap_or_default();
+            let text = text
+                .map(|inner| String::from_utf8_lossy(inner.content).into_owned())
+                .unwrap_or_default();
             SubjectAltName::Other(format!("{}: {text}", kind.to_id_string()))
         }
         other => SubjectAltName::Other(format!("{other:?}")),
@@ -223,13 +231,22 @@ fn key_usages(parsed: &X509Certificate<'_>) -> Vec<String> {
         "encipherOnly",
         "decipherOnly",
     ];
-    let Ok(Some(extension)) = parsed.key_usage() else { return Vec::new() };
+    let Ok(Some(extension)) = parsed.key_usage() else {
+        return Vec::new();
+    };
     let flags = extension.value.flags;
-    NAMES.iter().enumerate().filter(|(bit, _)| flags >> bit & 1 == 1).map(|(_, name)| (*name).to_owned()).collect()
+    NAMES
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| flags >> bit & 1 == 1)
+        .map(|(_, name)| (*name).to_owned())
+        .collect()
 }
 
 fn extended_key_usages(parsed: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(extension)) = parsed.extended_key_usage() else { return Vec::new() };
+    let Ok(Some(extension)) = parsed.extended_key_usage() else {
+        return Vec::new();
+    };
     let usage = extension.value;
     let known = [
         (usage.any, "any"),
@@ -240,6 +257,11 @@ fn extended_key_usages(parsed: &X509Certificate<'_>) -> Vec<String> {
         (usage.time_stamping, "timeStamping"),
         (usage.ocsp_signing, "OCSPSigning"),
     ];
-    let known = known.into_iter().filter(|(set, _)| *set).map(|(_, name)| name.to_owned());
-    known.chain(usage.other.iter().map(|kind| kind.to_id_string())).collect()
+    let known = known
+        .into_iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, name)| name.to_owned());
+    known
+        .chain(usage.other.iter().map(|kind| kind.to_id_string()))
+        .collect()
 }

@@ -46,7 +46,9 @@ pub fn decrypt_pkcs8(encrypted: &[u8], passphrase: &Secret) -> Result<Zeroizing<
     let mut outer = Reader::new(encrypted).sequence().ok_or_else(damaged)?;
     let algorithm = outer.expect(der::SEQUENCE).ok_or_else(damaged)?;
     let data = outer.expect(der::OCTET_STRING).ok_or_else(damaged)?.content;
-    let scheme = Reader::new(algorithm.content).expect(der::OBJECT_IDENTIFIER).ok_or_else(damaged)?;
+    let scheme = Reader::new(algorithm.content)
+        .expect(der::OBJECT_IDENTIFIER)
+        .ok_or_else(damaged)?;
     let is = |dotted: &str| der::object_identifier(dotted).as_deref() == Some(scheme.whole);
     let plain = if is(PBES2) {
         decrypt_pbes2(algorithm.whole, data, passphrase)?
@@ -56,7 +58,11 @@ pub fn decrypt_pkcs8(encrypted: &[u8], passphrase: &Secret) -> Result<Zeroizing<
         return Err(KeyUnusable::Encryption(scheme_name(scheme.content)));
     };
     // A wrong passphrase passes the padding once in 256 times.
-    if crate::recognize::private_key(&plain).is_some() { Ok(plain) } else { Err(KeyUnusable::WrongPassphrase) }
+    if crate::recognize::private_key(&plain).is_some() {
+        Ok(plain)
+    } else {
+        Err(KeyUnusable::WrongPassphrase)
+    }
 }
 
 fn decrypt_pbes2(algorithm: &[u8], data: &[u8], passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyUnusable> {
@@ -77,7 +83,10 @@ fn is_affordable(kdf: &Kdf) -> bool {
     match kdf {
         Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count <= MAX_ROUNDS,
         Kdf::Scrypt(scrypt) => {
-            let memory = scrypt.cost_parameter.saturating_mul(u64::from(scrypt.block_size)).saturating_mul(128);
+            let memory = scrypt
+                .cost_parameter
+                .saturating_mul(u64::from(scrypt.block_size))
+                .saturating_mul(128);
             memory <= MAX_SCRYPT_BYTES && scrypt.parallelization <= 16
         }
         _ => false,
@@ -91,12 +100,19 @@ fn decrypt_3des(algorithm: &[u8], data: &[u8], passphrase: &Secret) -> Result<Ze
     let mut parameters = fields.sequence().ok_or_else(damaged)?;
     let salt = parameters.expect(der::OCTET_STRING).ok_or_else(damaged)?.content;
     let rounds = parameters.expect(der::INTEGER).ok_or_else(damaged)?.content;
-    let rounds = rounds.iter().try_fold(0_u32, |value, &octet| value.checked_mul(256)?.checked_add(octet.into()));
-    let rounds = rounds.filter(|rounds| (1..=MAX_ROUNDS).contains(rounds)).ok_or_else(damaged)?;
+    let rounds = rounds
+        .iter()
+        .try_fold(0_u32, |value, &octet| value.checked_mul(256)?.checked_add(octet.into()));
+    let rounds = rounds
+        .filter(|rounds| (1..=MAX_ROUNDS).contains(rounds))
+        .ok_or_else(damaged)?;
     let key = derive_sha1(passphrase, salt, KeyPurpose::Encryption, rounds, 24);
     let iv = derive_sha1(passphrase, salt, KeyPurpose::Iv, rounds, 8);
     let cipher = cbc::Decryptor::<TdesEde3>::new_from_slices(&key, &iv).expect("key and IV have 3DES's lengths");
-    cipher.decrypt_padded_vec::<Pkcs7>(data).map(Zeroizing::new).map_err(|_| KeyUnusable::WrongPassphrase)
+    cipher
+        .decrypt_padded_vec::<Pkcs7>(data)
+        .map(Zeroizing::new)
+        .map_err(|_| KeyUnusable::WrongPassphrase)
 }
 
 fn scheme_name(identifier: &[u8]) -> String {
@@ -109,9 +125,13 @@ fn scheme_name(identifier: &[u8]) -> String {
         ("1.2.840.113549.1.12.1.6", "PKCS#12 with RC2-40"),
     ];
     let name = known.iter().find(|(dotted, _)| {
-        der::object_identifier(dotted).is_some_and(|whole| Reader::new(&whole).any().map(|e| e.content) == Some(identifier))
+        der::object_identifier(dotted)
+            .is_some_and(|whole| Reader::new(&whole).any().map(|e| e.content) == Some(identifier))
     });
-    name.map_or_else(|| format!("scheme with object identifier {}", hex::encode(identifier)), |(_, name)| (*name).to_owned())
+    name.map_or_else(
+        || format!("scheme with object identifier {}", hex::encode(identifier)),
+        |(_, name)| (*name).to_owned(),
+    )
 }
 
 /// An `EncryptedPrivateKeyInfo`: PBES2, PBKDF2 with HMAC-SHA256, AES-256-CBC.
@@ -127,7 +147,11 @@ pub(crate) fn encrypt_pbes2(plain: &[u8], password: &[u8], rounds: u32) -> (Vec<
     random(&mut iv);
     let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(rounds, &salt, iv)
         .expect("a salt of 20 octets and a positive number of rounds are valid");
-    let data = parameters.encrypt(password, plain).expect("AES-256-CBC encrypts whatever it is given");
-    let algorithm = pkcs5::EncryptionScheme::from(parameters).to_der().expect("valid parameters can be written");
+    let data = parameters
+        .encrypt(password, plain)
+        .expect("AES-256-CBC encrypts whatever it is given");
+    let algorithm = pkcs5::EncryptionScheme::from(parameters)
+        .to_der()
+        .expect("valid parameters can be written");
     (algorithm, data)
 }

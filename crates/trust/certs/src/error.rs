@@ -138,7 +138,9 @@ pub enum LoadError {
         scheme: String,
     },
     /// `Proc-Type` encryption, which the settings forbid.
-    #[error("the key in {origin} has the legacy `Proc-Type: 4,ENCRYPTED` encryption, which `disable_legacy_pem_support` forbids")]
+    #[error(
+        "the key in {origin} has the legacy `Proc-Type: 4,ENCRYPTED` encryption, which `disable_legacy_pem_support` forbids"
+    )]
     LegacyEncryptionDisabled {
         /// Where.
         origin: Origin,
@@ -196,13 +198,20 @@ impl LoadError {
                 .contains("CERTIFICATE")
                 .then(|| "this is the certificate; the key is usually a file of its own that ends in .key".to_owned()),
             Self::CertificateMissing { setting, .. } => Some(format!("set `{setting}`")),
-            Self::KeyMissing { setting, key_in_certificate_file: true, .. } => {
-                Some(format!("the certificate's file also holds a key: name the same file in `{setting}`"))
-            }
+            Self::KeyMissing {
+                setting,
+                key_in_certificate_file: true,
+                ..
+            } => Some(format!(
+                "the certificate's file also holds a key: name the same file in `{setting}`"
+            )),
             Self::KeyMissing { setting, .. } => Some(format!("set `{setting}`")),
-            Self::KeyMismatch { belongs_to: Some(subject), .. } => {
-                Some(format!("the key belongs to `{subject}` further down: put that certificate first"))
-            }
+            Self::KeyMismatch {
+                belongs_to: Some(subject),
+                ..
+            } => Some(format!(
+                "the key belongs to `{subject}` further down: put that certificate first"
+            )),
             Self::KeyMismatch { .. } => Some("use the key that was made together with this certificate".to_owned()),
             Self::KeyNeedsPassphrase { passphrase_setting, .. } => Some(format!("set `{passphrase_setting}`")),
             Self::KeyEncryptionUnsupported { .. } => {

@@ -23,7 +23,12 @@ impl Fingerprint {
 
     /// Upper case with colons, as `openssl x509 -fingerprint` and Elasticsearch print it.
     pub fn with_colons(&self) -> String {
-        hex::encode_upper(self.0).as_bytes().chunks(2).map(String::from_utf8_lossy).collect::<Vec<_>>().join(":")
+        hex::encode_upper(self.0)
+            .as_bytes()
+            .chunks(2)
+            .map(String::from_utf8_lossy)
+            .collect::<Vec<_>>()
+            .join(":")
     }
 }
 
@@ -41,7 +46,9 @@ impl FromStr for Fingerprint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits: String = text.trim().chars().filter(|&c| c != ':').collect();
         if let Some(odd) = digits.chars().find(|c| !c.is_ascii_hexdigit()) {
-            return Err(ParseFingerprintError { reason: format!("`{odd}` is no hex digit") });
+            return Err(ParseFingerprintError {
+                reason: format!("`{odd}` is no hex digit"),
+            });
         }
         let mut octets = [0; 32];
         hex::decode_to_slice(&digits, &mut octets).map_err(|_| ParseFingerprintError {
@@ -82,7 +89,12 @@ impl fmt::Debug for Fingerprint {
 
 /// The fingerprint of a certificate.
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
-    Fingerprint(digest(&SHA256, certificate).as_ref().try_into().expect("SHA-256 has 32 octets"))
+    Fingerprint(
+        digest(&SHA256, certificate)
+            .as_ref()
+            .try_into()
+            .expect("SHA-256 has 32 octets"),
+    )
 }
 
 /// The pin (`ca_sha256`) of a certificate: standard base64 of the SHA-256 over its SubjectPublicKeyInfo. Empty for
@@ -109,7 +121,14 @@ mod tests {
 
     #[test]
     fn what_is_no_fingerprint() {
-        for text in ["", "ab", &format!("0x{}", "ab".repeat(32)), &"ab".repeat(20), &"ab".repeat(33), &"zz".repeat(32)] {
+        for text in [
+            "",
+            "ab",
+            &format!("0x{}", "ab".repeat(32)),
+            &"ab".repeat(20),
+            &"ab".repeat(33),
+            &"zz".repeat(32),
+        ] {
             assert!(text.parse::<Fingerprint>().is_err(), "{text}");
         }
     }

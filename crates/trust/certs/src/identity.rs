@@ -26,7 +26,11 @@ pub struct Identity {
 impl Identity {
     /// An identity from parts that are known to belong together.
     pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
-        Self { chain, key, warnings: Vec::new() }
+        Self {
+            chain,
+            key,
+            warnings: Vec::new(),
+        }
     }
 
     /// The leaf.
@@ -42,13 +46,20 @@ impl Identity {
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key(), warnings: self.warnings.clone() }
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+            warnings: self.warnings.clone(),
+        }
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("leaf", &subject(self.leaf())).field("chain", &self.chain.len()).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("leaf", &subject(self.leaf()))
+            .field("chain", &self.chain.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,7 +76,11 @@ pub struct IdentityNames<'a> {
 
 impl IdentityNames<'static> {
     /// The names in an `ssl` block.
-    pub const SSL: Self = Self { certificate: "ssl.certificate", key: "ssl.key", passphrase: "ssl.key_passphrase" };
+    pub const SSL: Self = Self {
+        certificate: "ssl.certificate",
+        key: "ssl.key",
+        passphrase: "ssl.key_passphrase",
+    };
 }
 
 impl Default for IdentityNames<'static> {
@@ -82,7 +97,11 @@ pub fn load_identity(
     passphrase: Option<&Secret>,
     names: IdentityNames<'_>,
 ) -> Result<Identity, LoadError> {
-    let options = KeyOptions { passphrase, passphrase_setting: names.passphrase, refuse_legacy_pem: false };
+    let options = KeyOptions {
+        passphrase,
+        passphrase_setting: names.passphrase,
+        refuse_legacy_pem: false,
+    };
     load_identity_with(certificate, key, &options, names)
 }
 
@@ -117,14 +136,20 @@ pub fn load_identity_with(
     let loaded = key_from_content(recognize(&key_bytes), key_origin.clone(), options, wanted.as_ref())?;
     // A bundle has no first certificate: its leaf is the one that the key belongs to.
     let leaf = if is_bundle {
-        certificates.iter().position(|certificate| belongs(&loaded.key, certificate))
+        certificates
+            .iter()
+            .position(|certificate| belongs(&loaded.key, certificate))
     } else {
         belongs(&loaded.key, &certificates[0]).then_some(0)
     };
     let Some(leaf) = leaf else {
         return Err(mismatch(&certificates, &loaded.key, certificate_origin, key_origin));
     };
-    Ok(Identity { chain: order_chain(certificates, leaf), key: loaded.key, warnings: loaded.warnings })
+    Ok(Identity {
+        chain: order_chain(certificates, leaf),
+        key: loaded.key,
+        warnings: loaded.warnings,
+    })
 }
 
 fn mismatch(
@@ -133,8 +158,16 @@ fn mismatch(
     certificate: Origin,
     key_origin: Origin,
 ) -> LoadError {
-    let belongs_to = certificates[1..].iter().find(|certificate| belongs(key, certificate)).map(subject);
-    LoadError::KeyMismatch { certificate, key: key_origin, subject: subject(&certificates[0]), belongs_to }
+    let belongs_to = certificates[1..]
+        .iter()
+        .find(|certificate| belongs(key, certificate))
+        .map(subject);
+    LoadError::KeyMismatch {
+        certificate,
+        key: key_origin,
+        subject: subject(&certificates[0]),
+        belongs_to,
+    }
 }
 
 fn belongs(key: &PrivateKeyDer<'_>, certificate: &CertificateDer<'_>) -> bool {
@@ -147,13 +180,18 @@ fn belongs(key: &PrivateKeyDer<'_>, certificate: &CertificateDer<'_>) -> bool {
 }
 
 fn subject(certificate: &CertificateDer<'_>) -> String {
-    X509Certificate::from_der(certificate).map(|(_, parsed)| parsed.subject().to_string()).unwrap_or_default()
+    X509Certificate::from_der(certificate)
+        .map(|(_, parsed)| parsed.subject().to_string())
+        .unwrap_or_default()
 }
 
 /// Puts the certificate at `leaf` first, then its issuer, and so on; what does not belong to the chain comes last.
 pub fn order_chain(mut certificates: Vec<CertificateDer<'static>>, leaf: usize) -> Vec<CertificateDer<'static>> {
     let mut ordered = vec![certificates.remove(leaf)];
-    while let Some(position) = certificates.iter().position(|candidate| issued(candidate, &ordered[ordered.len() - 1])) {
+    while let Some(position) = certificates
+        .iter()
+        .position(|candidate| issued(candidate, &ordered[ordered.len() - 1]))
+    {
         ordered.push(certificates.remove(position));
     }
     ordered.append(&mut certificates);
@@ -161,8 +199,10 @@ pub fn order_chain(mut certificates: Vec<CertificateDer<'static>>, leaf: usize) 
 }
 
 fn issued(issuer: &CertificateDer<'_>, certificate: &CertificateDer<'_>) -> bool {
-    let (Ok((_, issuer)), Ok((_, certificate))) = (X509Certificate::from_der(issuer), X509Certificate::from_der(certificate))
-    else {
+    let (Ok((_, issuer)), Ok((_, certificate))) = (
+        X509Certificate::from_der(issuer),
+        X509Certificate::from_der(certificate),
+    ) else {
         return false;
     };
     issuer.subject().as_raw() == certificate.issuer().as_raw()

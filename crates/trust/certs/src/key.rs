@@ -54,8 +54,14 @@ impl KeyUnusable {
     pub(crate) fn at(self, origin: Origin, options: &KeyOptions<'_>) -> LoadError {
         let passphrase_setting = options.passphrase_setting.to_owned();
         match self {
-            Self::NeedsPassphrase => LoadError::KeyNeedsPassphrase { origin, passphrase_setting },
-            Self::WrongPassphrase => LoadError::KeyWrongPassphrase { origin, passphrase_setting },
+            Self::NeedsPassphrase => LoadError::KeyNeedsPassphrase {
+                origin,
+                passphrase_setting,
+            },
+            Self::WrongPassphrase => LoadError::KeyWrongPassphrase {
+                origin,
+                passphrase_setting,
+            },
             Self::Encryption(scheme) => LoadError::KeyEncryptionUnsupported { origin, scheme },
             Self::LegacyDisabled => LoadError::LegacyEncryptionDisabled { origin },
             Self::Key(reason) => LoadError::UnsupportedKey { origin, reason },
@@ -69,7 +75,11 @@ pub fn load_key(
     setting: &str,
     passphrase: Option<&Secret>,
 ) -> Result<PrivateKeyDer<'static>, LoadError> {
-    let options = KeyOptions { passphrase, passphrase_setting: "the passphrase", refuse_legacy_pem: false };
+    let options = KeyOptions {
+        passphrase,
+        passphrase_setting: "the passphrase",
+        refuse_legacy_pem: false,
+    };
     load_key_with(source, setting, &options).map(|loaded| loaded.key)
 }
 
@@ -95,22 +105,35 @@ pub(crate) fn key_from_content(
     options: &KeyOptions<'_>,
     wanted: Option<&PublicKey>,
 ) -> Result<LoadedKey, LoadError> {
-    let plain = |key| LoadedKey { key, warnings: Vec::new() };
+    let plain = |key| LoadedKey {
+        key,
+        warnings: Vec::new(),
+    };
     match content {
         Content::Pem(blocks) => key_from_pem(&blocks, origin, options),
         Content::Key(key) => Ok(plain(key)),
-        Content::EncryptedKey(encrypted) => open_pkcs8(&encrypted, options).map(plain).map_err(|e| e.at(origin, options)),
+        Content::EncryptedKey(encrypted) => open_pkcs8(&encrypted, options)
+            .map(plain)
+            .map_err(|e| e.at(origin, options)),
         Content::Pkcs12(bytes) => {
             let bundle = open_p12(&bytes, options).map_err(|error| error.at(origin.clone(), options))?;
-            key_from_p12(bundle, wanted).map(plain).ok_or_else(|| no_key(origin, "it is PKCS#12 without a key"))
+            key_from_p12(bundle, wanted)
+                .map(plain)
+                .ok_or_else(|| no_key(origin, "it is PKCS#12 without a key"))
         }
         Content::Certificate(_) => Err(no_key(origin, "it is one CERTIFICATE in DER")),
-        Content::Other(found) => Err(LoadError::NoPem { origin, found: found.to_owned() }),
+        Content::Other(found) => Err(LoadError::NoPem {
+            origin,
+            found: found.to_owned(),
+        }),
     }
 }
 
 fn no_key(origin: Origin, found: &str) -> LoadError {
-    LoadError::NoKey { origin, found: found.to_owned() }
+    LoadError::NoKey {
+        origin,
+        found: found.to_owned(),
+    }
 }
 
 fn key_from_p12(mut bundle: Pkcs12, wanted: Option<&PublicKey>) -> Option<PrivateKeyDer<'static>> {
@@ -121,7 +144,10 @@ fn key_from_p12(mut bundle: Pkcs12, wanted: Option<&PublicKey>) -> Option<Privat
 
 fn key_from_pem(blocks: &[PemBlock], origin: Origin, options: &KeyOptions<'_>) -> Result<LoadedKey, LoadError> {
     let Some(block) = blocks.iter().find(|block| block.is_private_key()) else {
-        return Err(LoadError::NoKey { origin, found: labels(blocks) });
+        return Err(LoadError::NoKey {
+            origin,
+            found: labels(blocks),
+        });
     };
     let warnings = if is_legacy_encrypted(block) {
         vec![format!(
@@ -130,10 +156,15 @@ fn key_from_pem(blocks: &[PemBlock], origin: Origin, options: &KeyOptions<'_>) -
     } else {
         Vec::new()
     };
-    key_from_block(block, options).map(|key| LoadedKey { key, warnings }).map_err(|error| error.at(origin, options))
+    key_from_block(block, options)
+        .map(|key| LoadedKey { key, warnings })
+        .map_err(|error| error.at(origin, options))
 }
 
-pub(crate) fn key_from_block(block: &PemBlock, options: &KeyOptions<'_>) -> Result<PrivateKeyDer<'static>, KeyUnusable> {
+pub(crate) fn key_from_block(
+    block: &PemBlock,
+    options: &KeyOptions<'_>,
+) -> Result<PrivateKeyDer<'static>, KeyUnusable> {
     if is_legacy_encrypted(block) {
         if options.refuse_legacy_pem {
             return Err(KeyUnusable::LegacyDisabled);
@@ -149,7 +180,9 @@ pub(crate) fn key_from_block(block: &PemBlock, options: &KeyOptions<'_>) -> Resu
         "OPENSSH PRIVATE KEY" => Err(KeyUnusable::Key(
             "it is an OpenSSH key; write it anew with `ssh-keygen -p -m PKCS8 -f FILE`".to_owned(),
         )),
-        other => Err(KeyUnusable::Key(format!("`{other}` is not supported; use RSA, ECDSA or Ed25519"))),
+        other => Err(KeyUnusable::Key(format!(
+            "`{other}` is not supported; use RSA, ECDSA or Ed25519"
+        ))),
     }
 }
 
@@ -159,12 +192,23 @@ fn open_pkcs8(encrypted: &[u8], options: &KeyOptions<'_>) -> Result<PrivateKeyDe
 }
 
 fn passphrase<'a>(options: &KeyOptions<'a>) -> Result<&'a Secret, KeyUnusable> {
-    options.passphrase.filter(|passphrase| !passphrase.is_empty()).ok_or(KeyUnusable::NeedsPassphrase)
+    options
+        .passphrase
+        .filter(|passphrase| !passphrase.is_empty())
+        .ok_or(KeyUnusable::NeedsPassphrase)
 }
 
 pub(crate) fn labels(blocks: &[PemBlock]) -> String {
-    let labels: Vec<_> = blocks.iter().take(5).map(|block| format!("`{}`", block.label)).collect();
-    format!("it has {}{}", labels.join(", "), if blocks.len() > 5 { ", .." } else { "" })
+    let labels: Vec<_> = blocks
+        .iter()
+        .take(5)
+        .map(|block| format!("`{}`", block.label))
+        .collect();
+    format!(
+        "it has {}{}",
+        labels.join(", "),
+        if blocks.len() > 5 { ", .." } else { "" }
+    )
 }
 
 /// Reads a passphrase from its file. White space at both ends is dropped, so a final newline does no harm.
@@ -174,12 +218,23 @@ pub(crate) fn labels(blocks: &[PemBlock]) -> String {
 pub fn read_passphrase_file(path: &Utf8Path, setting: &str) -> Result<Secret, LoadError> {
     use std::io::{Error, ErrorKind, Read};
     const MAX_BYTES: u64 = 64 << 10;
-    let failed = |source| LoadError::PassphraseFile { setting: setting.to_owned(), path: path.to_owned(), source };
+    let failed = |source| LoadError::PassphraseFile {
+        setting: setting.to_owned(),
+        path: path.to_owned(),
+        source,
+    };
     let file = fs_err::File::open(path).map_err(failed)?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    let text = std::str::from_utf8(&bytes).ok().filter(|_| bytes.len() as u64 <= MAX_BYTES);
-    let text = text.ok_or_else(|| failed(Error::new(ErrorKind::InvalidData, "it is no text, or longer than 64 KiB")))?;
+    let text = std::str::from_utf8(&bytes)
+        .ok()
+        .filter(|_| bytes.len() as u64 <= MAX_BYTES);
+    let text = text.ok_or_else(|| {
+        failed(Error::new(
+            ErrorKind::InvalidData,
+            "it is no text, or longer than 64 KiB",
+        ))
+    })?;
     Ok(Secret::from(text.trim()))
 }
 
@@ -235,11 +290,17 @@ impl PublicKey {
         Some(if is(identifier, RSA) || is(identifier, RSA_PSS) {
             Self::Rsa(bits)
         } else if is(identifier, EC) {
-            Self::Ec { curve: algorithm.any()?.whole.to_vec(), point: bits }
+            Self::Ec {
+                curve: algorithm.any()?.whole.to_vec(),
+                point: bits,
+            }
         } else if is(identifier, ED25519) {
             Self::Ed25519(bits)
         } else {
-            Self::Other { algorithm: identifier.to_vec(), bits }
+            Self::Other {
+                algorithm: identifier.to_vec(),
+                bits,
+            }
         })
     }
 
@@ -260,7 +321,10 @@ impl PublicKey {
             Self::Rsa(der) => format!("RSA {}", rsa_bits(der).unwrap_or(0)),
             Self::Ec { curve, .. } => {
                 let known = [(P224, "P-224"), (P256, "P-256"), (P384, "P-384"), (P521, "P-521")];
-                let name = known.iter().find(|(dotted, _)| is(curve, dotted)).map_or("unknown curve", |(_, name)| name);
+                let name = known
+                    .iter()
+                    .find(|(dotted, _)| is(curve, dotted))
+                    .map_or("unknown curve", |(_, name)| name);
                 format!("ECDSA {name}")
             }
             Self::Ed25519(_) => "Ed25519".to_owned(),
@@ -310,10 +374,17 @@ fn ec_public(sec1: &[u8], curve: Option<&[u8]>) -> Option<PublicKey> {
     let inner_curve = fields.expect(CURVE).map(|element| element.content);
     let curve = inner_curve.or(curve)?;
     let point = match fields.expect(POINT) {
-        Some(element) => Reader::new(element.content).expect(der::BIT_STRING)?.content.get(1..)?.to_vec(),
+        Some(element) => Reader::new(element.content)
+            .expect(der::BIT_STRING)?
+            .content
+            .get(1..)?
+            .to_vec(),
         None => point_of(curve, scalar)?,
     };
-    Some(PublicKey::Ec { curve: curve.to_vec(), point })
+    Some(PublicKey::Ec {
+        curve: curve.to_vec(),
+        point,
+    })
 }
 
 /// Keys without their public point (Java writes them) are completed here.
@@ -367,7 +438,11 @@ impl<'a> Pkcs8Parts<'a> {
         let identifier = algorithm.expect(der::OBJECT_IDENTIFIER)?.whole;
         let parameters = algorithm.any().map(|element| element.whole);
         let key = fields.expect(der::OCTET_STRING)?.content;
-        Some(Self { algorithm: identifier, parameters, key })
+        Some(Self {
+            algorithm: identifier,
+            parameters,
+            key,
+        })
     }
 
     pub(crate) fn is_rsa(&self) -> bool {
@@ -386,11 +461,17 @@ pub fn to_pkcs8(key: &PrivateKeyDer<'_>) -> Option<PrivatePkcs8KeyDer<'static>> 
         PrivateKeyDer::Pkcs8(key) => return Some(PrivatePkcs8KeyDer::from(key.secret_pkcs8_der().to_vec())),
         PrivateKeyDer::Pkcs1(key) => (der::sequence(&[&oid(RSA), &[5, 0]]), key.secret_pkcs1_der()),
         PrivateKeyDer::Sec1(key) => {
-            let PublicKey::Ec { curve, .. } = ec_public(key.secret_sec1_der(), None)? else { return None };
+            let PublicKey::Ec { curve, .. } = ec_public(key.secret_sec1_der(), None)? else {
+                return None;
+            };
             (der::sequence(&[&oid(EC), &curve]), key.secret_sec1_der())
         }
         _ => return None,
     };
     let inner = Zeroizing::new(der::element(der::OCTET_STRING, inner));
-    Some(PrivatePkcs8KeyDer::from(der::sequence(&[&der::unsigned_integer(&[0]), &algorithm, &inner])))
+    Some(PrivatePkcs8KeyDer::from(der::sequence(&[
+        &der::unsigned_integer(&[0]),
+        &algorithm,
+        &inner,
+    ])))
 }

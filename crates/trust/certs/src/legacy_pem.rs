@@ -56,7 +56,9 @@ impl LegacyCipher {
 
 /// Whether a block is encrypted in this way.
 pub(crate) fn is_legacy_encrypted(block: &PemBlock) -> bool {
-    block.header("Proc-Type").is_some_and(|value| value.contains("ENCRYPTED"))
+    block
+        .header("Proc-Type")
+        .is_some_and(|value| value.contains("ENCRYPTED"))
 }
 
 /// The DER inside an encrypted block.
@@ -65,7 +67,9 @@ pub(crate) fn is_legacy_encrypted(block: &PemBlock) -> bool {
 /// [`KeyUnusable::WrongPassphrase`] when the padding is wrong; a wrong passphrase may also yield noise, which is for
 /// the caller to notice.
 pub fn decrypt_legacy_pem(block: &PemBlock, passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyUnusable> {
-    let info = block.header("DEK-Info").ok_or_else(|| KeyUnusable::Encryption("`DEK-Info` is missing".to_owned()))?;
+    let info = block
+        .header("DEK-Info")
+        .ok_or_else(|| KeyUnusable::Encryption("`DEK-Info` is missing".to_owned()))?;
     let (name, iv) = info.split_once(',').unwrap_or((info, ""));
     let cipher = LegacyCipher::ALL
         .into_iter()
@@ -96,9 +100,16 @@ pub fn encrypt_legacy_pem(label: &str, der: &[u8], cipher: LegacyCipher, passphr
     };
     let headers = vec![
         ("Proc-Type".to_owned(), "4,ENCRYPTED".to_owned()),
-        ("DEK-Info".to_owned(), format!("{},{}", cipher.name(), hex::encode_upper(&iv))),
+        (
+            "DEK-Info".to_owned(),
+            format!("{},{}", cipher.name(), hex::encode_upper(&iv)),
+        ),
     ];
-    PemBlock { label: label.to_owned(), headers, der: Zeroizing::new(encrypted) }
+    PemBlock {
+        label: label.to_owned(),
+        headers,
+        der: Zeroizing::new(encrypted),
+    }
 }
 
 fn derive(passphrase: &Secret, iv: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
@@ -106,7 +117,11 @@ fn derive(passphrase: &Secret, iv: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new(Vec::with_capacity(length + 16));
     let mut previous: Vec<u8> = Vec::new();
     while key.len() < length {
-        let digest = Md5::new().chain_update(&previous).chain_update(passphrase.expose()).chain_update(salt).finalize();
+        let digest = Md5::new()
+            .chain_update(&previous)
+            .chain_update(passphrase.expose())
+            .chain_update(salt)
+            .finalize();
         previous = digest.to_vec();
         key.extend_from_slice(&previous);
     }
@@ -145,9 +160,19 @@ mod tests {
     fn damaged_headers_are_errors() {
         let passphrase = Secret::from("p");
         let mut block = encrypt_legacy_pem("RSA PRIVATE KEY", b"x", LegacyCipher::Aes128, &passphrase);
-        for info in ["", "AES-128-CBC", "AES-128-CBC,00", "AES-128-CBC,zz", "DES-CBC,0011223344556677", "RC2-40-CBC,00"] {
+        for info in [
+            "",
+            "AES-128-CBC",
+            "AES-128-CBC,00",
+            "AES-128-CBC,zz",
+            "DES-CBC,0011223344556677",
+            "RC2-40-CBC,00",
+        ] {
             block.headers[1].1 = info.to_owned();
-            assert!(matches!(decrypt_legacy_pem(&block, &passphrase), Err(KeyUnusable::Encryption(_))), "{info}");
+            assert!(
+                matches!(decrypt_legacy_pem(&block, &passphrase), Err(KeyUnusable::Encryption(_))),
+                "{info}"
+            );
         }
     }
 }

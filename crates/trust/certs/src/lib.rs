@@ -41,6 +41,6 @@ pub use pkcs12::{Pkcs12, Pkcs12Certificate, Pkcs12Error, Pkcs12Key, read_p12};
 pub use recognize::{Content, recognize};
 pub use source::PemSource;
 pub use write::{
-    KeyFormat, P12Identity, WriteError, create_file_atomically, write_file_atomically, write_p12, write_pem, write_pem_certificates,
-    write_pem_key,
+    KeyFormat, P12Identity, WriteError, create_file_atomically, write_file_atomically, write_p12, write_pem,
+    write_pem_certificates, write_pem_key,
 };

@@ -20,7 +20,10 @@ pub struct PemBlock {
 impl PemBlock {
     /// The value of a header line.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Whether the label says private key, of whatever kind.
@@ -31,7 +34,9 @@ impl PemBlock {
 
 impl fmt::Debug for PemBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PemBlock").field("label", &self.label).finish_non_exhaustive()
+        f.debug_struct("PemBlock")
+            .field("label", &self.label)
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,7 +48,10 @@ pub fn parse_pem(bytes: &[u8]) -> Vec<PemBlock> {
     let mut open: Option<OpenBlock<'_>> = None;
     for line in text.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii) {
         if let Some(label) = armour(line, b"-----BEGIN ") {
-            open = Some(OpenBlock { label, lines: Vec::new() });
+            open = Some(OpenBlock {
+                label,
+                lines: Vec::new(),
+            });
         } else if let Some(label) = armour(line, b"-----END ") {
             if let Some(block) = open.take().filter(|block| block.label == label) {
                 blocks.extend(block.decode());
@@ -76,7 +84,11 @@ impl OpenBlock<'_> {
             }
         }
         let der = Zeroizing::new(STANDARD.decode(&*base64).ok()?);
-        Some(PemBlock { label: text(self.label), headers, der })
+        Some(PemBlock {
+            label: text(self.label),
+            headers,
+            der,
+        })
     }
 }
 
@@ -93,7 +105,10 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &[(&str, &[u8])]) {
         let found = parse_pem(text.as_bytes());
-        let found: Vec<_> = found.iter().map(|block| (block.label.as_str(), &block.der[..])).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|block| (block.label.as_str(), &block.der[..]))
+            .collect();
         assert_eq!(found, expected);
     }
 
@@ -105,9 +120,15 @@ mod tests {
         check(&BLOCK.replace('\n', "\r\n"), one);
         check(&BLOCK.replace('\n', "  \n"), one);
         check(&format!("\u{feff}{BLOCK}"), one);
-        check(&format!("Bag Attributes\n    localKeyID: 01 02\nsubject=CN = a\n{BLOCK}\ntrailer"), one);
+        check(
+            &format!("Bag Attributes\n    localKeyID: 01 02\nsubject=CN = a\n{BLOCK}\ntrailer"),
+            one,
+        );
         check(&format!("    {}", BLOCK.replace('\n', "\n    ")), one);
-        check("-----BEGIN CERTIFICATE-----\nComment: x\n\nAQID\n-----END CERTIFICATE-----", one);
+        check(
+            "-----BEGIN CERTIFICATE-----\nComment: x\n\nAQID\n-----END CERTIFICATE-----",
+            one,
+        );
         check("-----BEGIN CERTIFICATE-----\nA\nQ\nID\n-----END CERTIFICATE-----", one);
     }
 
@@ -117,8 +138,14 @@ mod tests {
         check("hello world\n", &[]);
         check("-----BEGIN CERTIFICATE-----\nAQID", &[]);
         check("-----BEGIN CERTIFICATE-----\nAQID\n-----END PRIVATE KEY-----", &[]);
-        check(&format!("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n{BLOCK}"), &[("CERTIFICATE", &[1, 2, 3])]);
-        check(&format!("-----BEGIN X-----\nAQ\n{BLOCK}"), &[("CERTIFICATE", &[1, 2, 3])]);
+        check(
+            &format!("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n{BLOCK}"),
+            &[("CERTIFICATE", &[1, 2, 3])],
+        );
+        check(
+            &format!("-----BEGIN X-----\nAQ\n{BLOCK}"),
+            &[("CERTIFICATE", &[1, 2, 3])],
+        );
     }
 
     #[test]

@@ -71,12 +71,17 @@ pub fn read_p12(bytes: &[u8], password: &Secret) -> Result<Pkcs12, Pkcs12Error> 
         certificate: CertificateDer::from(bag.cert.as_der().to_vec()),
         trusted: bag.trusted,
     });
-    Ok(Pkcs12 { keys: keys.collect(), certificates: certificates.collect() })
+    Ok(Pkcs12 {
+        keys: keys.collect(),
+        certificates: certificates.collect(),
+    })
 }
 
 fn classify(error: ArchiveError) -> Pkcs12Error {
     match error {
-        ArchiveError::MacError(_) | ArchiveError::UnpadError | ArchiveError::Pkcs5Error(_) => Pkcs12Error::WrongPassword,
+        ArchiveError::MacError(_) | ArchiveError::UnpadError | ArchiveError::Pkcs5Error(_) => {
+            Pkcs12Error::WrongPassword
+        }
         ArchiveError::UnsupportedEncryptionScheme | ArchiveError::UnsupportedMacAlgorithm => {
             Pkcs12Error::Unsupported("re-export it with `openssl pkcs12 -export`".to_owned())
         }
@@ -88,7 +93,10 @@ fn classify(error: ArchiveError) -> Pkcs12Error {
 pub(crate) fn open_p12(bytes: &[u8], options: &KeyOptions<'_>) -> Result<Pkcs12, KeyUnusable> {
     let blank = Secret::from("");
     let passphrase = options.passphrase.filter(|passphrase| !passphrase.is_empty());
-    let opened = match (passphrase.map(|passphrase| read_p12(bytes, passphrase)), read_p12(bytes, &blank)) {
+    let opened = match (
+        passphrase.map(|passphrase| read_p12(bytes, passphrase)),
+        read_p12(bytes, &blank),
+    ) {
         (Some(Ok(bundle)), _) | (_, Ok(bundle)) => return Ok(bundle),
         (Some(Err(error)), _) | (None, Err(error)) => error,
     };
@@ -127,11 +135,21 @@ pub(crate) fn encode(
         let key_id = format!("Time {}", identity.created.as_millisecond());
         let (algorithm, data) = encrypt_pbes2(pkcs8, secret, ROUNDS);
         let shrouded = der::sequence(&[&algorithm, &der::element(der::OCTET_STRING, &data)]);
-        let key_bag = bag(SHROUDED_KEY_BAG, &shrouded, vec![friendly_name(identity.alias), local_key_id(&key_id)]);
-        safes.push(content_info(DATA, &der::element(der::OCTET_STRING, &der::sequence(&[&key_bag]))));
+        let key_bag = bag(
+            SHROUDED_KEY_BAG,
+            &shrouded,
+            vec![friendly_name(identity.alias), local_key_id(&key_id)],
+        );
+        safes.push(content_info(
+            DATA,
+            &der::element(der::OCTET_STRING, &der::sequence(&[&key_bag])),
+        ));
         for (position, certificate) in identity.chain.iter().enumerate() {
             let leaf = vec![friendly_name(identity.alias), local_key_id(&key_id)];
-            certificates.push(certificate_bag(certificate, if position == 0 { leaf } else { Vec::new() }));
+            certificates.push(certificate_bag(
+                certificate,
+                if position == 0 { leaf } else { Vec::new() },
+            ));
         }
     }
     for (alias, certificate) in trusted {
@@ -155,13 +173,21 @@ fn content_info(kind: &str, content: &[u8]) -> Vec<u8> {
 
 fn bag(kind: &str, value: &[u8], attributes: Vec<Vec<u8>>) -> Vec<u8> {
     let value = der::element(0xa0, value);
-    let attributes = if attributes.is_empty() { Vec::new() } else { der::set_of(attributes) };
+    let attributes = if attributes.is_empty() {
+        Vec::new()
+    } else {
+        der::set_of(attributes)
+    };
     der::sequence(&[&oid(kind), &value, &attributes])
 }
 
 fn certificate_bag(certificate: &CertificateDer<'_>, attributes: Vec<Vec<u8>>) -> Vec<u8> {
     let octets = der::element(0xa0, &der::element(der::OCTET_STRING, certificate));
-    bag(CERTIFICATE_BAG, &der::sequence(&[&oid(X509_CERTIFICATE), &octets]), attributes)
+    bag(
+        CERTIFICATE_BAG,
+        &der::sequence(&[&oid(X509_CERTIFICATE), &octets]),
+        attributes,
+    )
 }
 
 fn attribute(kind: &str, value: &[u8]) -> Vec<u8> {
@@ -181,7 +207,10 @@ fn local_key_id(id: &str) -> Vec<u8> {
 fn encrypted_safe(bags: &[Vec<u8>], password: &[u8]) -> Vec<u8> {
     let (algorithm, data) = encrypt_pbes2(&der::element(der::SEQUENCE, &bags.concat()), password, ROUNDS);
     let content = der::sequence(&[&oid(DATA), &algorithm, &der::element(0x80, &data)]);
-    content_info(ENCRYPTED_DATA, &der::sequence(&[&der::unsigned_integer(&[0]), &content]))
+    content_info(
+        ENCRYPTED_DATA,
+        &der::sequence(&[&der::unsigned_integer(&[0]), &content]),
+    )
 }
 
 fn mac_data(safes: &[u8], password: &Secret) -> Vec<u8> {
@@ -228,8 +257,14 @@ fn derive(
         let whole_blocks = bytes.len().div_ceil(BLOCK) * BLOCK;
         bytes.iter().copied().cycle().take(whole_blocks).collect::<Vec<u8>>()
     };
-    let bmp: Zeroizing<Vec<u8>> =
-        Zeroizing::new(password.expose().encode_utf16().chain([0]).flat_map(u16::to_be_bytes).collect());
+    let bmp: Zeroizing<Vec<u8>> = Zeroizing::new(
+        password
+            .expose()
+            .encode_utf16()
+            .chain([0])
+            .flat_map(u16::to_be_bytes)
+            .collect(),
+    );
     let mut input = Zeroizing::new([repeat(salt), repeat(&bmp)].concat());
     let mut derived = Zeroizing::new(Vec::with_capacity(length + BLOCK));
     loop {

@@ -26,7 +26,11 @@ impl PemSource {
     /// five dashes, or is a long run of base64 without anything that paths have.
     /// Source: Elastic's shared TLS library, measured.
     pub fn from_setting(value: &str) -> Self {
-        if looks_inline(value) { Self::Inline(Secret::from(value)) } else { Self::Path(Utf8PathBuf::from(value)) }
+        if looks_inline(value) {
+            Self::Inline(Secret::from(value))
+        } else {
+            Self::Path(Utf8PathBuf::from(value))
+        }
     }
 
     /// The path, when it is a file.
@@ -49,7 +53,10 @@ impl PemSource {
     }
 
     pub(crate) fn origin(&self, setting: &str) -> Origin {
-        Origin { setting: setting.to_owned(), path: self.path().map(Utf8Path::to_owned) }
+        Origin {
+            setting: setting.to_owned(),
+            path: self.path().map(Utf8Path::to_owned),
+        }
     }
 }
 
@@ -77,26 +84,41 @@ impl fmt::Display for PemSource {
 
 fn looks_inline(value: &str) -> bool {
     let trimmed = value.trim();
-    let lost_its_armour =
-        trimmed.len() >= 44 && trimmed.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'=');
+    let lost_its_armour = trimmed.len() >= 44
+        && trimmed
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'=');
     trimmed.starts_with('-') || trimmed.contains('\n') || trimmed.contains("-----") || lost_its_armour
 }
 
 /// Text that went through JSON or a shell may carry `\n` as two characters and no line break at all.
 fn with_line_breaks(text: &str) -> Vec<u8> {
-    if text.contains('\n') { text.as_bytes().to_vec() } else { text.replace("\\r", "").replace("\\n", "\n").into_bytes() }
+    if text.contains('\n') {
+        text.as_bytes().to_vec()
+    } else {
+        text.replace("\\r", "").replace("\\n", "\n").into_bytes()
+    }
 }
 
 fn read_file(path: &Utf8Path, setting: &str) -> Result<Zeroizing<Vec<u8>>, LoadError> {
     if path.as_str().is_empty() {
-        return Err(LoadError::EmptyPath { setting: setting.to_owned() });
+        return Err(LoadError::EmptyPath {
+            setting: setting.to_owned(),
+        });
     }
-    let failed = |source| LoadError::Read { setting: setting.to_owned(), path: path.to_owned(), source };
+    let failed = |source| LoadError::Read {
+        setting: setting.to_owned(),
+        path: path.to_owned(),
+        source,
+    };
     let file = fs_err::File::open(path).map_err(failed)?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(LoadError::TooLarge { setting: setting.to_owned(), path: path.to_owned() });
+        return Err(LoadError::TooLarge {
+            setting: setting.to_owned(),
+            path: path.to_owned(),
+        });
     }
     Ok(bytes)
 }
@@ -108,7 +130,11 @@ mod tests {
     #[test]
     fn text_is_told_from_paths() {
         let check = |value: &str, inline: bool| {
-            assert_eq!(matches!(PemSource::from_setting(value), PemSource::Inline(_)), inline, "{value}");
+            assert_eq!(
+                matches!(PemSource::from_setting(value), PemSource::Inline(_)),
+                inline,
+                "{value}"
+            );
         };
         check("/etc/certs/ca.crt", false);
         check("ca.crt", false);

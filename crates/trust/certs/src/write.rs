@@ -33,7 +33,10 @@ pub enum KeyFormat<'a> {
 
 /// Certificates as PEM, one after the other.
 pub fn write_pem_certificates(certificates: &[CertificateDer<'_>]) -> String {
-    certificates.iter().map(|certificate| write_pem("CERTIFICATE", certificate)).collect()
+    certificates
+        .iter()
+        .map(|certificate| write_pem("CERTIFICATE", certificate))
+        .collect()
 }
 
 /// A key as PEM.
@@ -43,14 +46,24 @@ pub fn write_pem_certificates(certificates: &[CertificateDer<'_>]) -> String {
 pub fn write_pem_key(key: &PrivateKeyDer<'_>, format: KeyFormat<'_>) -> Result<Secret, WriteError> {
     let pkcs8 = to_pkcs8(key).ok_or(WriteError::Key)?;
     let pkcs8 = Zeroizing::new(pkcs8.secret_pkcs8_der().to_vec());
-    let encrypted = |passphrase| ("ENCRYPTED PRIVATE KEY", encrypt_pkcs8(&pkcs8, passphrase, EncryptionCost::default()));
+    let encrypted = |passphrase| {
+        (
+            "ENCRYPTED PRIVATE KEY",
+            encrypt_pkcs8(&pkcs8, passphrase, EncryptionCost::default()),
+        )
+    };
     let (label, der) = match format {
         KeyFormat::Pkcs8 => ("PRIVATE KEY", pkcs8.to_vec()),
         KeyFormat::Pkcs8Encrypted(passphrase) => encrypted(passphrase),
         KeyFormat::Traditional => traditional(&pkcs8).unwrap_or_else(|| ("PRIVATE KEY", pkcs8.to_vec())),
         KeyFormat::LegacyEncrypted(passphrase, cipher) => match traditional(&pkcs8) {
             Some((label, der)) => {
-                return Ok(Secret::from(write_block(&encrypt_legacy_pem(label, &Zeroizing::new(der), cipher, passphrase))));
+                return Ok(Secret::from(write_block(&encrypt_legacy_pem(
+                    label,
+                    &Zeroizing::new(der),
+                    cipher,
+                    passphrase,
+                ))));
             }
             None => encrypted(passphrase),
         },
@@ -73,12 +86,19 @@ fn traditional(pkcs8: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     let inner_curve = fields.expect(0xa0).map(|element| element.content);
     let curve = der::element(0xa0, inner_curve.or(parts.parameters)?);
     let point = fields.expect(0xa1).map_or(&[][..], |element| element.whole);
-    Some(("EC PRIVATE KEY", der::sequence(&[version.whole, scalar.whole, &curve, point])))
+    Some((
+        "EC PRIVATE KEY",
+        der::sequence(&[version.whole, scalar.whole, &curve, point]),
+    ))
 }
 
 /// Any DER as PEM: 64 columns, line feeds.
 pub fn write_pem(label: &str, der: &[u8]) -> String {
-    write_block(&PemBlock { label: label.to_owned(), headers: Vec::new(), der: Zeroizing::new(der.to_vec()) })
+    write_block(&PemBlock {
+        label: label.to_owned(),
+        headers: Vec::new(),
+        der: Zeroizing::new(der.to_vec()),
+    })
 }
 
 fn write_block(block: &PemBlock) -> String {
@@ -121,8 +141,15 @@ pub fn write_p12(
     trusted: &[(&str, &CertificateDer<'_>)],
     password: &Secret,
 ) -> Result<Vec<u8>, WriteError> {
-    let pkcs8 = identity.map(|identity| to_pkcs8(identity.key).ok_or(WriteError::Key)).transpose()?;
-    Ok(encode(identity, pkcs8.as_ref().map(|key| key.secret_pkcs8_der()), trusted, password))
+    let pkcs8 = identity
+        .map(|identity| to_pkcs8(identity.key).ok_or(WriteError::Key))
+        .transpose()?;
+    Ok(encode(
+        identity,
+        pkcs8.as_ref().map(|key| key.secret_pkcs8_der()),
+        trusted,
+        password,
+    ))
 }
 
 /// Why something was not written.
@@ -181,10 +208,16 @@ fn place(path: &Utf8Path, bytes: &[u8], mode: u32, existing: Existing) -> Result
         drop(fs_err::remove_file(&beside));
         return Err(match source.kind() {
             io::ErrorKind::AlreadyExists => WriteError::Exists { path: path.to_owned() },
-            _ => WriteError::Io { path: path.to_owned(), source },
+            _ => WriteError::Io {
+                path: path.to_owned(),
+                source,
+            },
         });
     }
-    sync_folder(path).map_err(|source| WriteError::Io { path: path.to_owned(), source })
+    sync_folder(path).map_err(|source| WriteError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn write_synced(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -206,7 +239,10 @@ fn write_synced(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 }
 
 fn sync_folder(path: &Utf8Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_str().is_empty())
+        .unwrap_or(Utf8Path::new("."));
     fs_err::File::open(folder)?.sync_all()
 }
 
