@@ -1,0 +1,289 @@
+//! An `ssl` block as a server uses it, with one pair or several of different key types.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use camino::Utf8PathBuf;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm};
+use rustls_pki_types::CertificateDer;
+
+use crate::anchors::{Anchors, system_roots};
+use crate::client::{describe_authorities, describe_pair};
+use crate::error::SslError;
+use crate::explain::{Explanation, Side, explain};
+use crate::facts::Role;
+use crate::material::{self, Pair};
+use crate::observe::{Observation, VerificationFailure, note};
+use crate::options::{LoadOptions, Time};
+use crate::reload::{History, ReloadOutcome, Reloadable, digest_of};
+use crate::settings::{ClientAuthentication, SslSettings, VerificationMode};
+use crate::status::{CertificateRole, CertificateStatus, TlsStatus};
+use crate::values::negotiation;
+use crate::verifier::ClientVerifier;
+
+/// A server's TLS: loaded, matched, and replaced in place when its files change.
+#[derive(Debug)]
+pub struct ServerTls {
+    /// The first block counts whole; of the others only the pair.
+    blocks: Vec<SslSettings>,
+    options: LoadOptions,
+    current: ArcSwap<State>,
+    history: Mutex<History>,
+}
+
+#[derive(Debug)]
+struct State {
+    config: Arc<ServerConfig>,
+    pairs: Vec<Pair>,
+    demand: ClientAuthentication,
+    authorities: Vec<CertificateDer<'static>>,
+    anchors_in_use: usize,
+    warnings: Vec<String>,
+}
+
+impl ServerTls {
+    /// Loads a block with one pair. `enabled` is for the caller to look at: here the block is always used.
+    ///
+    /// # Errors
+    /// The value or file that cannot be used, with class and hint.
+    pub fn load(settings: &SslSettings, options: LoadOptions) -> Result<Arc<Self>, SslError> {
+        Self::load_pairs(std::slice::from_ref(settings), options)
+    }
+
+    /// Loads a listener with several pairs, for instance RSA and ECDSA; each client gets the first that it can use. All
+    /// settings but the pairs are those of the first block.
+    ///
+    /// # Errors
+    /// As [`ServerTls::load`].
+    pub fn load_pairs(blocks: &[SslSettings], options: LoadOptions) -> Result<Arc<Self>, SslError> {
+        let digest = digest_of(&files(blocks));
+        let state = State::load(blocks, &options)?;
+        for warning in &state.warnings {
+            tracing::warn!(tls = %options.name, warning, "the TLS settings of a listener should be changed");
+        }
+        let history = Mutex::new(History::new(digest, options.clock.now()));
+        Ok(Arc::new(Self {
+            blocks: blocks.to_vec(),
+            current: ArcSwap::from_pointee(state),
+            history,
+            options,
+        }))
+    }
+
+    /// The configuration of this moment; take it anew for each connection, so that it follows reloads.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.current.load().config.clone()
+    }
+
+    /// What should be changed although it works.
+    pub fn warnings(&self) -> Vec<String> {
+        self.current.load().warnings.clone()
+    }
+
+    /// What clients are asked for.
+    pub fn client_authentication(&self) -> ClientAuthentication {
+        self.current.load().demand
+    }
+
+    /// What is configured, line by line; nothing secret.
+    pub fn describe(&self) -> Vec<String> {
+        let state = self.current.load();
+        let mut lines: Vec<String> = state.pairs.iter().map(describe_pair).collect();
+        lines.push(format!("client_authentication: {}", state.demand.as_str()));
+        if state.demand != ClientAuthentication::None {
+            lines.extend(describe_authorities(&state.authorities, state.anchors_in_use));
+        }
+        let pins = self
+            .blocks
+            .first()
+            .map(|block| block.ca_sha256.join(", "))
+            .unwrap_or_default();
+        lines.extend((!pins.is_empty()).then(|| format!("ca_sha256: {pins}")));
+        lines
+    }
+
+    /// Explains what went wrong in a handshake or with the first bytes after it.
+    pub fn explain(&self, error: &io::Error, whom: &str, observation: &Observation) -> Explanation {
+        explain(error, Side::Server, whom, observation).with_configured(self.describe())
+    }
+}
+
+fn files(blocks: &[SslSettings]) -> Vec<Utf8PathBuf> {
+    blocks.iter().flat_map(material::files).collect()
+}
+
+impl State {
+    fn load(blocks: &[SslSettings], options: &LoadOptions) -> Result<Self, SslError> {
+        let mut warnings = Vec::new();
+        let Some(settings) = blocks.first() else {
+            return Err(SslError::ServerWithoutCertificate);
+        };
+        let negotiation = negotiation(settings, &mut warnings)?;
+        let demand = settings.client_authentication()?;
+        let mut pairs = Vec::new();
+        for block in blocks {
+            match material::load_pair(block, &negotiation.provider, Role::Server, &mut warnings)? {
+                Some(pair) => pairs.push(pair),
+                None => return Err(SslError::ServerWithoutCertificate),
+            }
+        }
+        let authorities = material::load_authorities(settings, &mut warnings)?;
+        let anchors = match &authorities {
+            Some(certificates) => Arc::new(Anchors::new(certificates.iter().cloned())),
+            None if demand == ClientAuthentication::None => Arc::new(Anchors::default()),
+            None => system_roots(),
+        };
+        let anchors_in_use = anchors.len();
+        let verifier = if demand == ClientAuthentication::None {
+            WebPkiClientVerifier::no_client_auth()
+        } else {
+            Arc::new(ClientVerifier {
+                demand,
+                // The names of the system's roots would fill a large part of each handshake and help nobody.
+                hints: if authorities.is_some() {
+                    anchors.hints()
+                } else {
+                    Vec::new()
+                },
+                anchors,
+                pins: pins(settings),
+                algorithms: negotiation.provider.signature_verification_algorithms,
+            })
+        };
+        let mut config = ServerConfig::builder_with_details(negotiation.provider, Time::shared(&options.clock))
+            .with_protocol_versions(&negotiation.versions)
+            .map_err(|error| SslError::Library(error.to_string()))?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(OwnPairs::new(&pairs)));
+        config.alpn_protocols = options.alpn.protocols();
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        if options.resumption {
+            config.ticketer = Ticketer::new().map_err(|error| SslError::Library(error.to_string()))?;
+            config.send_tls13_tickets = 1;
+        }
+        let config = Arc::new(config);
+        Ok(Self {
+            config,
+            pairs,
+            demand,
+            authorities: authorities.unwrap_or_default(),
+            anchors_in_use,
+            warnings,
+        })
+    }
+}
+
+/// With `verification_mode: none` a server leaves out the pins of its clients, and nothing else.
+fn pins(settings: &SslSettings) -> Vec<String> {
+    if settings.verification_mode == VerificationMode::None {
+        Vec::new()
+    } else {
+        settings.ca_sha256.clone()
+    }
+}
+
+/// Picks the pair that a client can use; ECDSA and Ed25519 before RSA, because they cost the server less.
+#[derive(Debug)]
+struct OwnPairs {
+    usable: Vec<Arc<CertifiedKey>>,
+    key_types: String,
+}
+
+impl OwnPairs {
+    fn new(pairs: &[Pair]) -> Self {
+        let mut usable: Vec<_> = pairs.iter().filter_map(|pair| pair.certified.clone()).collect();
+        usable.sort_by_key(|pair| pair.key.algorithm() == SignatureAlgorithm::RSA);
+        let key_types = pairs
+            .iter()
+            .map(|pair| pair.key_type.clone())
+            .collect::<Vec<_>>()
+            .join(", ");
+        Self { usable, key_types }
+    }
+}
+
+impl ResolvesServerCert for OwnPairs {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let fitting = self.usable.iter().find(|pair| suits(pair, &hello));
+        let Some(pair) = fitting.or(self.usable.first()) else {
+            let rule = format!("no key of this server can be used in a handshake ({})", self.key_types);
+            let failure = VerificationFailure {
+                class: "unsupported_key_type",
+                rule,
+                hint: Some("use a certificate with RSA 2048, P-256, P-384, P-521 or Ed25519".to_owned()),
+                presented: Vec::new(),
+            };
+            note(|observation| observation.failure = Some(Arc::new(failure)));
+            return None;
+        };
+        Some(pair.clone())
+    }
+}
+
+fn suits(pair: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
+    let family = pair.key.algorithm();
+    let suite_fits = |suite: &CipherSuite| match rsa_suite(*suite) {
+        Some(rsa) => rsa == (family == SignatureAlgorithm::RSA),
+        // A suite of TLS 1.3 goes with every key.
+        None => (0x1301..=0x1303).contains(&u16::from(*suite)),
+    };
+    pair.key.choose_scheme(hello.signature_schemes()).is_some() && hello.cipher_suites().iter().any(suite_fits)
+}
+
+/// Whether a TLS 1.2 suite that we have is for RSA keys; `None` for all others.
+fn rsa_suite(suite: CipherSuite) -> Option<bool> {
+    match suite {
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+        | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => Some(true),
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => Some(false),
+        _ => None,
+    }
+}
+
+impl Reloadable for ServerTls {
+    fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        self.blocks
+            .iter()
+            .filter(|block| block.reload)
+            .map(|block| block.reload_interval)
+            .min()
+    }
+
+    fn files(&self) -> Vec<Utf8PathBuf> {
+        files(&self.blocks)
+    }
+
+    fn reload_if_changed(&self) -> ReloadOutcome {
+        let digest = digest_of(&self.files());
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.attempt(digest, self.options.clock.now(), || {
+            self.current.store(Arc::new(State::load(&self.blocks, &self.options)?));
+            Ok(())
+        })
+    }
+
+    fn status(&self) -> TlsStatus {
+        let state = self.current.load();
+        let own = state.pairs.iter().flat_map(|pair| &pair.chain);
+        let own = own.map(|certificate| CertificateStatus::of(CertificateRole::Own, certificate));
+        let trusted = state
+            .authorities
+            .iter()
+            .map(|certificate| CertificateStatus::of(CertificateRole::Authority, certificate));
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.status(&self.options.name, own.chain(trusted).collect(), state.warnings.clone())
+    }
+}

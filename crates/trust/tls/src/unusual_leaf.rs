@@ -1,0 +1,146 @@
+//! Leaves that webpki does not look at: CA certificates shown by a server or client itself, and version 1.
+//!
+//! The original accepts both. Such paths are walked here, with the same rules for each certificate; a path with name
+//! constraints is refused, because this walk does not evaluate them.
+
+use certs::spki_pin;
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::chain::{Broken, ChainRules, MAX_CHAIN_CERTIFICATES, check_issuer, check_itself, check_usage};
+use crate::facts::Facts;
+
+/// The most signatures that are checked for one leaf.
+const MAX_SIGNATURES: usize = 32;
+
+struct Step<'a> {
+    certificate: &'a CertificateDer<'a>,
+    facts: Facts,
+}
+
+struct Walk<'a> {
+    rules: &'a ChainRules<'a>,
+    others: &'a [CertificateDer<'a>],
+    now: i64,
+    signatures_left: usize,
+    /// The failure that came furthest.
+    broken: Option<Broken>,
+}
+
+pub(crate) fn verify(
+    rules: &ChainRules<'_>,
+    leaf: &CertificateDer<'_>,
+    facts: &Facts,
+    others: &[CertificateDer<'_>],
+    now: i64,
+) -> Result<(), Broken> {
+    let mut walk = Walk {
+        rules,
+        others,
+        now,
+        signatures_left: MAX_SIGNATURES,
+        broken: None,
+    };
+    let mut path = vec![Step {
+        certificate: leaf,
+        facts: facts.clone(),
+    }];
+    if walk.climb(&mut path) {
+        Ok(())
+    } else {
+        Err(walk.broken.unwrap_or_else(|| rules.unknown_authority("")))
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// Whether an anchor is reached from the last certificate of `path`.
+    fn climb(&mut self, path: &mut Vec<Step<'a>>) -> bool {
+        let anchors = self.rules.anchors;
+        for anchor in anchors.iter() {
+            if self.accepts(path, &anchor.certificate, &anchor.facts, "the trusted certificate") {
+                match self.check_whole(path, &anchor.certificate) {
+                    Ok(()) => return true,
+                    Err(broken) => self.broken = Some(broken),
+                }
+            }
+        }
+        if path.len() >= MAX_CHAIN_CERTIFICATES {
+            return false;
+        }
+        for certificate in self.others {
+            let seen = path.iter().any(|step| step.certificate == certificate);
+            let Ok(facts) = Facts::of(certificate) else { continue };
+            if !seen && self.accepts(path, certificate, &facts, "the intermediate") {
+                path.push(Step { certificate, facts });
+                if self.climb(path) {
+                    return true;
+                }
+                path.pop();
+            }
+        }
+        false
+    }
+
+    fn check_whole(&self, path: &[Step<'a>], anchor: &CertificateDer<'_>) -> Result<(), Broken> {
+        if let Some(leaf) = path.first() {
+            check_usage(&leaf.facts, self.rules.leaf_name(), self.rules.role)?;
+        }
+        let presented = path.iter().map(|step| spki_pin(step.certificate));
+        self.rules.check_pins(presented.chain([spki_pin(anchor)]))
+    }
+
+    /// Whether `issuer` may stand above the last certificate of `path` and signed it.
+    fn accepts(&mut self, path: &[Step<'a>], issuer: &CertificateDer<'_>, facts: &Facts, what: &str) -> bool {
+        let Some(last) = path.last() else { return false };
+        if last.facts.raw_issuer != facts.raw_subject || self.signatures_left == 0 {
+            return false;
+        }
+        self.signatures_left -= 1;
+        if !self.signed(last.certificate, issuer) {
+            return false;
+        }
+        let below = path.iter().skip(1).filter(|step| !step.facts.self_issued).count();
+        let checked = check_itself(facts, what, self.now)
+            .and_then(|()| check_issuer(facts, what, below))
+            .and_then(|()| check_usage(facts, what, self.rules.role))
+            .and_then(|()| no_name_constraints(facts, what));
+        match checked {
+            Ok(()) => true,
+            Err(broken) => {
+                self.broken.get_or_insert(broken);
+                false
+            }
+        }
+    }
+
+    fn signed(&self, certificate: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {
+        let (Ok((_, certificate)), Ok((_, issuer))) = (
+            X509Certificate::from_der(certificate),
+            X509Certificate::from_der(issuer),
+        ) else {
+            return false;
+        };
+        let public_key = SubjectPublicKeyInfoDer::from(issuer.public_key().raw);
+        let Ok(key) = webpki::RawPublicKeyEntity::try_from(&public_key) else {
+            return false;
+        };
+        let message = certificate.tbs_certificate.as_ref();
+        let signature = &certificate.signature_value.data;
+        self.rules
+            .algorithms
+            .all
+            .iter()
+            .any(|algorithm| key.verify_signature(*algorithm, message, signature).is_ok())
+    }
+}
+
+fn no_name_constraints(facts: &Facts, what: &str) -> Result<(), Broken> {
+    if !facts.has_name_constraints {
+        return Ok(());
+    }
+    let rule = format!(
+        "{what} (`{}`) limits names, which is not supported above a CA that serves itself",
+        facts.subject
+    );
+    Err(Broken::new("name_constraint", rule).hint("use a certificate with CA:FALSE"))
+}
