@@ -262,6 +262,6 @@ fn extended_key_usages(parsed: &X509Certificate<'_>) -> Vec<String> {
         .filter(|(set, _)| *set)
         .map(|(_, name)| name.to_owned());
     known
-        .chain(usage.other.iter().map(|kind| kind.to_id_string()))
+        .chain(usage.other.iter().map(x509_parser::der_parser::Oid::to_id_string))
         .collect()
 }

@@ -105,9 +105,9 @@ pub enum LoadError {
     #[error("the key in {key} does not belong to the first certificate (`{subject}`) in {certificate}")]
     KeyMismatch {
         /// Where the certificate is.
-        certificate: Origin,
+        certificate: Box<Origin>,
         /// Where the key is.
-        key: Origin,
+        key: Box<Origin>,
         /// The subject of the first certificate.
         subject: String,
         /// The subject of a later certificate that the key does belong to.
@@ -197,7 +197,6 @@ impl LoadError {
             Self::NoKey { found, .. } => found
                 .contains("CERTIFICATE")
                 .then(|| "this is the certificate; the key is usually a file of its own that ends in .key".to_owned()),
-            Self::CertificateMissing { setting, .. } => Some(format!("set `{setting}`")),
             Self::KeyMissing {
                 setting,
                 key_in_certificate_file: true,
@@ -205,7 +204,9 @@ impl LoadError {
             } => Some(format!(
                 "the certificate's file also holds a key: name the same file in `{setting}`"
             )),
-            Self::KeyMissing { setting, .. } => Some(format!("set `{setting}`")),
+            Self::CertificateMissing { setting, .. } | Self::KeyMissing { setting, .. } => {
+                Some(format!("set `{setting}`"))
+            }
             Self::KeyMismatch {
                 belongs_to: Some(subject),
                 ..

@@ -163,8 +163,8 @@ fn mismatch(
         .find(|certificate| belongs(key, certificate))
         .map(subject);
     LoadError::KeyMismatch {
-        certificate,
-        key: key_origin,
+        certificate: Box::new(certificate),
+        key: Box::new(key_origin),
         subject: subject(&certificates[0]),
         belongs_to,
     }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use secret::Secret;
 use zeroize::Zeroizing;
 
@@ -102,20 +102,19 @@ pub fn write_pem(label: &str, der: &[u8]) -> String {
 }
 
 fn write_block(block: &PemBlock) -> String {
-    let mut text = format!("-----BEGIN {}-----\n", block.label);
-    for (name, value) in &block.headers {
-        text.push_str(&format!("{name}: {value}\n"));
-    }
-    if !block.headers.is_empty() {
-        text.push('\n');
-    }
+    let lines = block.headers.iter().flat_map(|(name, value)| [name, ": ", value, "\n"]);
+    let headers: String = lines.collect();
+    let blank = if headers.is_empty() { "" } else { "\n" };
     let base64 = Zeroizing::new(STANDARD.encode(&*block.der));
-    for line in base64.as_bytes().chunks(64) {
-        text.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
-        text.push('\n');
-    }
-    text.push_str(&format!("-----END {}-----\n", block.label));
-    text
+    let lines = base64
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).expect("base64 is ASCII"));
+    let body = Zeroizing::new(lines.collect::<Vec<_>>().join("\n"));
+    format!(
+        "-----BEGIN {0}-----\n{headers}{blank}{1}\n-----END {0}-----\n",
+        block.label, *body
+    )
 }
 
 /// The key entry of a PKCS#12 bundle.
@@ -146,7 +145,7 @@ pub fn write_p12(
         .transpose()?;
     Ok(encode(
         identity,
-        pkcs8.as_ref().map(|key| key.secret_pkcs8_der()),
+        pkcs8.as_ref().map(PrivatePkcs8KeyDer::secret_pkcs8_der),
         trusted,
         password,
     ))

@@ -17,13 +17,13 @@ struct Folder {
 impl Folder {
     fn new() -> Self {
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir().expect("a folder"),
         }
     }
 
     fn write(&self, name: &str, text: &str) -> Utf8PathBuf {
-        let path = Utf8PathBuf::from_path_buf(self.folder.path().join(name)).unwrap();
-        fs_err::write(&path, text).unwrap();
+        let path = Utf8PathBuf::from_path_buf(self.folder.path().join(name)).expect("UTF-8");
+        fs_err::write(&path, text).expect("written");
         path
     }
 }
@@ -49,7 +49,7 @@ fn authority(key_type: KeyType) -> Authority {
         key_type,
         ..AuthorityRequest::default()
     })
-    .unwrap()
+    .expect("a CA")
 }
 
 #[test]
