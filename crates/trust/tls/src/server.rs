@@ -16,7 +16,7 @@ use crate::anchors::{Anchors, system_roots};
 use crate::client::{describe_authorities, describe_pair};
 use crate::error::SslError;
 use crate::explain::{Explanation, Side, explain};
-use crate::facts::Role;
+use crate::facts::{Facts, Role};
 use crate::material::{self, Pair};
 use crate::observe::{Observation, VerificationFailure, note};
 use crate::options::{LoadOptions, Time};
@@ -105,6 +105,11 @@ impl ServerTls {
             .unwrap_or_default();
         lines.extend((!pins.is_empty()).then(|| format!("ca_sha256: {pins}")));
         lines
+    }
+
+    /// Whether a certificate is past its end by this configuration's clock.
+    pub fn has_expired(&self, certificate: &CertificateDer<'_>) -> bool {
+        Facts::of(certificate).is_ok_and(|facts| self.options.clock.now().as_second() > facts.not_after)
     }
 
     /// Explains what went wrong in a handshake or with the first bytes after it.

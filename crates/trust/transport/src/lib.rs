@@ -1,1 +1,30 @@
-//! Listeners, limits, HTTP client and proxies.
+//! Listeners, limits, the HTTP client and proxies: TLS of `tls` on real sockets.
+//!
+//! [`serve`] is the one accept loop, with bounds on everything a stranger can hold: handshakes, headers, connections, failures.
+//! [`HttpClient`] is the one client: it dials (directly, through CONNECT proxies, or to a fixed address), verifies the name of
+//! the final host, and tells what went wrong as a [`tls::Explanation`].
+//!
+//! What is served and asked for is the business of others; so are retries and the time a request may take as a whole.
+
+mod listener;
+mod peer;
+mod serve;
+
+mod connection;
+mod failures;
+
+mod client;
+mod error;
+
+mod connector;
+mod no_proxy;
+mod proxy;
+mod stream;
+
+pub use client::{BoxBody, BoxError, HttpClient, HttpClientSettings, ResponseBody, full_body, read_body};
+pub use error::RequestError;
+pub use listener::{BindError, Listener};
+pub use no_proxy::NoProxy;
+pub use peer::Peer;
+pub use proxy::ProxySettings;
+pub use serve::{ServeOptions, Stopped, serve};

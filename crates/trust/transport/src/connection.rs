@@ -1,0 +1,278 @@
+//! One accepted connection: handshake, then HTTP until it ends.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::HandshakeKind;
+use tls::{Observing, ServerTls};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use crate::Peer;
+use crate::error::with_sources;
+use crate::serve::Shared;
+
+pub(crate) struct Connection {
+    pub(crate) socket: TcpStream,
+    pub(crate) address: SocketAddr,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Connection {
+    pub(crate) async fn run(self) {
+        let Self {
+            socket,
+            address,
+            shared,
+        } = self;
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, peer = %address, "the connection was gone before it began");
+            return;
+        }
+        match shared.tls.clone() {
+            None => {
+                let peer = Peer {
+                    address,
+                    tls: false,
+                    certificates: Vec::new(),
+                    server_name: None,
+                };
+                serve_http(socket, peer, &shared).await;
+            }
+            Some(tls) => {
+                // Boxed, so that the state of a handshake is not kept for the life of the connection.
+                let Some((stream, peer)) = Box::pin(handshake(socket, address, &tls, &shared)).await else {
+                    return;
+                };
+                drop(tls);
+                serve_http(stream, peer, &shared).await;
+            }
+        }
+    }
+}
+
+async fn handshake(
+    socket: TcpStream,
+    address: SocketAddr,
+    tls: &ServerTls,
+    shared: &Shared,
+) -> Option<(TlsStream<TcpStream>, Peer)> {
+    let attempt = async {
+        // A client that says nothing holds no place among the handshakes.
+        let mut first = [0];
+        if socket.peek(&mut first).await.is_ok() && first[0].is_ascii_uppercase() {
+            return Err(socket);
+        }
+        let permit = shared.handshakes.acquire().await;
+        let accept = TlsAcceptor::from(tls.config()).accept(socket);
+        let outcome = Observing::new(accept).await;
+        drop(permit);
+        Ok(outcome)
+    };
+    let outcome = tokio::select! {
+        () = shared.abort.cancelled() => return None,
+        () = shared.stop.cancelled() => return None,
+        outcome = tokio::time::timeout(shared.options.handshake_timeout, attempt) => outcome,
+    };
+    match outcome {
+        Err(_) => report(shared, address, "timeout", "the TLS handshake took too long"),
+        Ok(Err(socket)) => {
+            report(shared, address, "not_tls", "the client speaks plain HTTP");
+            answer_plain_http(socket).await;
+        }
+        Ok(Ok((Ok(stream), _))) => return admit(stream, address, tls, shared),
+        Ok(Ok((Err(error), observation))) => {
+            let explanation = tls.explain(&error, "the client", &observation);
+            report(shared, address, &explanation.class, &explanation.message);
+        }
+    }
+    None
+}
+
+/// A resumed session brings the client's certificate without verifying it again; the one thing that time changes is
+/// looked at here.
+fn admit(
+    stream: TlsStream<TcpStream>,
+    address: SocketAddr,
+    tls: &ServerTls,
+    shared: &Shared,
+) -> Option<(TlsStream<TcpStream>, Peer)> {
+    let session = stream.get_ref().1;
+    let certificates = session.peer_certificates().unwrap_or_default().to_vec();
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    if resumed && certificates.first().is_some_and(|leaf| tls.has_expired(leaf)) {
+        report(
+            shared,
+            address,
+            "expired",
+            "the client resumed a session with a certificate that expired since",
+        );
+        return None;
+    }
+    let server_name = session.server_name().map(str::to_owned);
+    Some((
+        stream,
+        Peer {
+            address,
+            tls: true,
+            certificates,
+            server_name,
+        },
+    ))
+}
+
+fn report(shared: &Shared, address: SocketAddr, class: &str, message: &str) {
+    if shared.failures.count(address.ip(), Instant::now()) {
+        tracing::warn!(peer = %address, class, message, "a TLS handshake failed");
+    } else {
+        tracing::debug!(peer = %address, class, message, "a TLS handshake failed");
+    }
+}
+
+/// Tells a browser or script that came with `http://` what is wrong.
+async fn answer_plain_http(mut socket: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
+        This port speaks HTTPS: use https:// in the URL.\n";
+    let written = async {
+        socket.write_all(ANSWER).await?;
+        socket.shutdown().await
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), written).await {
+        tracing::debug!(%error, "a client that spoke plain HTTP left before the answer");
+    }
+}
+
+async fn serve_http<S>(stream: S, peer: Peer, shared: &Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let peer = Arc::new(peer);
+    let activity = Arc::new(Activity::default());
+    let service = {
+        let (router, peer, activity) = (shared.router.clone(), peer.clone(), activity.clone());
+        service_fn(move |request| answer(router.clone(), request, peer.clone(), activity.clone().begin()))
+    };
+    let builder = http_builder(shared);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let mut closing = false;
+    let outcome = loop {
+        tokio::select! {
+            outcome = connection.as_mut() => break outcome,
+            () = shared.abort.cancelled() => return,
+            () = shared.stop.cancelled(), if !closing => {}
+            () = activity.overdue(shared.options.header_timeout, shared.options.idle_timeout), if !closing => {
+                if !activity.began() {
+                    // Not one request came: there is nothing to end in good order.
+                    return;
+                }
+            }
+        }
+        connection.as_mut().graceful_shutdown();
+        closing = true;
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(peer = %peer.address, error = %with_sources(error.as_ref()), "a connection broke");
+    }
+}
+
+fn http_builder(shared: &Shared) -> auto::Builder<Tracked> {
+    let options = &shared.options;
+    let mut builder = auto::Builder::new(Tracked(shared.tasks.clone()));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // It also runs between two requests, so it cannot be shorter than the time a connection may rest.
+        .header_read_timeout(options.idle_timeout.max(options.header_timeout))
+        .max_buf_size(options.max_header_bytes.max(8 << 10));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(256)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+async fn answer(
+    mut router: Router,
+    mut request: Request<Incoming>,
+    peer: Arc<Peer>,
+    _running: Running,
+) -> Result<Response<Body>, Infallible> {
+    request.extensions_mut().insert(peer);
+    router.call(request.map(Body::new)).await
+}
+
+/// Requests in progress, and since when there is none.
+#[derive(Debug, Default)]
+struct Activity {
+    running: AtomicUsize,
+    begun: AtomicUsize,
+    changed: Notify,
+}
+
+/// A request in progress.
+struct Running(Arc<Activity>);
+
+impl Activity {
+    fn begin(self: Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+        Running(self)
+    }
+
+    fn began(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns when no request has been in progress for too long.
+    async fn overdue(&self, first: Duration, between: Duration) {
+        loop {
+            let allowed = if self.began() { between } else { first };
+            if self.running.load(Ordering::Relaxed) > 0 {
+                self.changed.notified().await;
+            } else if tokio::time::timeout(allowed, self.changed.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.0.changed.notify_one();
+    }
+}
+
+/// Tasks of HTTP/2 connections belong to the listener as well.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
