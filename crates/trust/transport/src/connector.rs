@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 use tower::Service;
 
 use crate::proxy::ProxySettings;
-use crate::stream::{BoxedStream, ClientStream};
+use crate::stream::{BoxedStream, ClientStream, Counting, Received};
 
 /// Makes connections for one client.
 #[derive(Clone, Debug)]
@@ -69,6 +69,7 @@ fn bad_url(uri: &Uri) -> Explanation {
 pub(crate) struct Handshake {
     pub(crate) stream: TlsStream<BoxedStream>,
     pub(crate) observation: Observation,
+    pub(crate) received: Received,
 }
 
 impl Connector {
@@ -161,9 +162,18 @@ async fn encrypt(
     alpn: Alpn,
 ) -> Result<Handshake, Explanation> {
     let (config, name) = tls.prepare(host, alpn)?;
+    let received = Received::default();
+    let stream: BoxedStream = Box::new(Counting {
+        stream,
+        received: received.clone(),
+    });
     let (outcome, observation) = Observing::new(TlsConnector::from(config).connect(name, stream)).await;
     match outcome {
-        Ok(stream) => Ok(Handshake { stream, observation }),
+        Ok(stream) => Ok(Handshake {
+            stream,
+            observation,
+            received,
+        }),
         Err(error) => Err(tls.explain(&error, whom, &observation)),
     }
 }

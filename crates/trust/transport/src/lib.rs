@@ -2,7 +2,7 @@
 //!
 //! [`serve`] is the one accept loop, with bounds on everything a stranger can hold: handshakes, headers, connections, failures.
 //! [`HttpClient`] is the one client: it dials (directly, through CONNECT proxies, or to a fixed address), verifies the name of
-//! the final host, and tells what went wrong as a [`tls::Explanation`].
+//! the final host, and tells what went wrong as a [`tls::Explanation`]. [`diagnose`] is `flotilla tls` without its terminal.
 //!
 //! What is served and asked for is the business of others; so are retries and the time a request may take as a whole.
 
@@ -20,6 +20,8 @@ mod connector;
 mod no_proxy;
 mod proxy;
 mod stream;
+
+pub mod diagnose;
 
 pub use client::{BoxBody, BoxError, HttpClient, HttpClientSettings, ResponseBody, full_body, read_body};
 pub use error::RequestError;
