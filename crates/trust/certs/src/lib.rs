@@ -28,6 +28,8 @@ mod pem;
 mod pkcs12;
 mod recognize;
 
+pub use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
 pub use certificate::{load_authorities, load_certificates, not_an_authority, parse_certificates};
 pub use describe::{CertificateSummary, KeySummary, SubjectAltName, describe, describe_key};
 pub use encrypted_key::{EncryptionCost, decrypt_pkcs8, encrypt_pkcs8};
