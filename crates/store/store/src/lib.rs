@@ -4,6 +4,9 @@
 //! its index (never reused, deletes included), and acknowledges a write only when it would survive a kill -9 or a power cut.
 //! What the documents mean is left to the callers; who may read them is the business of `access`.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -41,7 +44,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Waits until [`Store::checkpoint`] is above `after` (any value when `after` is `None`), at most `timeout`;
     /// returns the checkpoint then, advanced or not.
-    async fn wait_for_checkpoint(&self, index: &str, after: Option<SeqNo>, timeout: Duration) -> Result<Option<SeqNo>, StoreError>;
+    async fn wait_for_checkpoint(
+        &self,
+        index: &str,
+        after: Option<SeqNo>,
+        timeout: Duration,
+    ) -> Result<Option<SeqNo>, StoreError>;
 
     /// Makes everything acknowledged so far visible to searches.
     async fn refresh(&self, pattern: &str) -> Result<(), StoreError>;
@@ -70,6 +78,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Sets the index template `name` (patterns, `data_stream`, mappings, priority), as in the Elasticsearch body.
     async fn put_index_template(&self, name: &str, body: Value) -> Result<(), StoreError>;
 
+    /// Removes the index template `name`; what it made stays. `false` when there is none.
+    async fn delete_index_template(&self, name: &str) -> Result<bool, StoreError> {
+        Err(StoreError::Unsupported(format!(
+            "removing the index template [{name}] is not supported by this store"
+        )))
+    }
+
+    /// Makes a data stream before its first document, when a template for it exists.
+    async fn create_data_stream(&self, name: &str) -> Result<(), StoreError> {
+        Err(StoreError::Unsupported(format!(
+            "making the data stream [{name}] by itself is not supported by this store; write its first document"
+        )))
+    }
+
     /// The merged mapping (`{"properties": ..}`) of an index: declared and dynamic fields.
     async fn mapping(&self, index: &str) -> Result<Option<Value>, StoreError>;
 }
@@ -86,7 +108,9 @@ impl Source {
 
     /// Writes an object out.
     pub fn from_map(map: &Map<String, Value>) -> Self {
-        Self(Bytes::from(serde_json::to_vec(map).expect("a map of JSON values can always be written")))
+        Self(Bytes::from(
+            serde_json::to_vec(map).expect("a map of JSON values can always be written"),
+        ))
     }
 
     /// Any serialisable struct that becomes an object.
@@ -194,7 +218,14 @@ impl Operation {
 
     /// Replaces `id` only if its sequence number is still `expected`.
     pub fn replace(index: impl Into<String>, id: impl Into<String>, source: Source, expected: SeqNo) -> Self {
-        Self::new(index, Some(id.into()), Action::Index { source, expected: Some(expected) })
+        Self::new(
+            index,
+            Some(id.into()),
+            Action::Index {
+                source,
+                expected: Some(expected),
+            },
+        )
     }
 
     /// Merges `partial` into `id`.
@@ -209,7 +240,12 @@ impl Operation {
     }
 
     fn new(index: impl Into<String>, id: Option<String>, action: Action) -> Self {
-        Self { index: index.into(), id, require_data_stream: false, action }
+        Self {
+            index: index.into(),
+            id,
+            require_data_stream: false,
+            action,
+        }
     }
 }
 

@@ -1,0 +1,318 @@
+//! Indices, data streams and templates: making, listing, rolling over, retiring.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use query::{SearchRequest, SortOrder, pattern};
+use serde_json::{Map, Value, json};
+use store::{DataStreamInfo, IndexInfo, StoreError};
+
+use super::EmbeddedStore;
+use super::reading::blocking;
+use crate::names::{self, Template};
+use crate::state::catalogue::{self, BackingRow, StreamRow};
+use crate::state::{search as state_search, store_error};
+use crate::streams::Stream;
+use crate::streams::backing::Backing;
+
+impl EmbeddedStore {
+    pub(super) async fn make_index(&self, name: &str, body: Value) -> Result<(), StoreError> {
+        names::check(name).map_err(StoreError::Unsupported)?;
+        if self.state.index(name).is_some() || self.streams.get(name).is_some() {
+            return Err(StoreError::AlreadyExists(name.to_owned()));
+        }
+        let owned = name.to_owned();
+        self.writer()?
+            .admin(move |writer| match writer.state.index(&owned) {
+                Some(_) => Err(StoreError::AlreadyExists(owned)),
+                None => writer.create(&owned, &body.to_string()),
+            })
+            .await
+    }
+
+    pub(super) async fn drop_index(&self, name: &str) -> Result<bool, StoreError> {
+        if let Some(stream) = self.streams.get(name) {
+            return self.drop_stream(&stream).await.map(|()| true);
+        }
+        if let Some((stream, backing)) = self.streams.backing(name) {
+            return self.drop_backing(&stream, &backing).await.map(|()| true);
+        }
+        let owned = name.to_owned();
+        let deleted = self.writer()?.admin(move |writer| writer.delete(&owned)).await?;
+        if deleted {
+            self.state.remove(name);
+        }
+        Ok(deleted)
+    }
+
+    async fn drop_stream(&self, stream: &Arc<Stream>) -> Result<(), StoreError> {
+        let name = stream.name.clone();
+        self.writer()?
+            .admin(move |writer| catalogue::remove_stream(&writer.connection, &name).map_err(store_error))
+            .await?;
+        self.streams.remove(&stream.name);
+        let backing = {
+            let mut parts = stream.parts();
+            parts.deleted = true;
+            std::mem::take(&mut parts.backing)
+        };
+        for one in backing {
+            self.streams.drop_backing(stream, &one).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a backing index that is not the last one of its stream.
+    pub(super) async fn drop_backing(&self, stream: &Arc<Stream>, backing: &Arc<Backing>) -> Result<(), StoreError> {
+        let is_written = stream
+            .parts()
+            .backing
+            .last()
+            .is_some_and(|last| last.row.number == backing.row.number);
+        if is_written {
+            let reason = format!(
+                "index [{}] is the write index for data stream [{}] and cannot be deleted",
+                backing.row.name, stream.name
+            );
+            return Err(StoreError::Unsupported(reason));
+        }
+        let number = backing.row.number;
+        self.writer()?
+            .admin(move |writer| catalogue::remove_backing(&writer.connection, number).map_err(store_error))
+            .await?;
+        stream.parts().backing.retain(|one| one.row.number != number);
+        self.streams.drop_backing(stream, backing).await
+    }
+
+    pub(super) async fn create_stream(&self, name: &str, template: String) -> Result<Arc<Stream>, StoreError> {
+        let _one_at_a_time = self.creating.lock().await;
+        if let Some(stream) = self.streams.get(name) {
+            return Ok(stream);
+        }
+        let row = StreamRow {
+            name: name.to_owned(),
+            template: Some(template),
+            generation: 1,
+        };
+        let backing = self.create_backing(&row, 0).await?;
+        Ok(self.streams.insert(&row, backing))
+    }
+
+    async fn create_backing(&self, stream: &StreamRow, first_seq: u64) -> Result<BackingRow, StoreError> {
+        let now = self.options.clock.now();
+        let mut row = BackingRow {
+            number: 0,
+            stream: stream.name.clone(),
+            name: names::backing_index(&stream.name, now, stream.generation),
+            uuid: uuid::Uuid::new_v4().simple().to_string(),
+            created: now.as_millisecond(),
+            first_seq,
+        };
+        let (directory, uuid) = (self.streams.directory.clone(), row.uuid.clone());
+        blocking(move || Backing::create(&directory, &uuid)).await?;
+        let stream = stream.clone();
+        self.writer()?
+            .admin(move |writer| {
+                catalogue::add_backing(&writer.connection, &stream, &mut row).map_err(store_error)?;
+                Ok(row)
+            })
+            .await
+    }
+
+    pub(super) async fn roll_over(&self, name: &str) -> Result<(String, String), StoreError> {
+        let _one_at_a_time = self.creating.lock().await;
+        let stream = self
+            .streams
+            .get(name)
+            .ok_or_else(|| StoreError::IndexNotFound(name.to_owned()))?;
+        // Documents that come while the new index is made still go to the old one, with lower numbers.
+        let (generation, old) = {
+            let parts = stream.parts();
+            let old = parts
+                .backing
+                .last()
+                .map(|last| last.row.name.clone())
+                .unwrap_or_default();
+            (parts.generation + 1, old)
+        };
+        let row = StreamRow {
+            name: stream.name.clone(),
+            template: stream.template.clone(),
+            generation,
+        };
+        let backing = self.create_backing(&row, stream.next_seq()).await?;
+        let new = backing.name.clone();
+        stream.start(Arc::new(Backing::new(&self.streams.directory, backing)), generation);
+        Ok((old, new))
+    }
+
+    pub(super) async fn set_template(&self, name: &str, body: Value) -> Result<(), StoreError> {
+        let template = Template::parse(name, body)?;
+        let stored = template.clone();
+        self.writer()?
+            .admin(move |writer| catalogue::put_template(&writer.connection, &stored).map_err(store_error))
+            .await?;
+        let mut templates = self.templates.write().unwrap_or_else(PoisonError::into_inner);
+        templates.retain(|known| known.name != template.name);
+        templates.push(template);
+        Ok(())
+    }
+
+    pub(super) async fn list_indices(&self, patterns: &[String]) -> Result<Vec<IndexInfo>, StoreError> {
+        let (state, streams, patterns) = (self.state.clone(), self.streams.clone(), patterns.to_vec());
+        blocking(move || {
+            let mut found = Vec::new();
+            for (name, meta) in state.indices() {
+                if listed(&patterns, &name) {
+                    let (documents, bytes) = state.read(|connection| state_search::size(connection, &meta))?;
+                    found.push(IndexInfo {
+                        name,
+                        uuid: meta.uuid,
+                        data_stream: None,
+                        documents,
+                        bytes,
+                    });
+                }
+            }
+            for stream in streams.all() {
+                let whole = listed(&patterns, &stream.name);
+                let backing = stream.parts().backing.clone();
+                for one in backing {
+                    if whole || listed(&patterns, &one.row.name) {
+                        found.push(IndexInfo {
+                            name: one.row.name.clone(),
+                            uuid: one.row.uuid.clone(),
+                            data_stream: Some(stream.name.clone()),
+                            documents: one.searcher()?.num_docs(),
+                            bytes: one.bytes(),
+                        });
+                    }
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    pub(super) async fn list_data_streams(&self, patterns: &[String]) -> Result<Vec<DataStreamInfo>, StoreError> {
+        let mut found = Vec::new();
+        for stream in self.streams.all() {
+            if !listed(patterns, &stream.name) {
+                continue;
+            }
+            let newest = SearchRequest::new(&stream.name)
+                .size(1)
+                .sort_by("@timestamp", SortOrder::Descending);
+            let newest = self.run_search(newest).await?;
+            let newest_timestamp = newest
+                .hits
+                .first()
+                .and_then(|hit| hit.sort.first()?.as_i64())
+                .and_then(rfc3339);
+            let backing = stream.parts().backing.clone();
+            found.push(DataStreamInfo {
+                name: stream.name.clone(),
+                backing_indices: backing.iter().map(|one| one.row.name.clone()).collect(),
+                documents: newest.total,
+                bytes: backing.iter().map(|one| one.bytes()).sum(),
+                newest_timestamp,
+                template: stream.template.clone(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Rolls over and retires what is due. To be called every minute or so.
+    ///
+    /// # Errors
+    /// When the store cannot write; what is left is done by the next call.
+    pub async fn maintain(&self) -> Result<(), StoreError> {
+        self.points_in_time.expire();
+        let now = self.options.clock.now().as_millisecond();
+        for stream in self.streams.all() {
+            let last = stream.parts().backing.last().cloned();
+            let Some(last) = last else { continue };
+            let age = now.saturating_sub(last.row.created);
+            let old = age >= self.options.rollover.age.as_millis() as i64;
+            let large = last.bytes() >= self.options.rollover.bytes;
+            if large || old && last.searcher()?.num_docs() > 0 {
+                self.roll_over(&stream.name).await?;
+            }
+        }
+        self.retire(now).await
+    }
+
+    async fn retire(&self, now: i64) -> Result<(), StoreError> {
+        let mut closed: Vec<(i64, u64, Arc<Stream>, Arc<Backing>)> = Vec::new();
+        let mut total = 0;
+        for stream in self.streams.all() {
+            let backing = stream.parts().backing.clone();
+            total += backing.last().map_or(0, |last| last.bytes());
+            for one in backing.iter().rev().skip(1) {
+                let bytes = one.bytes();
+                total += bytes;
+                closed.push((newest_of(one)?, bytes, stream.clone(), one.clone()));
+            }
+        }
+        closed.sort_by_key(|(newest, ..)| *newest);
+        for (newest, bytes, stream, backing) in closed {
+            let old = self
+                .options
+                .retention
+                .age
+                .is_some_and(|age| now.saturating_sub(newest) > age.as_millis() as i64);
+            let over = self.options.retention.bytes.is_some_and(|most| total > most);
+            if old || over {
+                tracing::info!(index = %backing.row.name, bytes, "retention deletes a backing index");
+                self.drop_backing(&stream, &backing).await?;
+                total -= bytes;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn merged_mapping(&self, index: &str) -> Result<Option<Value>, StoreError> {
+        let (state, streams, index) = (self.state.clone(), self.streams.clone(), index.to_owned());
+        blocking(move || {
+            if let Some(meta) = state.index(&index) {
+                return state
+                    .read(|connection| state_search::mapping(connection, &meta))
+                    .map(Some);
+            }
+            let backing = match (streams.get(&index), streams.backing(&index)) {
+                (Some(stream), _) => stream.parts().backing.clone(),
+                (None, Some((_, backing))) => vec![backing],
+                (None, None) => return Ok(None),
+            };
+            let mut properties = Map::new();
+            for one in backing {
+                for (name, kind) in crate::streams::search::field_types(&one.searcher()?)? {
+                    state_search::add_property(&mut properties, &name, kind);
+                }
+            }
+            Ok(Some(json!({ "properties": properties })))
+        })
+        .await
+    }
+}
+
+/// Listing shows hidden names, too.
+fn listed(patterns: &[String], name: &str) -> bool {
+    patterns.is_empty()
+        || patterns
+            .iter()
+            .any(|pattern| pattern == "_all" || pattern::wildcard(pattern, name))
+}
+
+fn rfc3339(millis: i64) -> Option<String> {
+    jiff::Timestamp::from_millisecond(millis)
+        .ok()
+        .map(clock::rfc3339_millis)
+}
+
+/// Milliseconds of the newest document, or of the creation.
+fn newest_of(backing: &Backing) -> Result<i64, StoreError> {
+    let newest = crate::streams::search::newest(&backing.searcher()?)?.unwrap_or(backing.row.created);
+    backing.newest.store(newest, Ordering::Relaxed);
+    Ok(newest)
+}

@@ -1,0 +1,400 @@
+//! Searching one backing index: hits in order, totals, and columns for aggregations.
+
+use jiff::Timestamp;
+use query::{Query, SearchRequest, Sort, SortOrder, compare_values};
+use serde_json::{Map, Value};
+use store::{Document, Hit, Source, StoreError};
+use tantivy::collector::Count;
+use tantivy::columnar::{Column, ColumnType, DynamicColumn, StrColumn};
+use tantivy::query::{EnableScoring, TermQuery};
+use tantivy::schema::IndexRecordOption;
+use tantivy::schema::document::Value as _;
+use tantivy::{DocAddress, DocId, Searcher, SegmentReader, TantivyDocument, Term};
+
+use super::backing::{Backing, index_error, io_error};
+use super::schema::{Kind, LAYOUT};
+use super::translate::{Translator, other_columns};
+use crate::results::Page;
+
+/// Adds a backing index's part to a search; returns how many documents match.
+pub(crate) fn search(
+    backing: &Backing,
+    searcher: &Searcher,
+    request: &SearchRequest,
+    now: Timestamp,
+    page: &mut Page,
+) -> Result<u64, StoreError> {
+    let query = Translator::new(backing, searcher, now).query(&request.query)?;
+    let weight = query
+        .weight(EnableScoring::disabled_from_searcher(searcher))
+        .map_err(index_error)?;
+    let mut total = 0;
+    for (ordinal, segment) in searcher.segment_readers().iter().enumerate() {
+        let keys = SortKeys::open(segment, backing, &request.sort)?;
+        let mut best: Vec<(Vec<Value>, DocId)> = Vec::new();
+        let mut failed = None;
+        weight
+            .for_each_no_score(segment, &mut |documents| {
+                total += documents.len() as u64;
+                for document in documents {
+                    match keys.candidate(*document, page, &mut best) {
+                        Ok(()) => {}
+                        Err(error) => failed = Some(error),
+                    }
+                }
+            })
+            .map_err(index_error)?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for (keys, document) in keys.settle(best, page) {
+            if page.wants(&keys) {
+                let address = DocAddress::new(ordinal as u32, document);
+                page.push(hit(backing, searcher, address, keys, request)?);
+            }
+        }
+    }
+    Ok(total)
+}
+
+pub(crate) fn count(backing: &Backing, searcher: &Searcher, query: &Query, now: Timestamp) -> Result<u64, StoreError> {
+    if *query == Query::MatchAll {
+        return Ok(searcher.num_docs());
+    }
+    let query = Translator::new(backing, searcher, now).query(query)?;
+    searcher
+        .search(&query, &Count)
+        .map(|count| count as u64)
+        .map_err(index_error)
+}
+
+fn hit(
+    backing: &Backing,
+    searcher: &Searcher,
+    address: DocAddress,
+    sort: Vec<Value>,
+    request: &SearchRequest,
+) -> Result<Hit, StoreError> {
+    let document = document(backing, searcher, address)?;
+    Ok(Hit {
+        document,
+        score: request.sort.is_empty().then_some(1.0),
+        sort,
+        fields: Map::new(),
+    })
+}
+
+/// The stored document at an address.
+pub(crate) fn document(backing: &Backing, searcher: &Searcher, address: DocAddress) -> Result<Document, StoreError> {
+    let stored: TantivyDocument = searcher.doc(address).map_err(index_error)?;
+    let segment = searcher.segment_reader(address.segment_ord);
+    let seq_no = segment
+        .fast_fields()
+        .u64("_seq_no")
+        .map_err(index_error)?
+        .first(address.doc_id)
+        .unwrap_or(0);
+    let id = stored
+        .get_first(LAYOUT.id)
+        .and_then(|value| value.as_str().map(ToOwned::to_owned));
+    let source = stored
+        .get_first(LAYOUT.source)
+        .and_then(|value| value.as_bytes().map(<[u8]>::to_vec));
+    Ok(Document {
+        index: backing.row.name.clone(),
+        id: id.unwrap_or_else(|| backing.made_id(seq_no)),
+        version: 1,
+        seq_no,
+        source: Source::from_checked(source.unwrap_or_default().into()),
+    })
+}
+
+/// The committed document of that id.
+pub(crate) fn get(backing: &Backing, id: &str) -> Result<Option<Document>, StoreError> {
+    let searcher = backing.searcher()?;
+    match address_of(backing, &searcher, id)? {
+        Some(address) => document(backing, &searcher, address).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Whether a committed document has an id that its client gave.
+pub(crate) fn has_id(backing: &Backing, id: &str) -> Result<bool, StoreError> {
+    let term = Term::from_field_text(LAYOUT.id, id);
+    let searcher = backing.searcher()?;
+    for segment in searcher.segment_readers() {
+        let index = segment.inverted_index(LAYOUT.id).map_err(index_error)?;
+        if index.get_term_info(&term).map_err(|error| io_error(&error))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn address_of(backing: &Backing, searcher: &Searcher, id: &str) -> Result<Option<DocAddress>, StoreError> {
+    if let Some(seq_no) = backing.seq_of(id) {
+        for (ordinal, segment) in searcher.segment_readers().iter().enumerate() {
+            let column = segment.fast_fields().u64("_seq_no").map_err(index_error)?;
+            if !(column.min_value()..=column.max_value()).contains(&seq_no) {
+                continue;
+            }
+            if let Some(document) = (0..segment.max_doc()).find(|document| column.first(*document) == Some(seq_no)) {
+                return Ok(Some(DocAddress::new(ordinal as u32, document)));
+            }
+        }
+        return Ok(None);
+    }
+    let query = TermQuery::new(Term::from_field_text(LAYOUT.id, id), IndexRecordOption::Basic);
+    let weight =
+        tantivy::query::Query::weight(&query, EnableScoring::disabled_from_searcher(searcher)).map_err(index_error)?;
+    for (ordinal, segment) in searcher.segment_readers().iter().enumerate() {
+        let mut found = None;
+        weight
+            .for_each_no_score(segment, &mut |documents| found = found.or(documents.first().copied()))
+            .map_err(index_error)?;
+        if let Some(document) = found {
+            return Ok(Some(DocAddress::new(ordinal as u32, document)));
+        }
+    }
+    Ok(None)
+}
+
+/// Columns of one field in one segment, whatever their types.
+pub(crate) struct FieldColumns(Vec<DynamicColumn>);
+
+impl FieldColumns {
+    pub(crate) fn open(segment: &SegmentReader, name: &str) -> Result<Self, StoreError> {
+        let mut columns = Vec::new();
+        for column in LAYOUT.columns(name) {
+            let handles = segment
+                .fast_fields()
+                .dynamic_column_handles(&column)
+                .map_err(index_error)?;
+            for handle in handles {
+                columns.push(handle.open().map_err(|error| io_error(&error))?);
+            }
+        }
+        if columns.is_empty()
+            && let Some(plain) = name.strip_suffix(".keyword")
+        {
+            return Self::open(segment, plain);
+        }
+        Ok(Self(columns))
+    }
+
+    /// Calls `visit` with each value of a document; dates as milliseconds.
+    pub(crate) fn visit(&self, document: DocId, visit: &mut dyn FnMut(ColumnValue<'_>)) {
+        for column in &self.0 {
+            match column {
+                DynamicColumn::Bool(column) => column
+                    .values_for_doc(document)
+                    .for_each(|value| visit(ColumnValue::Flag(value))),
+                DynamicColumn::I64(column) => column
+                    .values_for_doc(document)
+                    .for_each(|value| visit(ColumnValue::Whole(value))),
+                DynamicColumn::U64(column) => {
+                    column
+                        .values_for_doc(document)
+                        .for_each(|value| visit(ColumnValue::Whole(value as i64)));
+                }
+                DynamicColumn::F64(column) => {
+                    column
+                        .values_for_doc(document)
+                        .for_each(|value| visit(ColumnValue::Fraction(value)));
+                }
+                DynamicColumn::DateTime(column) => column
+                    .values_for_doc(document)
+                    .for_each(|value| visit(ColumnValue::Date(value.into_timestamp_millis()))),
+                DynamicColumn::Str(column) => visit_texts(column, document, visit),
+                DynamicColumn::IpAddr(_) | DynamicColumn::Bytes(_) => {}
+            }
+        }
+    }
+}
+
+fn visit_texts(column: &StrColumn, document: DocId, visit: &mut dyn FnMut(ColumnValue<'_>)) {
+    let ordinals: &Column<u64> = column.ords();
+    let mut text = String::new();
+    for ordinal in ordinals.values_for_doc(document) {
+        text.clear();
+        if column.ord_to_str(ordinal, &mut text).unwrap_or(false) {
+            visit(ColumnValue::Text(&text));
+        }
+    }
+}
+
+/// One value of a column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ColumnValue<'a> {
+    Flag(bool),
+    Whole(i64),
+    Fraction(f64),
+    /// Milliseconds since 1970.
+    Date(i64),
+    Text(&'a str),
+}
+
+impl ColumnValue<'_> {
+    fn to_json(self) -> Value {
+        match self {
+            Self::Flag(flag) => Value::from(flag),
+            Self::Whole(number) | Self::Date(number) => Value::from(number),
+            Self::Fraction(number) => Value::from(number),
+            Self::Text(text) => Value::from(text),
+        }
+    }
+}
+
+/// Where a sort key comes from.
+enum KeySource {
+    Columns(FieldColumns),
+    SequenceNumber(Column<u64>),
+    Constant(Value),
+    /// Ids are stored, not columns: refused when the request is read.
+    Document,
+}
+
+struct SortKeys<'a> {
+    sort: &'a [Sort],
+    sources: Vec<KeySource>,
+}
+
+impl<'a> SortKeys<'a> {
+    fn open(segment: &SegmentReader, backing: &Backing, sort: &'a [Sort]) -> Result<Self, StoreError> {
+        let source = |key: &Sort| {
+            Ok(match key.field.as_str() {
+                "_seq_no" | "_shard_doc" => {
+                    KeySource::SequenceNumber(segment.fast_fields().u64("_seq_no").map_err(index_error)?)
+                }
+                "_doc" => KeySource::Document,
+                "_score" => KeySource::Constant(Value::from(1.0)),
+                "_index" => KeySource::Constant(Value::from(backing.row.name.as_str())),
+                "_id" | "message" => {
+                    return Err(StoreError::Unsupported(format!(
+                        "data streams cannot be sorted by [{}]",
+                        key.field
+                    )));
+                }
+                name => KeySource::Columns(FieldColumns::open(segment, name)?),
+            })
+        };
+        Ok(Self {
+            sort,
+            sources: sort.iter().map(source).collect::<Result<_, StoreError>>()?,
+        })
+    }
+
+    fn keys(&self, document: DocId) -> Vec<Value> {
+        let key = |(source, sort): (&KeySource, &Sort)| match source {
+            KeySource::Constant(value) => value.clone(),
+            KeySource::Document => Value::from(document),
+            KeySource::SequenceNumber(column) => column.first(document).map_or(Value::Null, Value::from),
+            KeySource::Columns(columns) => best_value(columns, document, sort.order),
+        };
+        self.sources.iter().zip(self.sort).map(key).collect()
+    }
+
+    /// Takes a document into the segment's best, if it can still get in.
+    fn candidate(&self, document: DocId, page: &Page, best: &mut Vec<(Vec<Value>, DocId)>) -> Result<(), StoreError> {
+        if self.sort.is_empty() {
+            if best.len() < page.room() {
+                best.push((Vec::new(), document));
+            }
+            return Ok(());
+        }
+        if page.room() == 0 {
+            return Ok(());
+        }
+        let keys = self.keys(document);
+        if !page.wants(&keys) {
+            return Ok(());
+        }
+        best.push((keys, document));
+        if best.len() >= page.room() * 2 + 1000 {
+            let taken = std::mem::take(best);
+            *best = self.settle(taken, page);
+        }
+        Ok(())
+    }
+
+    fn settle(&self, mut best: Vec<(Vec<Value>, DocId)>, page: &Page) -> Vec<(Vec<Value>, DocId)> {
+        best.sort_by(|left, right| crate::results::compare_keys(self.sort, &left.0, &right.0));
+        best.truncate(page.room());
+        best
+    }
+}
+
+fn best_value(columns: &FieldColumns, document: DocId, order: SortOrder) -> Value {
+    let mut best = Value::Null;
+    columns.visit(document, &mut |value| {
+        let value = value.to_json();
+        let better = match order {
+            SortOrder::Ascending => compare_values(&value, &best).is_lt(),
+            SortOrder::Descending => compare_values(&value, &best).is_gt(),
+        };
+        if best.is_null() || better {
+            best = value;
+        }
+    });
+    best
+}
+
+/// Milliseconds of the newest `@timestamp`.
+pub(crate) fn newest(searcher: &Searcher) -> Result<Option<i64>, StoreError> {
+    let mut newest = None;
+    for segment in searcher.segment_readers() {
+        let column = segment.fast_fields().date("@timestamp").map_err(index_error)?;
+        newest = newest.max(Some(column.max_value().into_timestamp_millis()));
+    }
+    Ok(newest)
+}
+
+/// Names and mapping types of the fields that occur.
+pub(crate) fn field_types(searcher: &Searcher) -> Result<Vec<(String, &'static str)>, StoreError> {
+    let mut found = Vec::new();
+    for (name, field, kind) in LAYOUT.all_named() {
+        let entry = LAYOUT.schema.get_field_name(field);
+        let mut occurs = false;
+        for segment in searcher.segment_readers() {
+            occurs |= match kind {
+                Kind::Text => segment.inverted_index(field).map_err(index_error)?.terms().num_terms() > 0,
+                _ => {
+                    let handles = segment
+                        .fast_fields()
+                        .dynamic_column_handles(entry)
+                        .map_err(index_error)?;
+                    let mut filled = false;
+                    for handle in handles {
+                        let column = handle.open().map_err(|error| io_error(&error))?;
+                        filled |= column.num_values() > 0;
+                    }
+                    filled
+                }
+            };
+        }
+        if occurs {
+            found.push((
+                name.to_owned(),
+                match kind {
+                    Kind::Keyword => "keyword",
+                    Kind::Long => "long",
+                    Kind::Date => "date",
+                    Kind::Text => "text",
+                },
+            ));
+        }
+    }
+    for (name, kind) in other_columns(searcher)? {
+        found.push((
+            name,
+            match kind {
+                ColumnType::Bool => "boolean",
+                ColumnType::I64 | ColumnType::U64 => "long",
+                ColumnType::F64 => "double",
+                ColumnType::DateTime => "date",
+                _ => "keyword",
+            },
+        ));
+    }
+    Ok(found)
+}

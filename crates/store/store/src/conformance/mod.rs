@@ -1,0 +1,74 @@
+//! What every store promises, as functions that any implementation runs unchanged.
+//!
+//! Each takes a store that may hold other data: names are made unique by a prefix. They panic where a promise is broken.
+
+mod searching;
+mod streams;
+mod writing;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::{Operation, Outcome, Refresh, Rejection, Source, Store, Written};
+
+/// Runs all of it.
+pub async fn run(store: Arc<dyn Store>, prefix: &str) {
+    writing::run(&store, &format!("{prefix}w")).await;
+    searching::run(&store, &format!("{prefix}s")).await;
+    streams::run(&store, &format!("{prefix}d")).await;
+}
+
+fn source(value: &Value) -> Source {
+    Source::from_map(value.as_object().expect("a test's document is an object"))
+}
+
+async fn bulk(store: &Arc<dyn Store>, operations: Vec<Operation>) -> Vec<Outcome> {
+    let count = operations.len();
+    let outcomes = store
+        .bulk(operations, Refresh::WaitFor)
+        .await
+        .expect("the store answers");
+    assert_eq!(outcomes.len(), count, "one outcome for each operation");
+    outcomes
+}
+
+async fn one(store: &Arc<dyn Store>, operation: Operation) -> Result<Written, Rejection> {
+    bulk(store, vec![operation]).await.remove(0).written()
+}
+
+/// Documents `0..count` of the shape that the searching tests know, in `index`.
+async fn fill(store: &Arc<dyn Store>, index: &str, count: u64, with_ids: bool) {
+    let operations = (0..count)
+        .map(|number| {
+            let document = source(&sample(number));
+            match with_ids {
+                true => Operation::create(index, format!("id-{number}"), document),
+                false => Operation::append(index, document),
+            }
+        })
+        .collect();
+    for outcome in bulk(store, operations).await {
+        outcome.written().expect("a document is written");
+    }
+}
+
+/// One a minute from 2026-01-01T00:00:00Z on, ten hosts, three levels.
+fn sample(number: u64) -> Value {
+    let level = ["info", "warn", "error"][(number % 3) as usize];
+    let time = jiff::Timestamp::from_second(1_767_225_600 + 60 * number as i64).expect("it is in range");
+    let mut document = json!({
+        "@timestamp": time.to_string(),
+        "message": format!("request {number} took {} ms", number * 10),
+        "log": {"level": level},
+        "host": {"name": format!("web-{}", number % 10)},
+        "data_stream": {"dataset": "test"},
+        "duration": number as f64 / 2.0,
+        "labels": {"zone": if number.is_multiple_of(2) { "a" } else { "b" }, "ok": number.is_multiple_of(4)},
+        "tags": ["all", format!("t{}", number % 2)],
+    });
+    if number.is_multiple_of(5) {
+        document["rare"] = json!(number);
+    }
+    document
+}
