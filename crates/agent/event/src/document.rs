@@ -111,8 +111,8 @@ impl Documents {
     }
 
     /// The stream that the documents belong to.
-    pub fn stream(&self) -> &Arc<Stream> {
-        &self.stream
+    pub fn stream(&self) -> Arc<Stream> {
+        Arc::clone(&self.stream)
     }
 
     /// Whether a source may append `@timestamp`, `message` and `log` to the prefix itself.

@@ -1,1 +1,49 @@
-//! Files, journald, host metrics and listeners as event sources.
+//! Where an agent's events come from: files, journals, host metrics, listeners.
+//!
+//! [`build`] turns one rendered input of a policy into its streams, each an [`Input`] that runs until it is stopped,
+//! puts batches of events into a bounded channel and reports its health. How far a source has been delivered is kept in
+//! the [`Registry`], which only ever moves on acknowledgements. Inputs know nothing of outputs.
+//!
+//! Threads: each stream is one task; files are read on the runtime's blocking threads, at most two at a time for one
+//! stream, and such a read is let go only when its batch is in the channel. So a stream holds at most two batches of
+//! about half a mebibyte, however many files it reads.
+
+mod build;
+mod config;
+pub mod filestream;
+pub mod host;
+mod metrics;
+pub mod registry;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use clock::SharedClock;
+use event::{EventSender, Reporter};
+use tokio_util::sync::CancellationToken;
+
+pub use build::{BuildContext, BuildError, BuiltInput, InputPaths, build, is_supported};
+pub use registry::{Registry, RegistryError};
+
+/// A source of events.
+#[async_trait]
+pub trait Input: fmt::Debug + Send {
+    /// Runs until `context.stop` is cancelled. What goes wrong on the way is reported, not returned.
+    async fn run(self: Box<Self>, context: InputContext);
+}
+
+/// What an input gets to run with.
+#[derive(Clone, Debug)]
+pub struct InputContext {
+    /// Where events go; waiting for room is the back-pressure.
+    pub events: EventSender,
+    /// The unit that the input belongs to; streams report by their ids.
+    pub reporter: Reporter,
+    /// The time.
+    pub clock: SharedClock,
+    /// How far each source has been delivered.
+    pub registry: Arc<Registry>,
+    /// Ends the input.
+    pub stop: CancellationToken,
+}
