@@ -12,8 +12,8 @@ pub const ACTION_RESULTS: &str = ".fleet-actions-results";
 pub const ENROLLMENT_API_KEYS: &str = ".fleet-enrollment-api-keys";
 /// Artifacts (lists and the like) that policies name by their hash.
 pub const ARTIFACTS: &str = ".fleet-artifacts";
-/// Who enrolled with which token, from where. Ours; the stock server keeps no such record.
-pub const ENROLLMENT_USES: &str = ".flotilla-enrollment-uses";
+/// Who enrolled with which token, from where. Ours, yet within the names that the `elastic/fleet-server` account may write.
+pub const ENROLLMENT_USES: &str = ".fleet-enrollment-uses";
 /// Descriptions of files sent to agents: pattern over all sources.
 pub const FILES_TO_HOST_META: &str = ".fleet-fileds-tohost-meta-*";
 /// Chunks of files sent to agents: pattern over all sources.

@@ -1,0 +1,471 @@
+//! `POST /api/fleet/agents/enroll`: a token becomes an agent with a key of its own.
+//!
+//! Order: API key, User-Agent, the token's record, body. The work itself is a task that the server tracks: when the
+//! client goes away before the answer, or a step fails, what was made is taken back.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use access::NewApiKey;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use protocol::{
+    AgentId, EnrollRequest, EnrollResponse, EnrolledAgent, EnrollmentType, EnrollmentUseDocument, PolicyId, indices,
+};
+use query::{Query, SearchRequest};
+use secret::Secret;
+use serde_json::{Map, Value, json};
+use store::{Operation, Outcome, Refresh, RejectionKind, Source};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent_record::AgentRecord;
+use crate::audit::write_agent;
+use crate::auth::ShownKey;
+use crate::enrollment_token::EnrollmentToken;
+use crate::error::ApiError;
+use crate::server::FleetServer;
+use crate::{body, peer};
+
+/// Everything about one enrolment that the request tells.
+#[derive(Debug)]
+struct Enrolment {
+    request: EnrollRequest,
+    kind: EnrollmentType,
+    token: Arc<EnrollmentToken>,
+    token_key_id: String,
+    version: String,
+    address: Option<IpAddr>,
+}
+
+/// What an enrolment comes down to.
+#[derive(Debug)]
+enum Plan {
+    /// A new document.
+    Create(AgentId),
+    /// The document of an agent that gave the right replace token.
+    Replace { id: AgentId, old_key: String },
+}
+
+/// The enrolments in progress, by `enrollment_id`.
+#[derive(Debug, Default)]
+pub(crate) struct EnrollmentIds(Mutex<HashSet<String>>);
+
+pub(crate) async fn enroll(State(server): State<Arc<FleetServer>>, request: Request) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let (token, token_key_id) = enrollment_token(&server, &parts).await?;
+    let version = server.version.check(&parts.headers)?;
+    let address = peer::address(&parts.extensions);
+    token.check(server.clock.now(), address)?;
+    let body = body::read(
+        &parts.headers,
+        body,
+        server.settings.limits.enroll.max_body,
+        server.settings.timeouts.read,
+    );
+    let request: EnrollRequest = body::decode("enroll", &body.await?)?;
+    let kind = request
+        .enrollment_type
+        .parse()
+        .map_err(|error: protocol::UnknownEnrollmentType| ApiError::Invalid(error.to_string()))?;
+    let enrolment = Enrolment {
+        request,
+        kind,
+        token,
+        token_key_id,
+        version,
+        address,
+    };
+    Ok(axum::Json(run_tracked(server, enrolment).await?).into_response())
+}
+
+/// The record of the key that the client shows, be it of the configuration or of the store.
+async fn enrollment_token(server: &FleetServer, parts: &Parts) -> Result<(Arc<EnrollmentToken>, String), ApiError> {
+    let key = ShownKey::from_headers(&parts.headers)?;
+    let is_shown = |token: &Secret| secret::constant_time_eq(token.expose().as_bytes(), key.key().as_bytes());
+    if let Some(token) = server
+        .settings
+        .static_policy_tokens
+        .iter()
+        .find(|token| is_shown(&token.token_key))
+    {
+        if server
+            .policies
+            .newest(&PolicyId::from(token.policy_id.as_str()))
+            .is_none()
+        {
+            return Err(ApiError::PolicyNotFound);
+        }
+        return Ok((Arc::new(EnrollmentToken::of_configuration(&token.policy_id)), key.id));
+    }
+    server.check_key(&key).await?;
+    let token = server
+        .tokens
+        .find(&*server.store, &key.id, server.settings.cache.ttl_enroll_key)
+        .await?;
+    Ok((token, key.id))
+}
+
+/// Runs the enrolment to its end even when the client is gone, and takes it back then.
+async fn run_tracked(server: Arc<FleetServer>, enrolment: Enrolment) -> Result<EnrollResponse, ApiError> {
+    let abandoned = CancellationToken::new();
+    let guard = abandoned.clone().drop_guard();
+    let tracked = Arc::clone(&server);
+    let task = server.tasks.spawn(async move {
+        let enrolled = run(&tracked, enrolment).await?;
+        if abandoned.is_cancelled() {
+            take_back(&tracked, &enrolled.item.id, enrolled.item.access_api_key_id.as_str()).await;
+            return Err(ApiError::RequestTimeout);
+        }
+        Ok(enrolled)
+    });
+    let result = task.await.map_err(ApiError::store)?;
+    guard.disarm();
+    result
+}
+
+async fn run(server: &FleetServer, enrolment: Enrolment) -> Result<EnrollResponse, ApiError> {
+    let enrollment_id = enrolment.request.enrollment_id.as_deref().filter(|id| !id.is_empty());
+    let _in_progress = enrollment_id.map(|id| server.enrollment_ids.begin(id)).transpose()?;
+    if let Some(id) = enrollment_id {
+        forget_unfinished(server, id).await?;
+    }
+    let plan = plan(server, &enrolment).await?;
+    enrolment.token.count_use(&*server.store).await?;
+    let enrolled = match carry_out(server, &enrolment, plan).await {
+        Ok(enrolled) => enrolled,
+        Err(error) => {
+            if let Err(error) = enrolment.token.give_back_use(&*server.store).await {
+                tracing::warn!(error = %error, "a use of an enrollment token was counted for an enrolment that failed");
+            }
+            return Err(error);
+        }
+    };
+    server.metrics.enrolments.inc();
+    tracing::info!(agent.id = %enrolled.item.id, policy.id = %enrolled.item.policy_id, "agent enrolled");
+    Ok(enrolled)
+}
+
+impl EnrollmentIds {
+    fn begin(&self, id: &str) -> Result<InProgress<'_>, ApiError> {
+        let is_new = self
+            .0
+            .lock()
+            .expect("no holder of this lock can panic")
+            .insert(id.to_owned());
+        if is_new {
+            Ok(InProgress {
+                ids: self,
+                id: id.to_owned(),
+            })
+        } else {
+            Err(ApiError::EnrollDuplicate)
+        }
+    }
+}
+
+struct InProgress<'a> {
+    ids: &'a EnrollmentIds,
+    id: String,
+}
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.ids
+            .0
+            .lock()
+            .expect("no holder of this lock can panic")
+            .remove(&self.id);
+    }
+}
+
+/// An agent of the same `enrollment_id` that never checked in is the same host, which did not get its answer.
+async fn forget_unfinished(server: &FleetServer, enrollment_id: &str) -> Result<(), ApiError> {
+    server.store.refresh(indices::AGENTS).await?;
+    let request = SearchRequest::new(indices::AGENTS)
+        .query(Query::term("enrollment_id", enrollment_id))
+        .size(10);
+    for hit in server.store.search(request).await?.hits {
+        let (record, _) = AgentRecord::read(&hit.document.source)?;
+        if !record.has_checked_in && record.active {
+            take_back(
+                server,
+                &hit.document.id.as_str().into(),
+                record.access_api_key_id.as_str(),
+            )
+            .await;
+        }
+    }
+    Ok(())
+}
+
+async fn plan(server: &FleetServer, enrolment: &Enrolment) -> Result<Plan, ApiError> {
+    let Some(id) = enrolment.request.id.as_deref().filter(|id| !id.is_empty()) else {
+        return Ok(Plan::Create(AgentId::random()));
+    };
+    let id = AgentId::from(id);
+    let Some(document) = server.store.get(indices::AGENTS, id.as_str()).await? else {
+        return Ok(Plan::Create(id));
+    };
+    let (record, _) = AgentRecord::read(&document.source)?;
+    if !record.active {
+        let outcomes = server
+            .store
+            .bulk(vec![Operation::delete(indices::AGENTS, id.as_str())], Refresh::Soon)
+            .await?;
+        outcomes
+            .into_iter()
+            .try_for_each(|outcome| outcome.written().map(drop))
+            .map_err(ApiError::store)?;
+        return Ok(Plan::Create(id));
+    }
+    let token = enrolment
+        .request
+        .replace_token
+        .as_ref()
+        .filter(|token| !token.is_empty());
+    let (Some(token), Some(stored)) = (token, &record.replace_token) else {
+        return Err(ApiError::AgentNotReplaceable);
+    };
+    let may_replace =
+        record.policy_id == enrolment.token.policy_id && server.replace_tokens.matches(token, stored).await?;
+    if !may_replace {
+        return Err(ApiError::AgentNotReplaceable);
+    }
+    Ok(Plan::Replace {
+        id,
+        old_key: record.access_api_key_id.as_str().to_owned(),
+    })
+}
+
+async fn carry_out(server: &FleetServer, enrolment: &Enrolment, plan: Plan) -> Result<EnrollResponse, ApiError> {
+    let (Plan::Create(id) | Plan::Replace { id, .. }) = &plan;
+    let replace_token = match enrolment
+        .request
+        .replace_token
+        .as_ref()
+        .filter(|token| !token.is_empty())
+    {
+        Some(token) if matches!(plan, Plan::Create(_)) => Some(server.replace_tokens.hash(token).await?),
+        _ => None,
+    };
+    let key = server.keys.create(access_key(id)).await?;
+    let enrolled_at = server.now_text();
+    let item = EnrolledAgent {
+        id: id.clone(),
+        active: true,
+        policy_id: enrolment.token.policy_id.clone(),
+        enrollment_type: enrolment.kind.as_str().to_owned(),
+        enrolled_at,
+        user_provided_metadata: Value::Null,
+        local_metadata: local_metadata(enrolment.request.metadata.local.clone(), id),
+        access_api_key_id: key.id.as_str().into(),
+        access_api_key: key.encoded(),
+        status: "online".to_owned(),
+        tags: sorted_tags(enrolment.request.metadata.tags.clone()),
+    };
+    let written = match &plan {
+        Plan::Create(_) => create_document(server, enrolment, &item, replace_token).await,
+        Plan::Replace { old_key, .. } => replace_document(server, enrolment, &item, old_key).await,
+    };
+    if let Err(error) = written {
+        let is_new = matches!(plan, Plan::Create(_));
+        if is_new {
+            take_back(server, id, &key.id).await
+        } else {
+            invalidate(server, &key.id).await
+        }
+        return Err(error);
+    }
+    Ok(EnrollResponse {
+        action: "created".to_owned(),
+        item,
+    })
+}
+
+/// An agent's own key. It opens nothing in Elasticsearch: Fleet Server checks whose it is.
+fn access_key(id: &AgentId) -> NewApiKey {
+    NewApiKey {
+        name: id.to_string(),
+        role_descriptors: json!({
+            "fleet-apikey-access": {
+                "cluster": [],
+                "applications": [{"application": "fleet", "privileges": ["no-privileges"], "resources": ["*"]}]
+            }
+        }),
+        metadata: json!({"agent_id": id, "managed": true, "managed_by": "fleet-server", "type": "access"}),
+        expires: None,
+    }
+}
+
+async fn create_document(
+    server: &FleetServer,
+    enrolment: &Enrolment,
+    item: &EnrolledAgent,
+    replace_token: Option<String>,
+) -> Result<(), ApiError> {
+    let mut document = common_fields(enrolment, item);
+    document.insert("action_seq_no".into(), json!([-1]));
+    document.insert("active".into(), true.into());
+    document.insert("enrolled_at".into(), item.enrolled_at.clone().into());
+    document.insert("policy_id".into(), json!(item.policy_id));
+    document.insert("type".into(), item.enrollment_type.clone().into());
+    if let Some(id) = enrolment.request.enrollment_id.as_deref().filter(|id| !id.is_empty()) {
+        document.insert("enrollment_id".into(), id.into());
+    }
+    if let Some(hash) = replace_token {
+        document.insert("replace_token".into(), hash.into());
+    }
+    let create = Operation::create(indices::AGENTS, item.id.as_str(), Source::from_map(&document));
+    let outcomes = server
+        .store
+        .bulk(vec![create, use_record(server, enrolment, item)], Refresh::WaitFor)
+        .await?;
+    match outcomes.into_iter().next() {
+        Some(Outcome::Done(_)) => Ok(()),
+        Some(Outcome::Rejected(rejection)) if rejection.kind == RejectionKind::VersionConflict => {
+            Err(ApiError::AgentNotReplaceable)
+        }
+        Some(Outcome::Rejected(rejection)) => Err(ApiError::store(rejection)),
+        None => Err(ApiError::store(std::io::Error::other("the store returned no outcome"))),
+    }
+}
+
+async fn replace_document(
+    server: &FleetServer,
+    enrolment: &Enrolment,
+    item: &EnrolledAgent,
+    old_key: &str,
+) -> Result<(), ApiError> {
+    let mut change = common_fields(enrolment, item);
+    change.insert("tags".into(), json!(item.tags));
+    change.insert("policy_revision_idx".into(), 0.into());
+    change.insert("updated_at".into(), server.now_text().into());
+    for gone in [
+        "audit_unenrolled_reason",
+        "audit_unenrolled_time",
+        "unenrolled_at",
+        "unenrolled_reason",
+    ] {
+        change.insert(gone.into(), Value::Null);
+    }
+    write_agent(server, &item.id, change).await?;
+    server.agents.remove(&item.id);
+    invalidate(server, old_key).await;
+    let outcomes = server
+        .store
+        .bulk(vec![use_record(server, enrolment, item)], Refresh::Soon)
+        .await;
+    if let Err(error) = outcomes {
+        tracing::warn!(error = %error, agent.id = %item.id, "the use of an enrollment token was not recorded");
+    }
+    Ok(())
+}
+
+/// What a new and a replaced document have in common.
+fn common_fields(enrolment: &Enrolment, item: &EnrolledAgent) -> Map<String, Value> {
+    let mut document = Map::new();
+    document.insert("access_api_key_id".into(), json!(item.access_api_key_id));
+    document.insert("agent".into(), json!({"id": item.id, "version": enrolment.version}));
+    document.insert("local_metadata".into(), item.local_metadata.clone());
+    document.insert("policy_base_id".into(), item.policy_id.base().into());
+    if !enrolment.token.namespaces.is_empty() {
+        document.insert("namespaces".into(), json!(enrolment.token.namespaces));
+    }
+    if !item.tags.is_empty() {
+        document.insert("tags".into(), json!(item.tags));
+    }
+    document
+}
+
+/// Who enrolled with which token, from where.
+fn use_record(server: &FleetServer, enrolment: &Enrolment, item: &EnrolledAgent) -> Operation {
+    let host_name = item
+        .local_metadata
+        .pointer("/host/hostname")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    let record = EnrollmentUseDocument {
+        timestamp: clock::rfc3339_millis(server.clock.now()),
+        enrollment_key_id: enrolment.token.document_id.clone(),
+        api_key_id: enrolment.token_key_id.as_str().into(),
+        agent_id: item.id.clone(),
+        policy_id: item.policy_id.clone(),
+        address: enrolment.address.map(|address| address.to_canonical().to_string()),
+        host_name,
+    };
+    Operation::append(indices::ENROLLMENT_USES, Source::of(&record))
+}
+
+/// `elastic.agent.id` is the agent's id, whatever the agent sent, if it sent any.
+fn local_metadata(metadata: Option<Map<String, Value>>, id: &AgentId) -> Value {
+    let mut metadata = Value::Object(metadata.unwrap_or_default());
+    if let Some(slot) = metadata.pointer_mut("/elastic/agent/id") {
+        *slot = json!(id);
+    }
+    metadata
+}
+
+fn sorted_tags(tags: Option<Vec<String>>) -> Vec<String> {
+    let mut tags = tags.unwrap_or_default();
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}
+
+/// Undoes an enrolment as far as possible.
+async fn take_back(server: &FleetServer, id: &AgentId, key: &str) {
+    invalidate(server, key).await;
+    let deleted = server
+        .store
+        .bulk(vec![Operation::delete(indices::AGENTS, id.as_str())], Refresh::WaitFor)
+        .await;
+    if let Err(error) = deleted {
+        tracing::warn!(error = %error, agent.id = %id, "the document of a failed enrolment was not deleted");
+    }
+    server.agents.remove(id);
+}
+
+async fn invalidate(server: &FleetServer, key: &str) {
+    if let Err(error) = server.keys.invalidate(&[key.to_owned()]).await {
+        tracing::warn!(error = %error, api_key.id = %key, "an API key that is no longer used was not invalidated");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_sorted_and_each_is_there_once() {
+        let tags = ["web", "linux", "web"].map(str::to_owned).to_vec();
+        assert_eq!(sorted_tags(Some(tags)), ["linux", "web"]);
+        assert!(sorted_tags(None).is_empty());
+    }
+
+    #[test]
+    fn the_agent_s_id_is_put_in_only_where_it_was() {
+        let check = |given: Value, expected: Value| {
+            assert_eq!(local_metadata(given.as_object().cloned(), &"a1".into()), expected);
+        };
+        check(
+            json!({"elastic": {"agent": {"id": "", "v": 1}}}),
+            json!({"elastic": {"agent": {"id": "a1", "v": 1}}}),
+        );
+        check(
+            json!({"elastic": {"agent": {"v": 1}}}),
+            json!({"elastic": {"agent": {"v": 1}}}),
+        );
+        check(json!({"host": {}}), json!({"host": {}}));
+    }
+
+    #[test]
+    fn one_enrollment_id_enrols_once_at_a_time() {
+        let ids = EnrollmentIds::default();
+        let first = ids.begin("e").unwrap();
+        assert!(matches!(ids.begin("e"), Err(ApiError::EnrollDuplicate)));
+        drop(first);
+        assert!(ids.begin("e").is_ok());
+    }
+}

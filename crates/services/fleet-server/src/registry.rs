@@ -1,0 +1,331 @@
+//! Who is connected, and what is still to be written about them: all that Fleet Server keeps of an agent in memory.
+//!
+//! One small entry for each agent that checked in lately. Entries have a lock each and the map has many; no lock is held
+//! across a wait, and none covers more than one agent.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use protocol::{AgentId, PolicyId};
+use secret::Secret;
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::action_board::DeliverableAction;
+use crate::agent_record::AgentRecord;
+
+const SHARDS: usize = 64;
+
+/// All agents that checked in lately.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    shards: Vec<Mutex<HashMap<AgentId, Arc<AgentEntry>>>>,
+    hasher: RandomState,
+}
+
+/// One agent.
+#[derive(Debug)]
+pub(crate) struct AgentEntry {
+    pub(crate) id: AgentId,
+    /// Rung when there is something for the poll that is held.
+    pub(crate) bell: Notify,
+    state: Mutex<AgentState>,
+}
+
+/// What is known of one agent.
+#[derive(Debug)]
+pub(crate) struct AgentState {
+    /// Rises with each check-in; the poll of an older one ends.
+    pub(crate) generation: u64,
+    /// A poll is held now.
+    pub(crate) is_held: bool,
+    /// When it last asked or was still there.
+    pub(crate) last_contact: Instant,
+    /// When the store last heard of that.
+    pub(crate) last_flush: Option<Instant>,
+    /// What the last check-in brought that the store does not have yet.
+    pub(crate) pending: Option<Box<PendingCheckin>>,
+    /// Digests of what the document has, to tell a changed report without reading it.
+    pub(crate) metadata: Option<u64>,
+    pub(crate) components: Option<u64>,
+    pub(crate) rollbacks: Option<u64>,
+    pub(crate) upgrade_details: Option<u64>,
+    /// The ack token that it was last given, and the action's sequence number.
+    pub(crate) ack_token: Option<(Box<str>, i64)>,
+    /// Actions that arrived while the poll is held.
+    pub(crate) actions: Vec<Arc<DeliverableAction>>,
+    /// The document as last read, for when the store cannot be asked.
+    pub(crate) record: Option<Box<AgentRecord>>,
+    /// SHA-256 of the access key that was last found good, and when.
+    pub(crate) verified_key: Option<([u8; 32], Instant)>,
+    /// `id:key` of each output, with the id of the key.
+    pub(crate) output_keys: Vec<OutputKey>,
+}
+
+/// An output key as the agent gets it.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputKey {
+    pub(crate) output: Box<str>,
+    pub(crate) api_key_id: Box<str>,
+    pub(crate) pair: Secret,
+    /// No stale roles are on it.
+    pub(crate) is_clean: bool,
+}
+
+/// Changes of one agent's document, newest of each field.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PendingCheckin {
+    pub(crate) last_checkin: Option<Timestamp>,
+    pub(crate) status: Option<String>,
+    pub(crate) message: Option<String>,
+    /// Set when components changed.
+    pub(crate) unhealthy_reason: Option<Vec<&'static str>>,
+    pub(crate) components: Option<Box<RawValue>>,
+    pub(crate) local_metadata: Option<Box<RawValue>>,
+    pub(crate) rollbacks: Option<Box<RawValue>>,
+    pub(crate) version: Option<String>,
+    pub(crate) action_seq_no: Option<i64>,
+    pub(crate) policy: Option<(PolicyId, i64)>,
+    pub(crate) clear_audit: bool,
+}
+
+impl PendingCheckin {
+    /// Lays `newer` over this one.
+    pub(crate) fn overlay(&mut self, newer: Self) {
+        fn put<T>(target: &mut Option<T>, value: Option<T>) {
+            if value.is_some() {
+                *target = value;
+            }
+        }
+        if newer.status.is_some() {
+            self.unhealthy_reason.clone_from(&newer.unhealthy_reason);
+        }
+        put(&mut self.last_checkin, newer.last_checkin);
+        put(&mut self.status, newer.status);
+        put(&mut self.message, newer.message);
+        put(&mut self.components, newer.components);
+        put(&mut self.local_metadata, newer.local_metadata);
+        put(&mut self.rollbacks, newer.rollbacks);
+        put(&mut self.version, newer.version);
+        put(&mut self.action_seq_no, newer.action_seq_no);
+        put(&mut self.policy, newer.policy);
+        self.clear_audit |= newer.clear_audit;
+    }
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The agent's entry, made when there is none.
+    pub(crate) fn entry(&self, id: &AgentId) -> Arc<AgentEntry> {
+        let mut shard = self.shard(id.as_str());
+        Arc::clone(
+            shard
+                .entry(id.clone())
+                .or_insert_with(|| Arc::new(AgentEntry::new(id.clone()))),
+        )
+    }
+
+    /// The agent's entry, if it has one.
+    pub(crate) fn find(&self, id: &str) -> Option<Arc<AgentEntry>> {
+        self.shard(id).get(id).cloned()
+    }
+
+    /// Forgets the agent.
+    pub(crate) fn remove(&self, id: &AgentId) {
+        self.shard(id.as_str()).remove(id);
+    }
+
+    /// Calls `visit` for each entry and forgets those for which it returns `false`.
+    pub(crate) fn retain(&self, mut visit: impl FnMut(&Arc<AgentEntry>) -> bool) {
+        for shard in &self.shards {
+            shard
+                .lock()
+                .expect("no holder of this lock can panic")
+                .retain(|_, entry| visit(entry));
+        }
+    }
+
+    /// How many agents have an entry.
+    pub(crate) fn len(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().expect("no holder of this lock can panic").len())
+            .sum()
+    }
+
+    fn shard(&self, id: &str) -> MutexGuard<'_, HashMap<AgentId, Arc<AgentEntry>>> {
+        let index = self.hasher.hash_one(id) as usize % SHARDS;
+        self.shards[index].lock().expect("no holder of this lock can panic")
+    }
+}
+
+impl AgentEntry {
+    fn new(id: AgentId) -> Self {
+        let state = AgentState {
+            generation: 0,
+            is_held: false,
+            last_contact: Instant::now(),
+            last_flush: None,
+            pending: None,
+            metadata: None,
+            components: None,
+            rollbacks: None,
+            upgrade_details: None,
+            ack_token: None,
+            actions: Vec::new(),
+            record: None,
+            verified_key: None,
+            output_keys: Vec::new(),
+        };
+        Self {
+            id,
+            bell: Notify::new(),
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, AgentState> {
+        self.state.lock().expect("no holder of this lock can panic")
+    }
+
+    /// Hands an action to the poll that is held, if one is.
+    pub(crate) fn deliver(&self, action: &Arc<DeliverableAction>) {
+        let mut state = self.state();
+        if state.is_held {
+            state.actions.push(Arc::clone(action));
+            drop(state);
+            self.bell.notify_waiters();
+        }
+    }
+
+    /// Begins a poll: an older one of the same agent ends, since its connection is most likely dead.
+    pub(crate) fn hold(self: &Arc<Self>) -> HeldPoll {
+        let mut state = self.state();
+        state.generation += 1;
+        state.is_held = true;
+        state.actions = Vec::new();
+        state.last_contact = Instant::now();
+        let generation = state.generation;
+        drop(state);
+        self.bell.notify_waiters();
+        HeldPoll {
+            entry: Arc::clone(self),
+            generation,
+        }
+    }
+}
+
+impl AgentState {
+    /// Whether the store should hear again that this agent is there.
+    pub(crate) fn is_due(&self, now: Instant, renewal: Duration) -> bool {
+        self.is_held
+            && self
+                .last_flush
+                .is_none_or(|flushed| now.duration_since(flushed) >= renewal)
+    }
+
+    pub(crate) fn output_key(&self, output: &str, api_key_id: &str) -> Option<&OutputKey> {
+        self.output_keys
+            .iter()
+            .find(|key| &*key.output == output && &*key.api_key_id == api_key_id)
+    }
+
+    pub(crate) fn put_output_key(&mut self, key: OutputKey) {
+        self.output_keys.retain(|known| known.output != key.output);
+        self.output_keys.push(key);
+        self.output_keys.shrink_to_fit();
+    }
+}
+
+/// A check-in that waits. Dropping it (answered, or the connection is gone) says that the agent is no longer there.
+#[derive(Debug)]
+pub(crate) struct HeldPoll {
+    pub(crate) entry: Arc<AgentEntry>,
+    generation: u64,
+}
+
+impl HeldPoll {
+    /// Actions that arrived meanwhile; an error when a newer check-in took over.
+    pub(crate) fn take_actions(&self) -> Result<Vec<Arc<DeliverableAction>>, Superseded> {
+        let mut state = self.entry.state();
+        if state.generation != self.generation {
+            return Err(Superseded);
+        }
+        Ok(std::mem::take(&mut state.actions))
+    }
+}
+
+/// A newer check-in of the same agent took over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Superseded;
+
+impl Drop for HeldPoll {
+    fn drop(&mut self) {
+        let mut state = self.entry.state();
+        if state.generation == self.generation {
+            state.is_held = false;
+            state.actions = Vec::new();
+            state.last_contact = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_newer_poll_takes_over() {
+        let registry = Registry::new();
+        let entry = registry.entry(&"a".into());
+        let first = entry.hold();
+        let second = registry.entry(&"a".into()).hold();
+        assert_eq!(first.take_actions().unwrap_err(), Superseded);
+        assert!(second.take_actions().unwrap().is_empty());
+        drop(first);
+        assert!(entry.state().is_held);
+        drop(second);
+        assert!(!entry.state().is_held);
+        assert_eq!(registry.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn newer_changes_lie_over_older_ones() {
+        let mut pending = PendingCheckin {
+            status: Some("online".into()),
+            action_seq_no: Some(3),
+            ..PendingCheckin::default()
+        };
+        pending.overlay(PendingCheckin {
+            status: Some("error".into()),
+            clear_audit: true,
+            ..PendingCheckin::default()
+        });
+        assert_eq!(
+            (pending.status.as_deref(), pending.action_seq_no, pending.clear_audit),
+            (Some("error"), Some(3), true)
+        );
+    }
+
+    #[tokio::test]
+    async fn only_connected_agents_are_renewed() {
+        let entry = Registry::new().entry(&"a".into());
+        let (now, renewal) = (Instant::now(), Duration::from_secs(30));
+        assert!(!entry.state().is_due(now, renewal));
+        let _held = entry.hold();
+        assert!(entry.state().is_due(now, renewal));
+        entry.state().last_flush = Some(now);
+        assert!(!entry.state().is_due(now + renewal / 2, renewal));
+        assert!(entry.state().is_due(now + renewal, renewal));
+    }
+}
