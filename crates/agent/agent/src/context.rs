@@ -1,0 +1,35 @@
+//! What every part of a daemon may use.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use camino::Utf8PathBuf;
+use clock::SharedClock;
+
+use crate::enroll::Build;
+use crate::paths::Paths;
+
+/// Sets the level of the process's log; handed in by the binary, which owns the subscriber.
+pub type SetLogLevel = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Fixed for the life of a daemon.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) paths: Paths,
+    pub(crate) clock: SharedClock,
+    pub(crate) build: Build,
+    /// The stand-alone configuration file.
+    pub(crate) config_file: Utf8PathBuf,
+    pub(crate) set_log_level: Option<SetLogLevel>,
+    pub(crate) console: Option<Arc<Mutex<dyn Write + Send>>>,
+    /// Environment variables for the `env` provider.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}
