@@ -113,7 +113,7 @@ impl Principal {
     }
 }
 
-/// Our own indices, which hold hashes and secrets and which no API may reach.
+/// Our own indices, which hold hashes, secrets and settings, and which no API may reach.
 pub fn is_restricted(index: &str) -> bool {
-    index.starts_with(".flotilla-security") || index.starts_with(".flotilla-secrets")
+    index.starts_with(".flotilla")
 }

@@ -242,33 +242,8 @@ impl NamePattern {
     }
 
     pub(crate) fn matches(&self, name: &str) -> bool {
-        wildcard(self.0.as_bytes(), name.as_bytes())
+        query::pattern::wildcard(&self.0, name)
     }
-}
-
-/// Greedy with one point to come back to: linear for the patterns that occur, quadratic at worst.
-pub(crate) fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                retry = Some((p, t));
-                p += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => {
-                let Some((star, from)) = retry else { return false };
-                retry = Some((star, from + 1));
-                p = star + 1;
-                t = from + 1;
-            }
-        }
-    }
-    pattern[p..].iter().all(|&byte| byte == b'*')
 }
 
 /// A role that needs no document.

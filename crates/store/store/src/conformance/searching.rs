@@ -96,7 +96,7 @@ async fn queries_find_what_matches(store: &Arc<dyn Store>, target: &str) {
         ),
         (
             json!({"query_string": {"query": "log.level:error AND host.name:web-5"}}),
-            3,
+            4,
         ),
         (json!({"query_string": {"query": "took"}}), 100),
         (

@@ -1,0 +1,156 @@
+//! What the whole says about itself: `/`, `_license`, `_xpack`, `_cluster/*`, `_nodes`.
+
+use std::sync::Arc;
+
+use access::ClusterPrivilege;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::answer;
+use crate::api::ElasticsearchApi;
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::params::Params;
+
+/// `GET|HEAD /`.
+pub(crate) async fn root(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&[])?;
+    caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/main")?;
+    let settings = &api.settings;
+    Ok(answer::json(&json!({
+        "name": settings.node_name,
+        "cluster_name": settings.cluster_name,
+        "cluster_uuid": settings.cluster_uuid,
+        "version": {
+            "number": settings.version,
+            "build_flavor": "default",
+            "build_type": "tar",
+            "build_hash": env!("CARGO_PKG_VERSION"),
+            "build_date": "2026-01-01T00:00:00.000Z",
+            "build_snapshot": false,
+            "lucene_version": "10.3.0",
+            "minimum_wire_compatibility_version": "8.19.0",
+            "minimum_index_compatibility_version": "8.0.0",
+        },
+        "tagline": "You Know, for Search",
+    })))
+}
+
+/// `GET /_license`: every feature here is free, for ever.
+pub(crate) async fn license(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&["accept_enterprise", "local"])?;
+    caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/xpack/license/get")?;
+    Ok(answer::json(&json!({ "license": {
+        "status": "active", "uid": api.settings.cluster_uuid, "type": "basic",
+        "issue_date": "2026-01-01T00:00:00.000Z", "issue_date_in_millis": 1_767_225_600_000_u64,
+        "max_nodes": 1000, "max_resource_units": null, "issued_to": api.settings.cluster_name,
+        "issuer": "flotilla", "start_date_in_millis": -1,
+    }})))
+}
+
+/// `GET /_xpack`.
+pub(crate) async fn xpack(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&["accept_enterprise", "categories"])?;
+    caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/xpack/info")?;
+    let here = json!({ "available": true, "enabled": true });
+    let elsewhere = json!({ "available": false, "enabled": false });
+    Ok(answer::json(&json!({
+        "build": { "hash": env!("CARGO_PKG_VERSION"), "date": "2026-01-01T00:00:00.000Z" },
+        "license": { "uid": api.settings.cluster_uuid, "type": "basic", "mode": "basic", "status": "active" },
+        "features": {
+            "data_streams": here, "ilm": here, "security": here,
+            "ml": elsewhere, "monitoring": elsewhere, "transform": elsewhere, "watcher": elsewhere,
+        },
+        "tagline": "You know, for X",
+    })))
+}
+
+/// `GET /_cluster/health`.
+pub(crate) async fn health(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&[
+        "expand_wildcards",
+        "level",
+        "local",
+        "master_timeout",
+        "timeout",
+        "wait_for_active_shards",
+        "wait_for_events",
+        "wait_for_no_initializing_shards",
+        "wait_for_no_relocating_shards",
+        "wait_for_nodes",
+        "wait_for_status",
+    ])?;
+    caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/health")?;
+    Ok(answer::json(&health_of(&api).await?))
+}
+
+/// There is one copy of everything and it is here, or the store could not have answered.
+pub(crate) async fn health_of(api: &ElasticsearchApi) -> Result<Value, ApiError> {
+    let shards = api.store.indices(&["*".to_owned(), ".*".to_owned()]).await?.len();
+    Ok(json!({
+        "cluster_name": api.settings.cluster_name, "status": "green", "timed_out": false,
+        "number_of_nodes": 1, "number_of_data_nodes": 1, "active_primary_shards": shards, "active_shards": shards,
+        "relocating_shards": 0, "initializing_shards": 0, "unassigned_shards": 0, "unassigned_primary_shards": 0,
+        "delayed_unassigned_shards": 0, "number_of_pending_tasks": 0, "number_of_in_flight_fetch": 0,
+        "task_max_waiting_in_queue_millis": 0, "active_shards_percent_as_number": 100.0,
+    }))
+}
+
+/// `GET /_cluster/settings`.
+pub(crate) async fn settings(
+    State(_): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&["flat_settings", "include_defaults", "master_timeout", "timeout"])?;
+    caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/settings")?;
+    Ok(answer::json(&json!({ "persistent": {}, "transient": {} })))
+}
+
+/// `GET /_nodes`, `/_nodes/{what}`: this node.
+pub(crate) async fn nodes(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+    headers: http::HeaderMap,
+) -> Result<Response, ApiError> {
+    params.only(&["flat_settings", "timeout"])?;
+    caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/nodes/info")?;
+    let settings = &api.settings;
+    // The address under which the client reached us is the one that works for it.
+    let address = headers
+        .get(http::header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("127.0.0.1:9200");
+    let mut nodes = serde_json::Map::new();
+    nodes.insert(
+        settings.cluster_uuid.clone(),
+        json!({
+            "name": settings.node_name, "host": address, "ip": address, "version": settings.version,
+            "build_flavor": "default", "roles": ["data", "ingest", "master"],
+            "http": { "bound_address": [address], "publish_address": address, "max_content_length_in_bytes": crate::payload::MAX_BODY },
+        }),
+    );
+    Ok(answer::json(&json!({
+        "_nodes": { "total": 1, "successful": 1, "failed": 0 },
+        "cluster_name": settings.cluster_name,
+        "nodes": nodes,
+    })))
+}

@@ -1,0 +1,264 @@
+//! Every path and method, in one table: the router is made of it, and a test walks it with all kinds of credentials.
+
+use std::sync::Arc;
+
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::Response;
+use axum::routing::{MethodRouter, delete, get, post, put};
+use serde_json::json;
+
+use crate::api::ElasticsearchApi;
+use crate::caller::Caller;
+use crate::{
+    answer, bulk, by_query, cat, cluster, document, fields, fleet, indices, pipelines, search, security, templates,
+};
+
+/// One path and what answers on it.
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    pub(crate) handler: MethodRouter<Arc<ElasticsearchApi>>,
+}
+
+/// The table. GET answers HEAD as well.
+pub(crate) fn routes() -> Vec<Route> {
+    let groups = [
+        whole(),
+        data(),
+        searches(),
+        names(),
+        fleets(),
+        settings(),
+        security_routes(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+fn route(path: &'static str, handler: MethodRouter<Arc<ElasticsearchApi>>) -> Route {
+    Route { path, handler }
+}
+
+fn whole() -> Vec<Route> {
+    vec![
+        route("/", get(cluster::root)),
+        route("/_license", get(cluster::license)),
+        route("/_xpack", get(cluster::xpack)),
+        route("/_cluster/health", get(cluster::health)),
+        route("/_cluster/health/{index}", get(cluster::health)),
+        route("/_cluster/settings", get(cluster::settings)),
+        route("/_nodes", get(cluster::nodes)),
+        route("/_nodes/{what}", get(cluster::nodes)),
+        route("/_cat/indices", get(cat::indices)),
+        route("/_cat/indices/{index}", get(cat::indices_in)),
+        route("/_cat/health", get(cat::health)),
+        route("/_cat/nodes", get(cat::nodes)),
+        route("/_cat/count", get(cat::count)),
+        route("/_cat/count/{index}", get(cat::count_in)),
+        route("/_cat/aliases", get(cat::aliases)),
+        route("/_cat/templates", get(cat::templates)),
+    ]
+}
+
+fn data() -> Vec<Route> {
+    vec![
+        route("/_bulk", post(bulk::bulk).put(bulk::bulk)),
+        route("/{index}/_bulk", post(bulk::bulk_into).put(bulk::bulk_into)),
+        route("/_mget", get(document::mget).post(document::mget)),
+        route("/{index}/_mget", get(document::mget_in).post(document::mget_in)),
+        route("/{index}/_doc", post(document::append)),
+        route(
+            "/{index}/_doc/{id}",
+            get(document::get)
+                .put(document::index)
+                .post(document::index)
+                .delete(document::delete),
+        ),
+        route("/{index}/_source/{id}", get(document::source)),
+        route("/{index}/_create/{id}", put(document::create).post(document::create)),
+        route("/{index}/_update/{id}", post(document::update)),
+        route("/{index}/_update_by_query", post(by_query::update)),
+        route("/{index}/_delete_by_query", post(by_query::delete)),
+    ]
+}
+
+fn searches() -> Vec<Route> {
+    vec![
+        route("/_search", get(search::search_all).post(search::search_all)),
+        route("/{index}/_search", get(search::search_in).post(search::search_in)),
+        route("/_msearch", get(search::msearch).post(search::msearch)),
+        route("/{index}/_msearch", get(search::msearch_in).post(search::msearch_in)),
+        route("/_count", get(search::count_all).post(search::count_all)),
+        route("/{index}/_count", get(search::count_in).post(search::count_in)),
+        route("/{index}/_pit", post(search::open_point_in_time)),
+        route("/_pit", delete(search::close_point_in_time)),
+        route("/_field_caps", get(fields::field_caps).post(fields::field_caps)),
+        route("/{index}/_field_caps", get(fields::field_caps).post(fields::field_caps)),
+        route("/_analyze", get(indices::analyze).post(indices::analyze)),
+    ]
+}
+
+fn names() -> Vec<Route> {
+    vec![
+        route(
+            "/{index}",
+            get(indices::get).put(indices::create).delete(indices::delete),
+        ),
+        route("/{index}/_mapping", get(indices::mapping)),
+        route("/{index}/_settings", get(indices::settings)),
+        route("/{index}/_alias", get(indices::no_alias)),
+        route("/_alias", get(indices::aliases)),
+        route("/_alias/{name}", get(indices::no_alias)),
+        route("/_refresh", get(indices::refresh_all).post(indices::refresh_all)),
+        route("/{index}/_refresh", get(indices::refresh).post(indices::refresh)),
+        route("/{index}/_rollover", post(indices::rollover)),
+        route("/_stats", get(indices::stats)),
+        route("/{index}/_stats", get(indices::stats)),
+        route("/_data_stream", get(indices::data_streams)),
+        route(
+            "/_data_stream/{name}",
+            get(indices::data_stream)
+                .put(indices::create_data_stream)
+                .delete(indices::delete_data_stream),
+        ),
+        route("/_resolve/index/{name}", get(indices::resolve_index)),
+    ]
+}
+
+fn fleets() -> Vec<Route> {
+    vec![
+        route("/{index}/_fleet/global_checkpoints", get(fleet::global_checkpoints)),
+        route(
+            "/{index}/_fleet/_fleet_search",
+            get(fleet::fleet_search).post(fleet::fleet_search),
+        ),
+        route("/_fleet/_fleet_msearch", get(search::msearch).post(search::msearch)),
+        route(
+            "/{index}/_fleet/_fleet_msearch",
+            get(search::msearch_in).post(search::msearch_in),
+        ),
+        route("/_fleet/secret", post(fleet::put_secret)),
+        route("/_fleet/secret/{id}", get(fleet::secret).delete(fleet::delete_secret)),
+    ]
+}
+
+fn settings() -> Vec<Route> {
+    vec![
+        route("/_index_template", get(templates::index_template)),
+        route(
+            "/_index_template/{name}",
+            get(templates::index_template)
+                .put(templates::put_index_template)
+                .post(templates::put_index_template)
+                .delete(templates::delete_index_template),
+        ),
+        route("/_component_template", get(templates::component_template)),
+        route(
+            "/_component_template/{name}",
+            get(templates::component_template)
+                .put(templates::put_component_template)
+                .post(templates::put_component_template)
+                .delete(templates::delete_component_template),
+        ),
+        route("/_template/{name}", get(templates::no_old_template)),
+        route("/_ilm/policy", get(templates::lifecycle_policy)),
+        route(
+            "/_ilm/policy/{name}",
+            get(templates::lifecycle_policy)
+                .put(templates::put_lifecycle_policy)
+                .delete(templates::delete_lifecycle_policy),
+        ),
+        route("/_ingest/pipeline", get(pipelines::get)),
+        route(
+            "/_ingest/pipeline/_simulate",
+            get(pipelines::simulate).post(pipelines::simulate),
+        ),
+        route(
+            "/_ingest/pipeline/{id}",
+            get(pipelines::get).put(pipelines::put).delete(pipelines::delete),
+        ),
+        route(
+            "/_ingest/pipeline/{id}/_simulate",
+            get(pipelines::simulate).post(pipelines::simulate),
+        ),
+    ]
+}
+
+fn security_routes() -> Vec<Route> {
+    vec![
+        route("/_security/_authenticate", get(security::authenticate)),
+        route(
+            "/_security/api_key",
+            get(security::get_api_keys)
+                .put(security::create_api_key)
+                .post(security::create_api_key)
+                .delete(security::invalidate_api_keys),
+        ),
+        route("/_security/api_key/_bulk_update", post(security::bulk_update_api_keys)),
+        route("/_security/api_key/{id}", put(security::update_api_key)),
+        route(
+            "/_security/_query/api_key",
+            get(security::query_api_keys).post(security::query_api_keys),
+        ),
+        route("/_security/user", get(security::users)),
+        route(
+            "/_security/user/_has_privileges",
+            get(security::has_privileges).post(security::has_privileges),
+        ),
+        route(
+            "/_security/user/_password",
+            put(security::change_own_password).post(security::change_own_password),
+        ),
+        route(
+            "/_security/user/{name}",
+            get(security::users)
+                .put(security::put_user)
+                .post(security::put_user)
+                .delete(security::delete_user),
+        ),
+        route(
+            "/_security/user/{name}/_password",
+            put(security::change_password).post(security::change_password),
+        ),
+        route(
+            "/_security/user/{name}/_enable",
+            put(security::enable_user).post(security::enable_user),
+        ),
+        route(
+            "/_security/user/{name}/_disable",
+            put(security::disable_user).post(security::disable_user),
+        ),
+        route("/_security/role", get(security::roles)),
+        route(
+            "/_security/role/{name}",
+            get(security::roles)
+                .put(security::put_role)
+                .post(security::put_role)
+                .delete(security::delete_role),
+        ),
+        route(
+            "/_security/service/{namespace}/{service}/credential",
+            get(security::service_tokens),
+        ),
+        route(
+            "/_security/service/{namespace}/{service}/credential/token",
+            post(security::create_service_token_unnamed),
+        ),
+        route(
+            "/_security/service/{namespace}/{service}/credential/token/{name}",
+            put(security::create_service_token)
+                .post(security::create_service_token)
+                .delete(security::delete_service_token),
+        ),
+    ]
+}
+
+/// A path that leads nowhere, in the original's shape: a bare text.
+pub(crate) async fn no_handler(_caller: Caller, method: Method, uri: Uri) -> Response {
+    let text = format!("no handler found for uri [{uri}] and method [{method}]");
+    answer::with_status(StatusCode::BAD_REQUEST, &json!({ "error": text }))
+}
+
+/// A path that exists with other methods.
+pub(crate) async fn wrong_method(_caller: Caller, method: Method, uri: Uri) -> Response {
+    let text = format!("Incorrect HTTP method for uri [{uri}] and method [{method}]");
+    answer::with_status(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": text, "status": 405 }))
+}
