@@ -38,7 +38,7 @@ pub(crate) fn check_absent(path: &Utf8Path) -> Result<(), Failure> {
 
 fn exists(path: &Utf8Path) -> Failure {
     Failure::new(ExitStatus::IO, format!("the output file `{path}` exists already"))
-        .with_hint("give another with `--out`, or remove it")
+        .with_hint("choose another name, or remove it")
 }
 
 pub(crate) fn prepare_folder(path: &Utf8Path, terminal: &mut dyn Terminal) -> Result<(), Failure> {

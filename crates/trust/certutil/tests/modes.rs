@@ -3,9 +3,10 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use certutil::ExitStatus;
-use support::{Folder, certificate_text, has_keytool, openssl, output_of};
+use support::{Folder, certificate_text, openssl, output_of};
 
 #[test]
 fn the_documented_commands_make_files_that_openssl_accepts() {
@@ -558,4 +559,14 @@ fn help_is_complete_and_silence_is_silent() {
     assert!(!script.printed.contains("keep-ca-key"));
     assert!(folder.must("--help", &[]).printed.contains("http"));
     assert_eq!(folder.must("ca --pem --silent --out @a.zip", &[]).printed, "");
+}
+
+/// Whether Java's tools are there; says so aloud when they are not.
+#[expect(clippy::print_stderr, reason = "what is skipped is told aloud")]
+fn has_keytool() -> bool {
+    let found = Command::new("keytool").arg("-help").output().is_ok();
+    if !found {
+        eprintln!("SKIPPED: keytool (a part of every JDK) is not installed, so PKCS#12 is not tried with Java");
+    }
+    found
 }

@@ -145,13 +145,3 @@ pub(crate) fn openssl(arguments: &[&str]) -> String {
 pub(crate) fn certificate_text(path: &Utf8Path) -> String {
     openssl(&["x509", "-in", path.as_str(), "-noout", "-text", "-nameopt", "RFC2253"])
 }
-
-/// Whether Java's tools are there; says so aloud when they are not.
-#[expect(clippy::print_stderr, reason = "what is skipped is told aloud")]
-pub(crate) fn has_keytool() -> bool {
-    let found = Command::new("keytool").arg("-help").output().is_ok();
-    if !found {
-        eprintln!("SKIPPED: keytool (a part of every JDK) is not installed, so PKCS#12 is not tried with Java");
-    }
-    found
-}
