@@ -94,7 +94,6 @@ impl SslError {
     }
 
     /// Always [`Stage::Load`].
-    #[expect(clippy::unused_self, reason = "read next to the class, as in `Explanation`")]
     pub fn stage(&self) -> Stage {
         Stage::Load
     }

@@ -25,6 +25,14 @@ pub struct Explanation {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+    /// What both sides brought.
+    #[serde(flatten)]
+    pub evidence: Box<Evidence>,
+}
+
+/// What both sides brought to a handshake.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Evidence {
     /// What was configured on this side, line by line.
     pub configured: Vec<String>,
     /// What the peer presented, leaf first.
@@ -49,8 +57,7 @@ impl Explanation {
             peer_alert: None,
             message: message.into(),
             hint: None,
-            configured: Vec::new(),
-            presented: Vec::new(),
+            evidence: Box::default(),
         }
     }
 
@@ -62,7 +69,7 @@ impl Explanation {
 
     /// With what this side had configured.
     pub fn with_configured(mut self, configured: Vec<String>) -> Self {
-        self.configured = configured;
+        self.evidence.configured = configured;
         self
     }
 }
@@ -75,8 +82,7 @@ impl From<&SslError> for Explanation {
             peer_alert: None,
             message: error.whole_message(),
             hint: error.hint(),
-            configured: Vec::new(),
-            presented: Vec::new(),
+            evidence: Box::default(),
         }
     }
 }
@@ -87,14 +93,14 @@ impl fmt::Display for Explanation {
         if let Some(alert) = &self.peer_alert {
             write!(f, "\n  alert from the peer: {alert}")?;
         }
-        for (place, line) in self.configured.iter().enumerate() {
+        for (place, line) in self.evidence.configured.iter().enumerate() {
             write!(
                 f,
                 "\n  {} {line}",
                 if place == 0 { "configured:" } else { "           " }
             )?;
         }
-        for (place, certificate) in self.presented.iter().enumerate() {
+        for (place, certificate) in self.evidence.presented.iter().enumerate() {
             write!(
                 f,
                 "\n  {} {}",
@@ -164,7 +170,7 @@ pub fn explain_tls(error: &Error, side: Side, whom: &str, observation: &Observat
     if let (Some(failure), Error::InvalidCertificate(_) | Error::General(_)) = (&observation.failure, error) {
         let mut explanation = Explanation::new(failure.class, format!("TLS with {whom} failed: {}", failure.rule));
         explanation.hint.clone_from(&failure.hint);
-        explanation.presented = summaries(&failure.presented);
+        explanation.evidence.presented = summaries(&failure.presented);
         return explanation;
     }
     match error {

@@ -32,7 +32,7 @@ mod verifier;
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
 pub use client::ClientTls;
 pub use error::{SslError, Stage};
-pub use explain::{Explanation, Side, alert_name, explain, explain_tls, tls_error};
+pub use explain::{Evidence, Explanation, Side, alert_name, explain, explain_tls, tls_error};
 pub use material::unfit_for_both_sides;
 pub use observe::{Observation, Observing, VerificationFailure, observe};
 pub use options::{Alpn, LoadOptions};

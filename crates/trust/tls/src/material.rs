@@ -78,15 +78,16 @@ fn passphrase(settings: &SslSettings) -> Result<Option<Secret>, SslError> {
 
 fn certify(identity: Identity, provider: &CryptoProvider, warnings: &mut Vec<String>) -> Pair {
     let key_type = PublicKey::of_certificate(identity.leaf()).map_or_else(|| "unknown".to_owned(), |key| key.name());
-    let certified = match provider.key_provider.load_private_key(identity.key) {
-        Ok(key) => Some(Arc::new(CertifiedKey::new(identity.chain.clone(), key))),
-        Err(_) => {
-            warnings.push(format!(
-                "the key of `ssl.certificate` is {key_type}, which cannot be used in a handshake: use RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519"
-            ));
-            None
-        }
-    };
+    let key = provider.key_provider.load_private_key(identity.key);
+    let certified = key
+        .ok()
+        .map(|key| Arc::new(CertifiedKey::new(identity.chain.clone(), key)));
+    if certified.is_none() {
+        warnings.push(format!(
+            "the key of `ssl.certificate` is {key_type}, which cannot be used in a handshake: use RSA of 2048 bits or \
+             more, P-256, P-384, P-521 or Ed25519"
+        ));
+    }
     Pair {
         chain: identity.chain,
         certified,

@@ -121,12 +121,13 @@ impl ServerVerifier {
         if self.learned.anchors.load().is_some() {
             return;
         }
-        match vouched_for(std::iter::once(leaf).chain(others), wanted) {
-            Some(certificate) => self.learned.learn(wanted, certificate, &self.anchors),
-            None => tracing::warn!(
+        if let Some(certificate) = vouched_for(std::iter::once(leaf).chain(others), wanted) {
+            self.learned.learn(wanted, certificate, &self.anchors);
+        } else {
+            tracing::warn!(
                 fingerprint = %wanted,
                 "the presented chain holds no CA with the fingerprint of `ssl.ca_trusted_fingerprint`"
-            ),
+            );
         }
     }
 

@@ -1,4 +1,5 @@
 //! Listeners and clients over loopback: who gets in, who is told what, and what strangers cannot hold.
+#![expect(clippy::unwrap_used, reason = "a test ends with what is wrong")]
 
 mod support;
 

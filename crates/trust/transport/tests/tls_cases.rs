@@ -2,6 +2,7 @@
 //!
 //! The page is the test: certificates are made from its tables, blocks and expected outcomes are read from its rows. The
 //! peers of clients are OpenSSL's server, so that the whole of TLS takes part, old versions and weak keys as well.
+#![expect(clippy::unwrap_used, reason = "a test ends with what is wrong")]
 
 #[path = "tls_cases/artefacts.rs"]
 mod artefacts;
@@ -21,6 +22,7 @@ use tls::{ClientTls, LoadOptions, ServerTls, SslError, SslSettings};
 use transport::diagnose::{CheckRequest, Report, TestServer, check};
 
 const PAGE: &str = include_str!("fixtures/tls-cases.md");
+const MORE: &str = include_str!("fixtures/more-cases.md");
 
 #[test]
 fn the_page_has_all_its_cases() {
@@ -46,7 +48,7 @@ async fn every_case_ends_as_the_page_says() {
     let artefacts = Arc::new(Artefacts::make(PAGE));
     let mut wrong = Vec::new();
     let mut running = tokio::task::JoinSet::new();
-    for case in table::cases(PAGE) {
+    for case in [table::cases(PAGE), table::cases(MORE)].concat() {
         if running.len() >= 8 {
             wrong.extend(running.join_next().await.unwrap().unwrap());
         }

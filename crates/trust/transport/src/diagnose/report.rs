@@ -5,7 +5,7 @@ use std::fmt;
 use certs::{CertificateSummary, describe};
 use rustls::CommonState;
 use serde::Serialize;
-use tls::{Explanation, SslError, Stage};
+use tls::{Evidence, Explanation, SslError, Stage};
 
 /// The outcome of one connection. Serialises to one JSON object; texts that do not apply are empty.
 #[derive(Clone, Debug, Serialize)]
@@ -97,8 +97,8 @@ impl From<Explanation> for Report {
             hint: story.hint.clone().unwrap_or_default(),
             protocol: None,
             cipher_suite: None,
-            configured: story.configured.clone(),
-            presented: story.presented.clone(),
+            configured: story.evidence.configured.clone(),
+            presented: story.evidence.presented.clone(),
             warnings: Vec::new(),
             story: Some(story),
         }
@@ -113,17 +113,18 @@ impl From<&SslError> for Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.story {
-            Some(story) => write!(f, "failed ({}): {story}", self.error_class)?,
-            None => {
-                write!(f, "ok: {}", self.message)?;
-                let story = Explanation {
-                    configured: self.configured.clone(),
-                    presented: self.presented.clone(),
-                    ..Explanation::new("none", "")
-                };
-                write!(f, "{story}")?;
-            }
+        if let Some(story) = &self.story {
+            write!(f, "failed ({}): {story}", self.error_class)?;
+        } else {
+            let evidence = Evidence {
+                configured: self.configured.clone(),
+                presented: self.presented.clone(),
+            };
+            let story = Explanation {
+                evidence: Box::new(evidence),
+                ..Explanation::new("none", &self.message)
+            };
+            write!(f, "ok: {story}")?;
         }
         for warning in &self.warnings {
             write!(f, "\n  warning: {warning}")?;

@@ -1,5 +1,4 @@
 //! A CA, servers and clients for one test.
-#![expect(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,14 +21,14 @@ use transport::{
 };
 
 /// A folder with certificates, gone with the test.
-pub struct Folder {
+pub(crate) struct Folder {
     folder: tempfile::TempDir,
-    pub authority: Authority,
+    pub(crate) authority: Authority,
 }
 
 impl Folder {
     /// With a CA of its own in `ca.crt`.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::generate(AuthorityRequest {
             subject_cn: "Test CA".into(),
@@ -41,12 +40,12 @@ impl Folder {
         made
     }
 
-    pub fn path(&self, name: &str) -> Utf8PathBuf {
+    pub(crate) fn path(&self, name: &str) -> Utf8PathBuf {
         Utf8Path::from_path(self.folder.path()).unwrap().join(name)
     }
 
     /// In one step, as careful programs replace files.
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         let beside = path.with_extension("new");
         fs_err::write(&beside, text).unwrap();
@@ -54,11 +53,11 @@ impl Folder {
     }
 
     /// A pair of this CA in `name.crt` and `name.key`.
-    pub fn issue(&self, name: &str, usages: Usages) {
+    pub(crate) fn issue(&self, name: &str, usages: Usages) {
         self.issue_by(&self.authority, name, usages);
     }
 
-    pub fn issue_by(&self, authority: &Authority, name: &str, usages: Usages) {
+    pub(crate) fn issue_by(&self, authority: &Authority, name: &str, usages: Usages) {
         let request = LeafRequest {
             common_name: name.to_owned(),
             dns: vec!["fleet.test".into(), "localhost".into()],
@@ -73,7 +72,7 @@ impl Folder {
     }
 
     /// Settings whose file names are those of this folder.
-    pub fn settings(&self, mut block: Value) -> SslSettings {
+    pub(crate) fn settings(&self, mut block: Value) -> SslSettings {
         for key in ["certificate", "key"] {
             if let Some(name) = block.get(key).and_then(Value::as_str) {
                 block[key] = json!(self.path(name));
@@ -86,21 +85,25 @@ impl Folder {
         SslSettings::from_value(&block).unwrap()
     }
 
-    pub fn client_tls(&self, block: Value) -> Arc<ClientTls> {
+    pub(crate) fn client_tls(&self, block: Value) -> Arc<ClientTls> {
         ClientTls::load(&self.settings(block), LoadOptions::named("client")).unwrap()
     }
 
-    pub fn server_tls(&self, block: Value) -> Arc<ServerTls> {
+    pub(crate) fn server_tls(&self, block: Value) -> Arc<ServerTls> {
         ServerTls::load(&self.settings(block), LoadOptions::named("server")).unwrap()
     }
 
     /// A client that trusts this CA and dials `address` whatever the URL says.
-    pub fn client(&self, block: Value, address: SocketAddr) -> HttpClient {
+    pub(crate) fn client(&self, block: Value, address: SocketAddr) -> HttpClient {
         http_client(self.client_tls(block), Some(address), None)
     }
 }
 
-pub fn http_client(tls: Arc<ClientTls>, connect_to: Option<SocketAddr>, proxy: Option<ProxySettings>) -> HttpClient {
+pub(crate) fn http_client(
+    tls: Arc<ClientTls>,
+    connect_to: Option<SocketAddr>,
+    proxy: Option<ProxySettings>,
+) -> HttpClient {
     HttpClient::new(HttpClientSettings {
         tls,
         proxy,
@@ -110,18 +113,18 @@ pub fn http_client(tls: Arc<ClientTls>, connect_to: Option<SocketAddr>, proxy: O
     })
 }
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub stop: CancellationToken,
-    pub task: JoinHandle<Stopped>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<Stopped>,
 }
 
 impl Server {
-    pub fn start(tls: Option<Arc<ServerTls>>, options: ServeOptions) -> Self {
+    pub(crate) fn start(tls: Option<Arc<ServerTls>>, options: ServeOptions) -> Self {
         Self::start_with(tls, options, router())
     }
 
-    pub fn start_with(tls: Option<Arc<ServerTls>>, options: ServeOptions, router: Router) -> Self {
+    pub(crate) fn start_with(tls: Option<Arc<ServerTls>>, options: ServeOptions, router: Router) -> Self {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr();
         let stop = CancellationToken::new();
@@ -129,14 +132,14 @@ impl Server {
         Self { address, stop, task }
     }
 
-    pub async fn stop(self) -> Stopped {
+    pub(crate) async fn stop(self) -> Stopped {
         self.stop.cancel();
         self.task.await.unwrap()
     }
 }
 
 /// Answers with the subject of the client's certificate.
-pub fn router() -> Router {
+pub(crate) fn router() -> Router {
     Router::new().route(
         "/",
         get(|Extension(peer): Extension<Arc<Peer>>| async move {
@@ -147,7 +150,7 @@ pub fn router() -> Router {
     )
 }
 
-pub async fn fetch(client: &HttpClient, url: &str) -> Result<String, RequestError> {
+pub(crate) async fn fetch(client: &HttpClient, url: &str) -> Result<String, RequestError> {
     let request = Request::get(url).body(Bytes::new()).unwrap();
     let response = client.send(request).await?;
     let body = read_body(response.into_body(), 1 << 20).await?;
@@ -155,7 +158,7 @@ pub async fn fetch(client: &HttpClient, url: &str) -> Result<String, RequestErro
 }
 
 /// The class of what went wrong.
-pub async fn class(client: &HttpClient, url: &str) -> String {
+pub(crate) async fn class(client: &HttpClient, url: &str) -> String {
     match fetch(client, url).await {
         Ok(_) => "none".to_owned(),
         Err(error) => error

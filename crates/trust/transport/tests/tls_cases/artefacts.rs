@@ -168,7 +168,7 @@ impl Artefacts {
             self.bytes(source)
         } else {
             let (source, change) = made_by.split_once(", ").unwrap();
-            self.changed(&self.text(source), change)
+            changed(&self.text(source), change)
         };
         self.write(name, bytes);
     }
@@ -184,32 +184,6 @@ impl Artefacts {
             }
             None => self.bytes(part),
         }
-    }
-
-    fn changed(&self, text: &str, change: &str) -> Vec<u8> {
-        let each_line = |f: &dyn Fn(&str) -> String| text.lines().map(f).collect::<String>();
-        let changed = if change.contains("replaced by CRLF") {
-            text.replace('\n', "\r\n")
-        } else if change.contains("4 spaces put before") {
-            each_line(&|line| format!("    {line}\n"))
-        } else if change.contains("2 spaces added at the end") {
-            each_line(&|line| format!("{line}  \n"))
-        } else if change.contains("joined to one line") {
-            let body: Vec<&str> = text.lines().filter(|line| !line.starts_with("-----")).collect();
-            let armour: Vec<&str> = text.lines().filter(|line| line.starts_with("-----")).collect();
-            format!("{}\n{}\n{}\n", armour[0], body.concat(), armour[1])
-        } else if change.contains("final LF removed") {
-            text.trim_end_matches('\n').to_owned()
-        } else if change.contains("X509 CERTIFICATE") {
-            text.replace(" CERTIFICATE-", " X509 CERTIFICATE-")
-        } else if change.contains("first 600 bytes") {
-            text[..600].to_owned()
-        } else if change.contains("after the BEGIN line") {
-            text.replacen("-----\n", "-----\nComment: x\n\n", 1)
-        } else {
-            panic!("unknown change: {change}")
-        };
-        changed.into_bytes()
     }
 
     /// Runs OpenSSL in the folder and returns what it prints.
@@ -276,8 +250,8 @@ impl Artefacts {
                 .lines()
                 .filter(|line| !line.starts_with("-----"))
                 .collect(),
-            "FP" => hex(&of_certificate("sha256")),
-            "FP_UPPER" => hex(&of_certificate("sha256")).to_uppercase(),
+            "FP" => hex::encode(of_certificate("sha256")),
+            "FP_UPPER" => hex::encode(of_certificate("sha256")).to_uppercase(),
             "FP_COLON" => {
                 let pairs: Vec<String> = of_certificate("sha256")
                     .iter()
@@ -285,18 +259,40 @@ impl Artefacts {
                     .collect();
                 pairs.join(":")
             }
-            "FP_HALF" => hex(&of_certificate("sha256"))[..32].to_owned(),
-            "SHA1" => hex(&of_certificate("sha1")),
+            "FP_HALF" => hex::encode(of_certificate("sha256"))[..32].to_owned(),
+            "SHA1" => hex::encode(of_certificate("sha1")),
             "PIN" => STANDARD.encode(of_key()),
-            "PINHEX" => hex(&of_key()),
+            "PINHEX" => hex::encode(of_key()),
             "CERTPIN" => STANDARD.encode(of_certificate("sha256")),
             other => panic!("unknown placeholder {other}"),
         }
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|octet| format!("{octet:02x}")).collect()
+fn changed(text: &str, change: &str) -> Vec<u8> {
+    let each_line = |f: &dyn Fn(&str) -> String| text.lines().map(f).collect::<String>();
+    let changed = if change.contains("replaced by CRLF") {
+        text.replace('\n', "\r\n")
+    } else if change.contains("4 spaces put before") {
+        each_line(&|line| format!("    {line}\n"))
+    } else if change.contains("2 spaces added at the end") {
+        each_line(&|line| format!("{line}  \n"))
+    } else if change.contains("joined to one line") {
+        let body: Vec<&str> = text.lines().filter(|line| !line.starts_with("-----")).collect();
+        let armour: Vec<&str> = text.lines().filter(|line| line.starts_with("-----")).collect();
+        format!("{}\n{}\n{}\n", armour[0], body.concat(), armour[1])
+    } else if change.contains("final LF removed") {
+        text.trim_end_matches('\n').to_owned()
+    } else if change.contains("X509 CERTIFICATE") {
+        text.replace(" CERTIFICATE-", " X509 CERTIFICATE-")
+    } else if change.contains("first 600 bytes") {
+        text[..600].to_owned()
+    } else if change.contains("after the BEGIN line") {
+        text.replacen("-----\n", "-----\nComment: x\n\n", 1)
+    } else {
+        panic!("unknown change: {change}")
+    };
+    changed.into_bytes()
 }
 
 /// `2025-01-01` as OpenSSL takes it.

@@ -82,12 +82,13 @@ impl Expected {
                 any_failure: true,
                 ..measured
             },
-            "reject_at_load" => {
+            "reject_at_load" | "reject_at_handshake" => {
+                let stage = word.trim_start_matches("reject_at_");
                 let classes = ours.split_once('[').unwrap().1.split_once(']').unwrap().0;
                 let classes = classes.split(',').map(|class| class.trim().to_owned()).collect();
                 Self {
                     ok: false,
-                    failure: Some(("load".to_owned(), classes)),
+                    failure: Some((stage.to_owned(), classes)),
                     any_failure: false,
                 }
             }
@@ -141,8 +142,7 @@ pub(crate) fn cases(page: &str) -> Vec<Case> {
                 columns
                     .iter()
                     .position(|column| *column == name)
-                    .map(|place| row[place])
-                    .unwrap_or("")
+                    .map_or("", |place| row[place])
             };
             cases.push(case(&kind, &cell));
         }
@@ -179,7 +179,7 @@ fn peer(text: &str) -> (Vec<String>, Vec<(String, String)>) {
     let names = names
         .split(',')
         .map(str::trim)
-        .filter(|name| name.ends_with(".crt"))
+        .filter(|name| is_file_name(name))
         .map(str::to_owned)
         .collect();
     let limits = limits.split(", ").filter_map(|limit| limit.split_once('='));
