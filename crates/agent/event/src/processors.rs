@@ -5,10 +5,18 @@
 //! event leaves a text in `error.message` and the event goes on.
 
 mod constant;
+mod convert;
+mod decode;
+mod dissect;
+mod identity;
 mod select;
 mod settings;
+pub mod syslog;
 mod text;
+pub mod timestamp;
 mod when;
+
+pub use decode::{JsonInto, merge_json};
 
 use std::fmt;
 
@@ -257,6 +265,8 @@ fn action(name: &str, settings: &Settings<'_>, context: &ProcessorContext) -> Op
         "add_locale" => constant::add_locale(settings),
         "add_host_metadata" => constant::add_host_metadata(context),
         "add_cloud_metadata" => constant::add_cloud_metadata(),
+        "add_id" => identity::add_id(settings),
+        "fingerprint" => identity::fingerprint(settings),
         "drop_fields" => select::drop_fields(settings),
         "include_fields" => select::include_fields(settings),
         "rename" => select::rename(settings),
@@ -269,6 +279,11 @@ fn action(name: &str, settings: &Settings<'_>, context: &ProcessorContext) -> Op
         "uppercase" => text::uppercase(settings),
         "urldecode" => text::urldecode(settings),
         "decode_base64_field" => text::decode_base64_field(settings),
+        "decode_json_fields" => decode::decode_json_fields(settings),
+        "convert" => convert::convert(settings),
+        "dissect" => dissect::dissect(settings),
+        "timestamp" => timestamp::timestamp(settings),
+        "syslog" => syslog::syslog(settings),
         _ => return None,
     })
 }

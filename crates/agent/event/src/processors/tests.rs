@@ -215,3 +215,120 @@ fn what_is_not_known_is_refused() {
     check_refused(json!("x"), "must be a list");
     check_refused(json!([{"rename": {"fields": [{"to": "x"}]}}]), "needs `from`");
 }
+
+#[test]
+fn values_are_converted() {
+    let convert = json!([{"convert": {"fields": [
+        {"from": "a", "to": "b", "type": "long"}, {"from": "c", "type": "string"}, {"from": "d", "type": "boolean"},
+        {"from": "e", "type": "ip"}, {"from": "f", "type": "float"}]}}]);
+    check(
+        convert,
+        json!({"a": "0x10", "c": 5, "d": "true", "e": "::1", "f": "1.5"}),
+        json!({"a": "0x10", "b": 16, "c": "5", "d": true, "e": "::1", "f": 1.5}),
+    );
+    check(
+        json!([{"convert": {"fields": [{"from": "a", "to": "b", "type": "integer"}], "mode": "rename", "fail_on_error": false}}]),
+        json!({"a": "x"}),
+        json!({"a": "x"}),
+    );
+    check(
+        json!([{"convert": {"fields": [{"from": "a", "to": "b"}], "mode": "rename"}}]),
+        json!({"a": "x"}),
+        json!({"b": "x"}),
+    );
+}
+
+#[test]
+fn texts_are_dissected() {
+    check(
+        json!([{"dissect": {"tokenizer": "%{ip} - [%{ts}] \"%{?verb} %{path|string}\" %{code|long}", "target_prefix": ""}}]),
+        json!({"message": "1.2.3.4 - [now] \"GET /x\" 200"}),
+        json!({"message": "1.2.3.4 - [now] \"GET /x\" 200", "ip": "1.2.3.4", "ts": "now", "path": "/x", "code": 200}),
+    );
+    check(
+        json!([{"dissect": {"tokenizer": "%{+name/2} %{+name/1} %{key->} %{rest}"}}]),
+        json!({"message": "a b c   d"}),
+        json!({"message": "a b c   d", "dissect": {"key": "c", "rest": "d", "name": "b a"}}),
+    );
+    check(
+        json!([{"dissect": {"tokenizer": "%{*k}=%{&k}", "trim_values": "all"}}]),
+        json!({"message": "user= bob "}),
+        json!({"message": "user= bob ", "dissect": {"user": "bob"}}),
+    );
+    check(
+        json!([{"dissect": {"tokenizer": "%{a}|%{b}"}}]),
+        json!({"message": "x"}),
+        json!({"message": "x", "log": {"flags": ["dissect_parsing_error"]},
+            "error": {"message": "failed in processor.dissect: `message` does not have the delimiters of the tokenizer"}}),
+    );
+    check_refused(json!([{"dissect": {"tokenizer": "%{a}%{b}"}}]), "nothing between them");
+}
+
+#[test]
+fn json_is_decoded() {
+    check(
+        json!([{"decode_json_fields": {"fields": ["message"]}}]),
+        json!({"message": "{\"a\": 1}"}),
+        json!({"message": {"a": 1}}),
+    );
+    check(
+        json!([{"decode_json_fields": {"fields": ["message"], "target": "j", "max_depth": 2}}]),
+        json!({"message": "{\"a\": \"{\\\"b\\\":2}\"}"}),
+        json!({"message": "{\"a\": \"{\\\"b\\\":2}\"}", "j": {"a": {"b": 2}}}),
+    );
+    check(
+        json!([{"decode_json_fields": {"fields": ["message"], "target": "", "overwrite_keys": true, "expand_keys": true}}]),
+        json!({"message": "{\"message\": \"m\", \"a.b\": 1, \"@timestamp\": \"2026-01-02T03:04:05Z\"}", "@timestamp": "old"}),
+        json!({"message": "m", "@timestamp": "2026-01-02T03:04:05.000Z", "a": {"b": 1}}),
+    );
+    check(
+        json!([{"decode_json_fields": {"fields": ["message"], "target": ""}}]),
+        json!({"message": "{\"message\": \"m\", \"x\": 1}"}),
+        json!({"message": "{\"message\": \"m\", \"x\": 1}", "x": 1}),
+    );
+    check(
+        json!([{"decode_json_fields": {"fields": ["message"]}}]),
+        json!({"message": "no json"}),
+        json!({"message": "no json"}),
+    );
+}
+
+#[test]
+fn times_and_syslog_lines_are_read() {
+    check(
+        json!([{"timestamp": {"field": "t", "layouts": ["2006-01-02 15:04:05"], "timezone": "+01:00", "test": ["2026-01-02 03:04:05"]}}]),
+        json!({"t": "2026-01-02 03:04:05"}),
+        json!({"t": "2026-01-02 03:04:05", "@timestamp": "2026-01-02T02:04:05.000Z"}),
+    );
+    check_refused(
+        json!([{"timestamp": {"field": "t", "layouts": ["2006"], "test": ["x"]}}]),
+        "no layout can read the test time `x`",
+    );
+    check(
+        json!([{"syslog": {"field": "event.original", "ignore_missing": true, "ignore_failure": true}}]),
+        json!({"a": 1}),
+        json!({"a": 1}),
+    );
+    check(
+        json!([{"syslog": {"field": "event.original", "ignore_failure": true}}]),
+        json!({"event": {"original": "no syslog"}}),
+        json!({"event": {"original": "no syslog"}}),
+    );
+    check(
+        json!([{"syslog": {}}]),
+        json!({"message": "2026-01-02T03:04:05Z h su: m"}),
+        json!({"message": "m", "@timestamp": "2026-01-02T03:04:05.000Z", "log": {"syslog": {"hostname": "h", "appname": "su"}}}),
+    );
+}
+
+#[test]
+fn ids_and_fingerprints() {
+    // printf '|a|x|b|1|' | sha256sum
+    check(
+        json!([{"fingerprint": {"fields": ["b", "a"], "target_field": "f"}}]),
+        json!({"a": "x", "b": 1}),
+        json!({"a": "x", "b": 1, "f": "ce5b9dfa3b021bb29cad5d2032fcaa2a8d9c709b6e3969e19b1127cc62921f27"}),
+    );
+    let event = apply(&json!([{"add_id": null}]), &json!({})).unwrap();
+    assert_eq!(event["@metadata"]["_id"].as_str().unwrap().len(), 22);
+}

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::harvester::SharedFile;
-use super::identity::{Head, Inode, Look, Prefix, have_equal_tails};
+use super::identity::{Head, Inode, Look, Prefix, have_equal_tails, read_head};
 use super::scan::Found;
 use super::settings::{FileSettings, Identity};
 use super::writer::FileFacts;
@@ -332,10 +332,20 @@ impl Files {
         prefix.length == self.settings.fingerprint.length || is_named_after
     }
 
+    /// Whether `found` may be a copy of a file that is still there or still being read.
     fn is_copy(&self, id: FileId, found: &Found) -> bool {
         let file = &self.tracked[&id];
+        let path = std::path::Path::new(&file.meta.path);
         // Without a path to the other file its end cannot be compared; it is let be until the other one is closed.
-        !file.present || have_equal_tails(found.path.as_std_path(), file.meta.path.as_ref()).unwrap_or(true)
+        if !file.present || file.replaced || have_equal_tails(found.path.as_std_path(), path).unwrap_or(true) {
+            return true;
+        }
+        // Unequal ends prove nothing when the other file has just been truncated: copied first, then emptied.
+        let now = read_head(path, self.settings.compression, self.settings.fingerprint);
+        now.is_ok_and(|(look, head, size)| {
+            let shorter = size.is_some_and(|size| size < file.shared.position());
+            Some(look.inode) != file.meta.inode || shorter || !head.begins_with(&file.meta.prefix)
+        })
     }
 
     fn take_over(&mut self, id: FileId, found: Found) {
