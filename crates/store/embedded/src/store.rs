@@ -185,6 +185,23 @@ impl Store for EmbeddedStore {
         self.set_template(name, body).await
     }
 
+    async fn delete_index_template(&self, name: &str) -> Result<bool, StoreError> {
+        self.remove_template(name).await
+    }
+
+    async fn create_data_stream(&self, name: &str) -> Result<(), StoreError> {
+        names::check(name).map_err(StoreError::Unsupported)?;
+        if self.streams.get(name).is_some() {
+            return Err(StoreError::AlreadyExists(name.to_owned()));
+        }
+        let Some(template) = names::data_stream_template(&self.templates(), name) else {
+            return Err(StoreError::Unsupported(format!(
+                "no matching index template with [data_stream] found for data stream [{name}]"
+            )));
+        };
+        self.create_stream(name, template).await.map(|_| ())
+    }
+
     async fn mapping(&self, index: &str) -> Result<Option<Value>, StoreError> {
         self.merged_mapping(index).await
     }

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::dsl::{Query, RangeBound};
+use crate::dsl::{Query, RangeBound, Sort, SortOrder};
 use crate::{analysis, date_math, field, pattern};
 
 /// What a document has beside its source.
@@ -129,8 +129,9 @@ impl Evaluation<'_> {
     fn has_words(&self, name: &str, text: &str, all: bool) -> bool {
         let wanted: Vec<String> = analysis::words(text).collect();
         self.any_text(name, &mut |value| {
-            if value == text {
-                return true;
+            // A value without a space counts as a keyword: it matches as a whole.
+            if !value.contains(' ') {
+                return value.eq_ignore_ascii_case(text) || !all && text.split_whitespace().any(|word| word == value);
             }
             let present: Vec<String> = analysis::words(value).collect();
             match all {
@@ -238,6 +239,26 @@ pub fn compare_values(left: &Value, right: &Value) -> Ordering {
         (Value::String(left), Value::String(right)) => left.cmp(right),
         (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
         (left, right) => rank(left).cmp(&rank(right)),
+    }
+}
+
+/// The order of two hits by their sort values. Missing values come last unless the key says otherwise.
+pub fn compare_sort_values(sort: &[Sort], left: &[Value], right: &[Value]) -> Ordering {
+    sort.iter()
+        .zip(left.iter().zip(right))
+        .map(|(key, (left, right))| compare_sort_value(key, left, right))
+        .find(|ordering| *ordering != Ordering::Equal)
+        .unwrap_or(Ordering::Equal)
+}
+
+fn compare_sort_value(key: &Sort, left: &Value, right: &Value) -> Ordering {
+    let missing_side = if key.missing_first { Ordering::Less } else { Ordering::Greater };
+    match (left.is_null(), right.is_null()) {
+        (true, true) => Ordering::Equal,
+        (true, false) => missing_side,
+        (false, true) => missing_side.reverse(),
+        (false, false) if key.order == SortOrder::Descending => compare_values(right, left),
+        (false, false) => compare_values(left, right),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod analysis;
 pub mod date_math;
 mod dsl;
 mod evaluate;
+pub mod aggregate;
 pub mod field;
 pub mod filter_path;
 pub mod kql;
@@ -22,5 +23,5 @@ mod source_filter;
 pub use dsl::{
     Aggregation, AggregationKind, Field, Query, QueryError, RangeBound, SearchRequest, Sort, SortOrder, SourceFilter,
 };
-pub use evaluate::{DocumentMeta, compare_values, matches, matches_at};
+pub use evaluate::{DocumentMeta, compare_sort_values, compare_values, matches, matches_at};
 pub use source_filter::fields;

@@ -97,6 +97,12 @@ pub(crate) fn templates(connection: &Connection) -> rusqlite::Result<Vec<Templat
     Ok(found)
 }
 
+pub(crate) fn remove_template(connection: &Connection, name: &str) -> rusqlite::Result<()> {
+    connection
+        .execute("DELETE FROM templates WHERE name = ?", [name])
+        .map(|_| ())
+}
+
 pub(crate) fn put_template(connection: &Connection, template: &Template) -> rusqlite::Result<()> {
     connection
         .execute(

@@ -158,6 +158,19 @@ impl EmbeddedStore {
         Ok(())
     }
 
+    pub(super) async fn remove_template(&self, name: &str) -> Result<bool, StoreError> {
+        if !self.templates().iter().any(|known| known.name == name) {
+            return Ok(false);
+        }
+        let stored = name.to_owned();
+        self.writer()?
+            .admin(move |writer| catalogue::remove_template(&writer.connection, &stored).map_err(store_error))
+            .await?;
+        let mut templates = self.templates.write().unwrap_or_else(PoisonError::into_inner);
+        templates.retain(|known| known.name != name);
+        Ok(true)
+    }
+
     pub(super) async fn list_indices(&self, patterns: &[String]) -> Result<Vec<IndexInfo>, StoreError> {
         let (state, streams, patterns) = (self.state.clone(), self.streams.clone(), patterns.to_vec());
         blocking(move || {

@@ -90,14 +90,15 @@ impl Logger {
         for one in group {
             let has_record = !one.placed.is_empty();
             let documents = one.placed.into_iter().map(|(placed, _)| placed).collect();
-            // Nobody may be waiting any more: the write counts all the same.
-            drop(one.reply.send(Ok(one.outcomes)));
             if has_record {
                 if self.index.send(IndexJob::Add { position, documents }).is_err() {
                     tracing::error!("the index thread has ended; the log is replayed at the next start");
                 }
                 position += 1;
             }
+            // After the index thread's queue has it, so that a flush that follows the answer includes it.
+            // Nobody may be waiting any more: the write counts all the same.
+            drop(one.reply.send(Ok(one.outcomes)));
         }
     }
 }

@@ -318,7 +318,7 @@ impl<'a> SortKeys<'a> {
     }
 
     fn settle(&self, mut best: Vec<(Vec<Value>, DocId)>, page: &Page) -> Vec<(Vec<Value>, DocId)> {
-        best.sort_by(|left, right| crate::results::compare_keys(self.sort, &left.0, &right.0));
+        best.sort_by(|left, right| query::compare_sort_values(self.sort, &left.0, &right.0));
         best.truncate(page.room());
         best
     }

@@ -98,6 +98,7 @@ const KINDS: &[(&str, &[&str])] = &[
 
 pub(crate) fn aggregations(value: &Value) -> Result<Vec<Aggregation>, QueryError> {
     let parsed = level(value, 0)?;
+    crate::aggregate::Plan::compile(&parsed)?;
     Ok(parsed)
 }
 
