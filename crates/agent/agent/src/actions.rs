@@ -165,6 +165,7 @@ impl Managed {
         let before = self.state.policy.replace(applied);
         if let Some(client) = new_client {
             tracing::info!(hosts = ?wanted.hosts, "using new connection settings, on probation");
+            self.context.reloader.watch(client.tls());
             let old = std::mem::replace(&mut self.client, client);
             self.state.previous.clone_from(&before);
             self.probation = Some(Probation {

@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) config_file: Utf8PathBuf,
     pub(crate) set_log_level: Option<SetLogLevel>,
     pub(crate) console: Option<Arc<Mutex<dyn Write + Send>>>,
+    /// Keeps TLS settings in line with their files.
+    pub(crate) reloader: tls::Reloader,
     /// Environment variables for the `env` provider.
     pub(crate) environment: Vec<(String, String)>,
 }

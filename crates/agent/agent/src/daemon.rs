@@ -96,6 +96,7 @@ impl Daemon {
             build: options.build,
             set_log_level: options.set_log_level,
             console: options.console,
+            reloader: tls::Reloader::new(),
             environment: options.environment,
         });
         crate::sealed::private_directory(&context.paths.data())?;
@@ -112,6 +113,8 @@ impl Daemon {
         let tasks = TaskTracker::new();
         let stop_server = CancellationToken::new();
         tasks.spawn(server.run(status, daemon, stop_server.clone()));
+        let (reloader, stop_reloader) = (context.reloader.clone(), stop_server.clone());
+        tasks.spawn(async move { reloader.run(stop_reloader).await });
         tracing::info!(version = context.build.version, home = %context.paths.home(), "agent started");
         let outcome = run_modes(&context, &registry, &publish, &mut commands, &stop).await;
         let flushed = tokio::task::spawn_blocking(move || registry.flush()).await;

@@ -224,6 +224,11 @@ impl FleetClient {
         &self.0.settings
     }
 
+    /// The TLS settings, to follow their files.
+    pub fn tls(&self) -> &Arc<ClientTls> {
+        self.0.http.tls()
+    }
+
     /// What should be said about the settings.
     pub fn warnings(&self) -> &[String] {
         &self.0.warnings

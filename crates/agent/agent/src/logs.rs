@@ -88,19 +88,16 @@ impl LogFile {
     /// Today's newest file while the line fits in, else the next one; surplus files go.
     fn open(&self, today: &str, line: u64) -> io::Result<(fs::File, u64, String)> {
         crate::sealed::private_directory(&self.options.directory)?;
-        let mut number = 0;
-        let (path, length) = loop {
-            let suffix = if number == 0 {
-                String::new()
-            } else {
-                format!("-{number}")
-            };
-            let path = self.options.directory.join(format!("{NAME}-{today}{suffix}.ndjson"));
-            let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            if length == 0 || length + line <= self.options.rotate_every_bytes {
-                break (path, length);
-            }
-            number += 1;
+        let newest = numbered_log_files(&self.options.directory)?
+            .pop()
+            .filter(|(day, _, _)| day == today);
+        let name = |suffix: &str| self.options.directory.join(format!("{NAME}-{today}{suffix}.ndjson"));
+        let (path, length) = match newest {
+            None => (name(""), 0),
+            Some((_, number, path)) => match fs::metadata(&path).map_or(0, |metadata| metadata.len()) {
+                length if length == 0 || length + line <= self.options.rotate_every_bytes => (path, length),
+                _ => (name(&format!("-{}", number + 1)), 0),
+            },
         };
         let file = fs::OpenOptions::new()
             .append(true)
@@ -123,6 +120,14 @@ impl LogFile {
 
 /// The log files in a folder, oldest first.
 pub fn log_files(directory: &camino::Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
+    Ok(numbered_log_files(directory)?
+        .into_iter()
+        .map(|(_, _, path)| path)
+        .collect())
+}
+
+/// Log files with their day and number, oldest first.
+fn numbered_log_files(directory: &camino::Utf8Path) -> io::Result<Vec<(String, u32, Utf8PathBuf)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let Ok(path) = Utf8PathBuf::from_path_buf(entry?.path()) else {
@@ -141,7 +146,7 @@ pub fn log_files(directory: &camino::Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
         }
     }
     files.sort();
-    Ok(files.into_iter().map(|(_, _, path)| path).collect())
+    Ok(files)
 }
 
 /// One line of the agent's log, in the fields that the monitoring streams expect. `fields` are the event's own.

@@ -32,6 +32,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_JITTER: Duration = Duration::from_millis(500);
 /// A waiting long poll is not ended more often than this, however often units change.
 const SHORTEST_POLL: Duration = Duration::from_secs(5);
+/// Units that start or stop together are told together.
+const SETTLE: Duration = Duration::from_millis(200);
+/// A check-in that is not refused within this time is being held: the server has accepted it.
+const HELD: Duration = Duration::from_secs(3);
+const CONNECTED: &str = "Connected";
 const RETRY_INIT: Duration = Duration::from_secs(4);
 const RETRY_MAX: Duration = Duration::from_mins(10);
 /// After so many refusals of the key in a row the agent asks once an hour. Source: the original's behaviour.
@@ -124,6 +129,10 @@ impl Managed {
             probation,
             publish,
         };
+        managed.context.reloader.watch(managed.client.tls());
+        if let Some(probation) = &managed.probation {
+            managed.context.reloader.watch(probation.client.tls());
+        }
         managed.apply_log_level();
         if managed.state.unenrolled_at.is_none()
             && let Some(policy) = managed.state.policy.clone()
@@ -153,7 +162,6 @@ impl Managed {
 
     async fn check_in_until_ended(&mut self, commands: &mut mpsc::Receiver<Asked>, stop: &CancellationToken) -> Ended {
         self.first_contact(stop).await;
-        let changed = self.units.changed();
         let mut wait = Duration::ZERO;
         loop {
             if let Some(ended) = self.wait(wait, commands, stop).await {
@@ -165,21 +173,13 @@ impl Managed {
             }
             self.flush_acks().await;
             self.run_scheduled_actions().await;
-            let request = self.checkin_request();
-            let asked = Instant::now();
-            let client = self.client.clone();
-            let answer = tokio::select! {
-                answer = send(&client, &self.enrollment, request) => answer,
-                () = self.health_changed(&changed, asked) => { wait = Duration::ZERO; continue }
-                () = stop.cancelled() => return Ended::Stop,
-                asked = commands.recv() => {
-                    let Some(asked) = asked else { return Ended::Stop };
-                    if let Some(ended) = self.command(asked).await {
-                        return ended;
-                    }
+            let answer = match self.poll(commands, stop).await {
+                Polled::Answered(answer) => answer,
+                Polled::HealthChanged => {
                     wait = Duration::ZERO;
                     continue;
                 }
+                Polled::Ended(ended) => return ended,
             };
             wait = match answer {
                 Ok(response) => self.answered(response).await,
@@ -188,6 +188,35 @@ impl Managed {
             self.publish();
             if let Some(ended) = self.ended.take() {
                 return ended;
+            }
+        }
+    }
+
+    /// One check-in, held by the server until there is news.
+    async fn poll(&mut self, commands: &mut mpsc::Receiver<Asked>, stop: &CancellationToken) -> Polled {
+        let request = self.checkin_request();
+        let (client, enrollment, reported) = (self.client.clone(), self.enrollment.clone(), self.overall());
+        let changed = self.units.changed();
+        let asked_at = Instant::now();
+        let checkin = send(&client, &enrollment, request);
+        let held = is_held(&client, &enrollment);
+        tokio::pin!(checkin, held);
+        loop {
+            let in_doubt = self.fleet.0 != Health::Healthy || self.fleet.1 != CONNECTED;
+            tokio::select! {
+                answer = &mut checkin => return Polled::Answered(answer),
+                () = &mut held, if in_doubt => {
+                    self.fleet = (Health::Healthy, CONNECTED.to_owned());
+                    self.publish();
+                }
+                () = self.health_changed(&changed, &reported, asked_at) => return Polled::HealthChanged,
+                () = stop.cancelled() => return Polled::Ended(Ended::Stop),
+                asked = commands.recv() => {
+                    let Some(asked) = asked else { return Polled::Ended(Ended::Stop) };
+                    if let Some(ended) = self.command(asked).await {
+                        return Polled::Ended(ended);
+                    }
+                }
             }
         }
     }
@@ -207,7 +236,7 @@ impl Managed {
             .test(&self.enrollment.access_api_key, Duration::from_secs(10));
         let tested = tokio::select! { tested = test => tested, () = stop.cancelled() => return };
         match tested {
-            Ok(()) => self.fleet = (Health::Healthy, "Connected".to_owned()),
+            Ok(()) => self.fleet = (Health::Healthy, CONNECTED.to_owned()),
             Err(errors) => {
                 let reasons: Vec<_> = errors.iter().map(ToString::to_string).collect();
                 self.fleet = (Health::Degraded, reasons.join("; "));
@@ -245,23 +274,21 @@ impl Managed {
     }
 
     /// Returns when Fleet should hear of a change of health; publishes all changes meanwhile.
-    async fn health_changed(&self, changed: &Notify, asked: Instant) {
-        let reported = self.overall();
+    async fn health_changed(&self, changed: &Notify, reported: &(Health, String), asked: Instant) {
         loop {
             changed.notified().await;
-            let settled = SHORTEST_POLL
-                .saturating_sub(asked.elapsed())
-                .max(Duration::from_millis(200));
+            self.publish();
+            let settled = SHORTEST_POLL.saturating_sub(asked.elapsed()).max(SETTLE);
             tokio::time::sleep(settled).await;
             self.publish();
-            if self.overall() != reported {
+            if self.overall() != *reported {
                 return;
             }
         }
     }
 
     async fn answered(&mut self, response: CheckinResponse) -> Duration {
-        self.fleet = (Health::Healthy, "Connected".to_owned());
+        self.fleet = (Health::Healthy, CONNECTED.to_owned());
         self.backoff.reset();
         self.key_refusals = 0;
         if self.probation.take().is_some() {
@@ -509,6 +536,23 @@ pub(crate) fn variables(context: &Context, id: &str, host: &Host) -> Variables {
             "home": paths.home(), "data": paths.data(), "config": paths.config(), "logs": paths.log_files(),
         }))
         .with("runtime", json!({"os": "linux", "arch": host.architecture}))
+}
+
+/// How one check-in ended.
+enum Polled {
+    Answered(Result<CheckinResponse, FleetError>),
+    HealthChanged,
+    Ended(Ended),
+}
+
+/// Returns when the server lives and the check-in that was sent before is not refused; else never.
+async fn is_held(client: &FleetClient, enrollment: &Enrollment) {
+    loop {
+        tokio::time::sleep(HELD).await;
+        if client.test(&enrollment.access_api_key, HELD).await.is_ok() {
+            return;
+        }
+    }
 }
 
 async fn send(

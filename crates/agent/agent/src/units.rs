@@ -204,6 +204,7 @@ impl Units {
             data_dir: self.context.paths.output(name),
             reporter: reporter.clone(),
             version: self.context.build.version.clone(),
+            reloader: self.context.reloader.clone(),
             console: self.context.console.clone(),
         };
         let handle = match outputs::build(name, &definition, context) {

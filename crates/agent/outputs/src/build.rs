@@ -43,6 +43,8 @@ pub struct OutputContext {
     pub reporter: Reporter,
     /// The agent's version, for the User-Agent.
     pub version: String,
+    /// Keeps the `ssl` block in line with its files.
+    pub reloader: tls::Reloader,
     /// Where output `console` writes; without it that type is refused.
     pub console: Option<Arc<Mutex<dyn Write + Send>>>,
 }
@@ -174,7 +176,7 @@ impl Plan {
         let kind = block.text("type")?.unwrap_or_default();
         match kind.as_str() {
             "elasticsearch" | "remote_elasticsearch" => Self::elasticsearch(block, context),
-            "logstash" => Self::logstash(block),
+            "logstash" => Self::logstash(block, context),
             "file" => Self::file(block, context),
             "console" => Self::console(block, context),
             _ => Err(OutputError::UnknownType {
@@ -188,6 +190,7 @@ impl Plan {
         let mut settings = ElasticsearchSettings::from_block(block)?;
         let (client, mut warnings) = probe::client(block.name, &settings)?;
         warnings.append(&mut settings.warnings);
+        context.reloader.watch(client.tls());
         let counters = Arc::new(Counters::default());
         let connections = settings.hosts.len() * settings.workers;
         let rule = FlushRule {
@@ -228,8 +231,11 @@ impl Plan {
         })
     }
 
-    fn logstash(block: &Block<'_>) -> Result<Self, OutputError> {
+    fn logstash(block: &Block<'_>, context: &OutputContext) -> Result<Self, OutputError> {
         let settings = Arc::new(LogstashSettings::from_block(block)?);
+        if let Some(tls) = &settings.tls {
+            context.reloader.watch(tls);
+        }
         let counters = Arc::new(Counters::default());
         let connections = settings.hosts.len() * settings.workers;
         let connection = |number: usize| -> Box<dyn Transmit> {

@@ -22,7 +22,7 @@ use transport::{Listener, ServeOptions};
 
 /// What the server does with one bulk request; without an entry it stores everything.
 #[derive(Clone, Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// The status of each item, by its message; others get 201.
     Items(Vec<(&'static str, u16)>),
     /// A status and no usable body.
@@ -33,13 +33,13 @@ pub enum Reply {
 
 /// One bulk request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub headers: HeaderMap,
-    pub uri: Uri,
+pub(crate) struct Seen {
+    pub(crate) headers: HeaderMap,
+    pub(crate) uri: Uri,
     /// Action lines.
-    pub actions: Vec<Value>,
+    pub(crate) actions: Vec<Value>,
     /// Messages of the documents.
-    pub messages: Vec<String>,
+    pub(crate) messages: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -49,9 +49,9 @@ struct Shared {
 }
 
 /// The server and its CA.
-pub struct Server {
-    pub url: String,
-    pub ca: Authority,
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) ca: Authority,
     shared: Arc<Shared>,
     stop: CancellationToken,
 }
@@ -64,7 +64,7 @@ impl Drop for Server {
 
 impl Server {
     /// Starts on a free port with a certificate for 127.0.0.1.
-    pub async fn start(script: Vec<Reply>) -> Self {
+    pub(crate) async fn start(script: Vec<Reply>) -> Self {
         let ca = Authority::generate(AuthorityRequest::default()).unwrap();
         let leaf = ca
             .issue(LeafRequest {
@@ -103,7 +103,7 @@ impl Server {
     }
 
     /// An output block that trusts this server.
-    pub fn output(&self, more: Value) -> Value {
+    pub(crate) fn output(&self, more: Value) -> Value {
         let mut output = json!({
             "type": "elasticsearch", "hosts": [self.url], "api_key": "id:key",
             "backoff": {"init": "10ms", "max": "20ms"},
@@ -117,7 +117,7 @@ impl Server {
     }
 
     /// Waits until `enough` holds of the requests seen.
-    pub async fn wait_for(&self, enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+    pub(crate) async fn wait_for(&self, enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
         let mut seen = self.shared.seen.subscribe();
         let reached = tokio::time::timeout(std::time::Duration::from_secs(20), seen.wait_for(|seen| enough(seen)));
         reached.await.expect("the output sends in time").unwrap().clone()
@@ -178,7 +178,7 @@ fn answer(messages: &[String], statuses: &[(&str, u16)]) -> Response {
 }
 
 /// Events with these messages.
-pub fn events(messages: &[&str], mut ack: impl FnMut(usize) -> Ack) -> Vec<Event> {
+pub(crate) fn events(messages: &[&str], mut ack: impl FnMut(usize) -> Ack) -> Vec<Event> {
     let data_stream = DataStream {
         kind: "logs".to_owned(),
         dataset: "test".to_owned(),

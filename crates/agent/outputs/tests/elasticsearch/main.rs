@@ -32,6 +32,7 @@ fn build(block: &Value, data_dir: &Utf8Path) -> OutputHandle {
         data_dir: data_dir.to_owned(),
         reporter: Reporter::new("default", UnitType::Output),
         version: "9.6.0".to_owned(),
+        reloader: tls::Reloader::new(),
         console: None,
     };
     outputs::build("default", block, context).unwrap()

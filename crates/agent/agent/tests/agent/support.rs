@@ -24,15 +24,15 @@ use tokio_util::sync::CancellationToken;
 use transport::{Listener, ServeOptions};
 
 /// Nothing in these tests takes longer, also on a busy machine.
-pub const SOON: Duration = Duration::from_secs(30);
-pub const TOKEN: &str = "dG9rZW46a2V5";
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const TOKEN: &str = "dG9rZW46a2V5";
 
 /// What the server was asked.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub what: &'static str,
-    pub headers: HeaderMap,
-    pub body: Value,
+pub(crate) struct Seen {
+    pub(crate) what: &'static str,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 #[derive(Debug, Default)]
@@ -57,9 +57,9 @@ struct Shared {
 }
 
 /// The server.
-pub struct Server {
-    pub url: String,
-    pub ca: Authority,
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) ca: Authority,
     shared: Arc<Shared>,
     stop: CancellationToken,
 }
@@ -71,13 +71,18 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&Authority::generate(AuthorityRequest::default()).unwrap(), None).await
     }
 
     /// With a certificate of `ca`; agents must show one of `clients`.
-    pub async fn start_with(ca: &Authority, clients: Option<&Authority>) -> Self {
-        let leaf = ca.issue(LeafRequest { ips: vec![Ipv4Addr::LOCALHOST.into()], ..LeafRequest::default() }).unwrap();
+    pub(crate) async fn start_with(ca: &Authority, clients: Option<&Authority>) -> Self {
+        let leaf = ca
+            .issue(LeafRequest {
+                ips: vec![Ipv4Addr::LOCALHOST.into()],
+                ..LeafRequest::default()
+            })
+            .unwrap();
         let mut ssl = json!({
             "certificate": certs::write_pem_certificates(&leaf.chain),
             "key": certs::write_pem_key(&leaf.key, KeyFormat::Pkcs8).unwrap().expose(),
@@ -105,37 +110,40 @@ impl Server {
             .route("/api/fleet/uploads/{id}/{chunk}", put(upload_chunk))
             .with_state(Arc::clone(&shared));
         let stop = CancellationToken::new();
-        let options = ServeOptions { grace: Duration::from_millis(10), ..ServeOptions::default() };
+        let options = ServeOptions {
+            grace: Duration::from_millis(10),
+            ..ServeOptions::default()
+        };
         tokio::spawn(transport::serve(listener, Some(tls), router, options, stop.clone()));
         let ca = Authority::from_identity(ca.to_identity()).unwrap();
         Self { url, ca, shared, stop }
     }
 
     /// The next enrolments are answered with these.
-    pub fn answer_enroll(&self, answers: impl IntoIterator<Item = (u16, Value)>) {
+    pub(crate) fn answer_enroll(&self, answers: impl IntoIterator<Item = (u16, Value)>) {
         self.shared.behaviour.lock().unwrap().enroll.extend(answers);
     }
 
     /// Check-ins fail from now on, or work again.
-    pub fn fail_checkins(&self, status: Option<u16>) {
+    pub(crate) fn fail_checkins(&self, status: Option<u16>) {
         self.shared.behaviour.lock().unwrap().checkin_fails = status;
         self.shared.news.notify_waiters();
     }
 
     /// The next check-ins fail with these.
-    pub fn fail_next_checkins(&self, statuses: impl IntoIterator<Item = u16>) {
+    pub(crate) fn fail_next_checkins(&self, statuses: impl IntoIterator<Item = u16>) {
         self.shared.behaviour.lock().unwrap().checkin_statuses.extend(statuses);
         self.shared.news.notify_waiters();
     }
 
     /// Delivers an action until it is acknowledged.
-    pub fn send_action(&self, action: Value) {
+    pub(crate) fn send_action(&self, action: Value) {
         self.shared.behaviour.lock().unwrap().actions.push(action);
         self.shared.news.notify_waiters();
     }
 
     /// Delivers a policy.
-    pub fn send_policy(&self, revision: i64, policy: Value) {
+    pub(crate) fn send_policy(&self, revision: i64, policy: Value) {
         let mut policy = policy;
         policy["id"] = json!("p");
         policy["revision"] = json!(revision);
@@ -145,26 +153,33 @@ impl Server {
     }
 
     /// Takes an action back.
-    pub fn withdraw(&self, id: &str) {
-        self.shared.behaviour.lock().unwrap().actions.retain(|action| action["id"] != id);
+    pub(crate) fn withdraw(&self, id: &str) {
+        self.shared
+            .behaviour
+            .lock()
+            .unwrap()
+            .actions
+            .retain(|action| action["id"] != id);
     }
 
     /// What was uploaded.
-    pub fn uploaded(&self) -> Vec<u8> {
+    pub(crate) fn uploaded(&self) -> Vec<u8> {
         self.shared.behaviour.lock().unwrap().uploads.clone()
     }
 
     /// The first request of a kind for which `wanted` holds, now or soon.
-    pub async fn wait_for(&self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
+    pub(crate) async fn wait_for(&self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
         let matches = |seen: &Seen| seen.what == what && wanted(seen);
         let mut seen = self.shared.seen.subscribe();
         let found = tokio::time::timeout(SOON, seen.wait_for(|seen| seen.iter().any(matches))).await;
-        let Ok(found) = found else { panic!("no such {what}; seen: {:#?}", self.shared.seen.borrow()) };
+        let Ok(found) = found else {
+            panic!("no such {what}; seen: {:#?}", self.shared.seen.borrow())
+        };
         found.unwrap().iter().find(|seen| matches(seen)).cloned().unwrap()
     }
 
     /// Waits for the acknowledgement of an action.
-    pub async fn acknowledged(&self, id: &str) -> Value {
+    pub(crate) async fn acknowledged(&self, id: &str) -> Value {
         let event = |seen: &Seen| {
             let events = seen.body["events"].as_array().cloned().unwrap_or_default();
             events.into_iter().find(|event| event["action_id"] == id)
@@ -174,12 +189,17 @@ impl Server {
     }
 
     /// How many requests of a kind came in.
-    pub fn count(&self, what: &str) -> usize {
-        self.shared.seen.borrow().iter().filter(|seen| seen.what == what).count()
+    pub(crate) fn count(&self, what: &str) -> usize {
+        self.shared
+            .seen
+            .borrow()
+            .iter()
+            .filter(|seen| seen.what == what)
+            .count()
     }
 
     /// Options that enrol here, trusting this server's CA.
-    pub fn enroll_options(&self, paths: &Paths) -> EnrollOptions {
+    pub(crate) fn enroll_options(&self, paths: &Paths) -> EnrollOptions {
         let ssl = json!({"certificate_authorities": [self.ca.certificate_pem()]});
         EnrollOptions {
             paths: paths.clone(),
@@ -202,31 +222,40 @@ impl Server {
     }
 }
 
-pub fn build() -> Build {
-    Build { version: "9.6.0".to_owned(), commit: "abc".to_owned(), time: String::new(), snapshot: false }
+pub(crate) fn build() -> Build {
+    Build {
+        version: "9.6.0".to_owned(),
+        commit: "abc".to_owned(),
+        time: String::new(),
+        snapshot: false,
+    }
 }
 
 /// An agent's folder; gone with the value.
-pub struct Folder {
-    pub paths: Paths,
-    pub path: Utf8PathBuf,
+pub(crate) struct Folder {
+    pub(crate) paths: Paths,
+    pub(crate) path: Utf8PathBuf,
     _guard: tempfile::TempDir,
 }
 
-pub fn folder() -> Folder {
+pub(crate) fn folder() -> Folder {
     let guard = tempfile::tempdir().unwrap();
     let path = Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap();
-    Folder { paths: Paths::new(&path, None, None, None), path, _guard: guard }
+    Folder {
+        paths: Paths::new(&path, None, None, None),
+        path,
+        _guard: guard,
+    }
 }
 
 /// A daemon that runs until it is stopped.
-pub struct Running {
+pub(crate) struct Running {
     stop: CancellationToken,
     task: tokio::task::JoinHandle<Result<(), agent::DaemonError>>,
 }
 
 impl Running {
-    pub fn start(paths: &Paths) -> Self {
+    pub(crate) fn start(paths: &Paths) -> Self {
         let stop = CancellationToken::new();
         let options = DaemonOptions {
             paths: paths.clone(),
@@ -237,17 +266,27 @@ impl Running {
             console: None,
             environment: vec![],
         };
-        Self { task: tokio::spawn(Daemon::run(options, stop.clone())), stop }
+        Self {
+            task: tokio::spawn(Daemon::run(options, stop.clone())),
+            stop,
+        }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(SOON, self.task).await.expect("stops in time").unwrap().unwrap();
+        tokio::time::timeout(SOON, self.task)
+            .await
+            .expect("stops in time")
+            .unwrap()
+            .unwrap();
     }
 }
 
 /// Asks for the status until `wanted` holds.
-pub async fn status_becomes(paths: &Paths, wanted: impl Fn(&agent::status::StatusReport) -> bool) -> agent::status::StatusReport {
+pub(crate) async fn status_becomes(
+    paths: &Paths,
+    wanted: impl Fn(&agent::status::StatusReport) -> bool,
+) -> agent::status::StatusReport {
     let client = agent::control::Client::new(paths.socket());
     let started = std::time::Instant::now();
     loop {
@@ -263,12 +302,21 @@ pub async fn status_becomes(paths: &Paths, wanted: impl Fn(&agent::status::Statu
 }
 
 fn note(shared: &Shared, what: &'static str, headers: &HeaderMap, body: Value) {
-    shared.seen.send_modify(|seen| seen.push(Seen { what, headers: headers.clone(), body }));
+    shared.seen.send_modify(|seen| {
+        seen.push(Seen {
+            what,
+            headers: headers.clone(),
+            body,
+        })
+    });
 }
 
 fn json_body(headers: &HeaderMap, body: &[u8]) -> Value {
     let mut text = String::new();
-    if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
+    if headers
+        .get("content-encoding")
+        .is_some_and(|encoding| encoding == "gzip")
+    {
         flate2::read::GzDecoder::new(body).read_to_string(&mut text).unwrap();
     } else {
         text = String::from_utf8_lossy(body).into_owned();
@@ -278,7 +326,11 @@ fn json_body(headers: &HeaderMap, body: &[u8]) -> Value {
 
 fn refusal(status: u16, code: &str) -> Response {
     let status = StatusCode::from_u16(status).unwrap();
-    (status, axum::Json(json!({"statusCode": status.as_u16(), "error": code, "message": "as the test says"}))).into_response()
+    (
+        status,
+        axum::Json(json!({"statusCode": status.as_u16(), "error": code, "message": "as the test says"})),
+    )
+        .into_response()
 }
 
 async fn status(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
@@ -302,7 +354,11 @@ async fn enroll(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
     if known.is_some_and(|(_, token)| *token != replace || replace.is_empty()) {
         return refusal(403, "AgentNotReplaceable");
     }
-    let id = if wanted.is_empty() { format!("agent-{}", behaviour.agents.len() + 1) } else { wanted };
+    let id = if wanted.is_empty() {
+        format!("agent-{}", behaviour.agents.len() + 1)
+    } else {
+        wanted
+    };
     behaviour.agents.retain(|(known, _)| *known != id);
     behaviour.agents.push((id.clone(), replace));
     let item = json!({
@@ -313,7 +369,12 @@ async fn enroll(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
 }
 
 /// Answers at once while there are actions or failures to deliver, else waits for news.
-async fn checkin(State(shared): State<Arc<Shared>>, Path(_): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+async fn checkin(
+    State(shared): State<Arc<Shared>>,
+    Path(_): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     note(&shared, "checkin", &headers, json_body(&headers, &body));
     loop {
         let news = shared.news.notified();

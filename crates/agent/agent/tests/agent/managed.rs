@@ -1,12 +1,10 @@
 //! A managed agent against a Fleet Server that does as told: policies, actions, failures, and no change that strands it.
 
-mod support;
-
+use crate::support::{Folder, Running, Server, folder, status_becomes};
 use agent::enroll;
 use agent::status::Health;
 use pki::{Authority, AuthorityRequest, LeafRequest};
 use serde_json::{Value, json};
-use support::{Folder, Running, Server, folder, status_becomes};
 
 async fn enrolled() -> (Server, Folder) {
     let server = Server::start().await;
@@ -25,7 +23,7 @@ fn policy(server: &Server, folder: &Folder) -> Value {
     })
 }
 
-fn running_revision(revision: i64) -> impl Fn(&support::Seen) -> bool {
+fn running_revision(revision: i64) -> impl Fn(&crate::support::Seen) -> bool {
     move |seen| seen.body["policy_revision_idx"] == revision
 }
 
@@ -48,20 +46,45 @@ async fn the_first_policy_is_taken_acknowledged_and_reported() {
     ]);
     server.send_policy(1, policy);
     let ack = server.acknowledged("policy:p:1").await;
-    assert_eq!((&ack["type"], &ack["subtype"], &ack["agent_id"]), (&json!("ACTION_RESULT"), &json!("ACKNOWLEDGED"), &json!("agent-1")));
+    assert_eq!(
+        (&ack["type"], &ack["subtype"], &ack["agent_id"]),
+        (&json!("ACTION_RESULT"), &json!("ACKNOWLEDGED"), &json!("agent-1"))
+    );
     let reported = server.wait_for("checkin", running_revision(1)).await;
-    assert_eq!((&reported.body["agent_policy_id"], &reported.body["ack_token"]), (&json!("p"), &json!("t")));
-    let of = |id: &str| reported.body["components"].as_array().unwrap().iter().find(|component| component["id"] == id).cloned().unwrap();
+    assert_eq!(
+        (&reported.body["agent_policy_id"], &reported.body["ack_token"]),
+        (&json!("p"), &json!("t"))
+    );
+    let of = |id: &str| {
+        reported.body["components"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|component| component["id"] == id)
+            .cloned()
+            .unwrap()
+    };
     let odd = of("no-such-input-default");
-    assert_eq!((&odd["status"], &odd["type"]), (&json!("FAILED"), &json!("no-such-input")));
+    assert_eq!(
+        (&odd["status"], &odd["type"]),
+        (&json!("FAILED"), &json!("no-such-input"))
+    );
     assert_eq!(odd["units"][0]["id"], "no-such-input-default-odd");
     assert_eq!(of("filestream-default")["units"][1]["type"], "output");
     assert_eq!(reported.body["status"], "degraded");
 
-    let report = status_becomes(&folder.paths, |report| report.fleet_state == Health::Healthy && report.state == Health::Degraded).await;
+    let report = status_becomes(&folder.paths, |report| {
+        report.fleet_state == Health::Healthy && report.state == Health::Degraded
+    })
+    .await;
     assert_eq!((report.info.id.as_str(), report.info.is_managed), ("agent-1", true));
     running.stop().await;
-    let out = std::fs::read_dir(folder.path.join("out")).unwrap().next().unwrap().unwrap().path();
+    let out = std::fs::read_dir(folder.path.join("out"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     assert!(std::fs::read_to_string(out).unwrap().contains("hello there"));
 }
 
@@ -93,9 +116,19 @@ async fn a_policy_with_a_dead_host_is_refused_and_the_agent_goes_on() {
     dead["fleet"]["hosts"] = json!([format!("https://127.0.0.1:{port}")]);
     server.send_policy(2, dead);
     let report = status_becomes(&folder.paths, |report| report.state == Health::Failed).await;
-    assert!(report.message.starts_with("running policy p revision 1; policy:p:2 was not taken, because"), "{}", report.message);
+    assert!(
+        report
+            .message
+            .starts_with("running policy p revision 1; policy:p:2 was not taken, because"),
+        "{}",
+        report.message
+    );
     assert!(report.message.contains(&port.to_string()) && report.fleet_state == Health::Healthy);
-    server.wait_for("checkin", |seen| seen.body["status"] == "error" && seen.body["policy_revision_idx"] == 1).await;
+    server
+        .wait_for("checkin", |seen| {
+            seen.body["status"] == "error" && seen.body["policy_revision_idx"] == 1
+        })
+        .await;
 
     server.withdraw("policy:p:2");
     server.send_policy(3, policy(&server, &folder));
@@ -111,7 +144,11 @@ async fn a_change_of_tls_alone_is_tried_and_a_wrong_ca_refused() {
     server.send_policy(1, policy(&server, &folder));
     server.acknowledged("policy:p:1").await;
 
-    let stranger = Authority::generate(AuthorityRequest { subject_cn: "Stranger".to_owned(), ..AuthorityRequest::default() }).unwrap();
+    let stranger = Authority::generate(AuthorityRequest {
+        subject_cn: "Stranger".to_owned(),
+        ..AuthorityRequest::default()
+    })
+    .unwrap();
     let mut wrong = policy(&server, &folder);
     wrong["fleet"]["ssl"] = json!({"certificate_authorities": [stranger.certificate_pem()]});
     server.send_policy(2, wrong);
@@ -120,7 +157,8 @@ async fn a_change_of_tls_alone_is_tried_and_a_wrong_ca_refused() {
 
     server.withdraw("policy:p:2");
     let mut both = policy(&server, &folder);
-    both["fleet"]["ssl"] = json!({"certificate_authorities": [stranger.certificate_pem(), server.ca.certificate_pem()]});
+    both["fleet"]["ssl"] =
+        json!({"certificate_authorities": [stranger.certificate_pem(), server.ca.certificate_pem()]});
     server.send_policy(3, both);
     server.acknowledged("policy:p:3").await;
     running.stop().await;
@@ -129,7 +167,11 @@ async fn a_change_of_tls_alone_is_tried_and_a_wrong_ca_refused() {
 #[tokio::test]
 async fn a_policy_can_bring_a_client_certificate() {
     let server = Server::start().await;
-    let clients = Authority::generate(AuthorityRequest { subject_cn: "Clients".to_owned(), ..AuthorityRequest::default() }).unwrap();
+    let clients = Authority::generate(AuthorityRequest {
+        subject_cn: "Clients".to_owned(),
+        ..AuthorityRequest::default()
+    })
+    .unwrap();
     let strict = Server::start_with(&server.ca, Some(&clients)).await;
     let folder = folder();
     enroll(server.enroll_options(&folder.paths)).await.unwrap();
@@ -159,10 +201,21 @@ async fn settings_that_pass_the_trial_and_fail_check_ins_are_taken_back() {
     trap.fail_checkins(Some(403));
     server.send_policy(2, policy(&trap, &folder));
     trap.wait_for("checkin", |_| true).await;
-    let report = status_becomes(&folder.paths, |report| report.message.contains("running policy p revision 1")).await;
-    assert!(report.message.contains("check-ins failed with its connection settings"), "{}", report.message);
+    let report = status_becomes(&folder.paths, |report| {
+        report.message.contains("running policy p revision 1")
+    })
+    .await;
+    assert!(
+        report.message.contains("check-ins failed with its connection settings"),
+        "{}",
+        report.message
+    );
     assert_eq!(trap.count("checkin"), 2, "taken back at the second failure");
-    server.wait_for("checkin", |seen| seen.body["status"] == "error" && seen.body["policy_revision_idx"] == 1).await;
+    server
+        .wait_for("checkin", |seen| {
+            seen.body["status"] == "error" && seen.body["policy_revision_idx"] == 1
+        })
+        .await;
     running.stop().await;
 }
 
@@ -176,7 +229,10 @@ async fn a_busy_server_is_no_reason_to_take_settings_back() {
     next.fail_next_checkins([429, 503]);
     server.send_policy(2, policy(&next, &folder));
     status_becomes(&folder.paths, |report| report.fleet_message.contains("busy")).await;
-    let report = status_becomes(&folder.paths, |report| report.fleet_message == "Connected" && report.state == Health::Healthy).await;
+    let report = status_becomes(&folder.paths, |report| {
+        report.fleet_message == "Connected" && report.state == Health::Healthy
+    })
+    .await;
     assert_eq!(report.fleet_state, Health::Healthy);
     next.wait_for("checkin", running_revision(2)).await;
     running.stop().await;
@@ -197,10 +253,15 @@ async fn a_changed_output_is_tried_before_it_replaces_one_that_works() {
 
     let [port] = testkit::free_ports();
     let mut bad = good.clone();
-    bad["outputs"]["default"] = json!({"type": "elasticsearch", "hosts": [format!("https://127.0.0.1:{port}")], "api_key": "a:b"});
+    bad["outputs"]["default"] =
+        json!({"type": "elasticsearch", "hosts": [format!("https://127.0.0.1:{port}")], "api_key": "a:b"});
     server.send_policy(2, bad);
     let report = status_becomes(&folder.paths, |report| report.state == Health::Failed).await;
-    assert!(report.message.contains("its output does not work") && report.message.contains(&port.to_string()), "{}", report.message);
+    assert!(
+        report.message.contains("its output does not work") && report.message.contains(&port.to_string()),
+        "{}",
+        report.message
+    );
     running.stop().await;
 }
 
@@ -225,7 +286,11 @@ async fn failed_check_ins_are_retried_within_seconds_and_status_says_so() {
     server.wait_for("checkin", running_revision(1)).await;
     server.fail_next_checkins([500]);
     let report = status_becomes(&folder.paths, |report| report.fleet_state == Health::Degraded).await;
-    assert!(report.fleet_message.contains("500") && report.fleet_message.contains("next attempt in"), "{}", report.fleet_message);
+    assert!(
+        report.fleet_message.contains("500") && report.fleet_message.contains("next attempt in"),
+        "{}",
+        report.fleet_message
+    );
     status_becomes(&folder.paths, |report| report.fleet_state == Health::Healthy).await;
     running.stop().await;
 }
@@ -249,18 +314,40 @@ async fn actions_are_done_or_refused_with_their_reason() {
         server.send_action(action);
     }
     assert!(server.acknowledged("settings").await.get("error").is_none());
-    assert!(server.acknowledged("bad-settings").await["error"].as_str().unwrap().contains("`loud`"));
+    assert!(
+        server.acknowledged("bad-settings").await["error"]
+            .as_str()
+            .unwrap()
+            .contains("`loud`")
+    );
     assert!(server.acknowledged("reassign").await.get("error").is_none());
     let input = server.acknowledged("input").await;
-    assert_eq!((&input["action_input_type"], &input["action_data"]["query"]), (&json!("osquery"), &json!("select 1")));
+    assert_eq!(
+        (&input["action_input_type"], &input["action_data"]["query"]),
+        (&json!("osquery"), &json!("select 1"))
+    );
     assert!(input["error"].as_str().unwrap().contains("osquery") && input["started_at"].is_string());
-    assert!(server.acknowledged("old").await["error"].as_str().unwrap().contains("expired"));
+    assert!(
+        server.acknowledged("old").await["error"]
+            .as_str()
+            .unwrap()
+            .contains("expired")
+    );
     server.acknowledged("upgrade").await;
     server.acknowledged("cancel").await;
     server.withdraw("later");
-    let seen = server.wait_for("checkin", |seen| seen.body["upgrade_details"]["state"] == "UPG_FAILED").await;
-    assert_eq!(seen.body["upgrade_details"]["metadata"]["failed_state"], "UPG_REQUESTED");
-    let seen = server.wait_for("checkin", |seen| seen.body["local_metadata"]["elastic"]["agent"]["log_level"] == "debug").await;
+    let seen = server
+        .wait_for("checkin", |seen| seen.body["upgrade_details"]["state"] == "UPG_FAILED")
+        .await;
+    assert_eq!(
+        seen.body["upgrade_details"]["metadata"]["failed_state"],
+        "UPG_REQUESTED"
+    );
+    let seen = server
+        .wait_for("checkin", |seen| {
+            seen.body["local_metadata"]["elastic"]["agent"]["log_level"] == "debug"
+        })
+        .await;
     assert_eq!(seen.body["policy_revision_idx"], 1);
     running.stop().await;
 }
@@ -278,10 +365,19 @@ async fn diagnostics_are_uploaded_in_chunks_without_secrets() {
     assert_eq!(ack["data"]["upload_id"], "u");
     let zip = server.uploaded();
     let begin = server.wait_for("upload", |_| true).await;
-    assert_eq!((begin.body["file"]["size"].as_u64().unwrap() as usize, &begin.body["src"]), (zip.len(), &json!("agent")));
+    assert_eq!(
+        (
+            begin.body["file"]["size"].as_u64().unwrap() as usize,
+            &begin.body["src"]
+        ),
+        (zip.len(), &json!("agent"))
+    );
     let mut archive = zip::ZipArchive::new(std::io::Cursor::new(zip)).unwrap();
     let config = std::io::read_to_string(archive.by_name("computed-config.yaml").unwrap()).unwrap();
-    assert!(config.contains("REDACTED") && !config.contains("secret-value"), "{config}");
+    assert!(
+        config.contains("REDACTED") && !config.contains("secret-value"),
+        "{config}"
+    );
     running.stop().await;
 }
 
@@ -300,7 +396,11 @@ async fn an_unenrolled_agent_says_so_also_after_a_restart() {
     let running = Running::start(&folder.paths);
     status_becomes(&folder.paths, told).await;
     running.stop().await;
-    assert_eq!(server.count("checkin"), checkins, "an unenrolled agent does not check in");
+    assert_eq!(
+        server.count("checkin"),
+        checkins,
+        "an unenrolled agent does not check in"
+    );
 }
 
 #[tokio::test]
@@ -312,7 +412,7 @@ async fn two_agents_cannot_share_a_folder() {
         paths: folder.paths.clone(),
         config_file: "elastic-agent.yml".into(),
         clock: clock::system(),
-        build: support::build(),
+        build: crate::support::build(),
         set_log_level: None,
         console: None,
         environment: vec![],
@@ -339,7 +439,9 @@ async fn a_torn_state_file_costs_nothing_but_a_resend() {
     }
     let running = Running::start(&folder.paths);
     server.send_policy(1, policy(&server, &folder));
-    server.wait_for("checkin", |seen| seen.body["status"] == "starting").await;
+    server
+        .wait_for("checkin", |seen| seen.body["status"] == "starting")
+        .await;
     status_becomes(&folder.paths, |report| report.state == Health::Healthy).await;
     running.stop().await;
 }
