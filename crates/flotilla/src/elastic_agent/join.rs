@@ -1,0 +1,295 @@
+//! The joining flags: checked before anything is touched, then turned into the agent's options.
+//!
+//! Source of the rules: the stock program's validation.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent::connection::{ConnectionSettings, ProxySettings};
+use agent::{EnrollOptions, Paths};
+use anyhow::{Result, bail, ensure};
+use protocol::JoinString;
+use secret::Secret;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::arguments::{FleetServerArguments, JoinArguments};
+use crate::printer::Hint;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Checked flags.
+#[derive(Clone, Debug)]
+pub(super) struct Join {
+    /// Fleet Servers; empty when none was named.
+    pub(super) urls: Vec<String>,
+    /// The enrollment token, if there is one.
+    pub(super) token: Option<Secret>,
+    ca_fingerprint: Option<String>,
+    timeout: Option<Duration>,
+    headers: BTreeMap<String, String>,
+    proxy_headers: BTreeMap<String, String>,
+    flags: JoinArguments,
+}
+
+impl Join {
+    /// Checks the flags against each other and the rules.
+    pub(super) fn check(flags: &JoinArguments) -> Result<Self> {
+        check_paths(flags)?;
+        check_certificates(flags)?;
+        check_fleet_server(flags)?;
+        let mut join = Self {
+            urls: flags.url.iter().cloned().collect(),
+            token: flags.enrollment_token.as_deref().map(Secret::from),
+            ca_fingerprint: None,
+            timeout: timeout(flags.enroll_timeout.as_deref())?,
+            headers: headers("--header", &flags.header)?,
+            proxy_headers: headers("--proxy-header", &flags.proxy_header)?,
+            flags: flags.clone(),
+        };
+        if let Some(text) = &flags.join {
+            let parsed = JoinString::parse(text)?;
+            join.urls = parsed.urls;
+            join.token = Some(parsed.enrollment_token);
+            join.ca_fingerprint = parsed.ca_fingerprint;
+        }
+        for url in &join.urls {
+            if url.starts_with("http://") && !join.insecure() {
+                bail!("`{url}`: the connection is insecure, override with --insecure");
+            }
+        }
+        ensure!(flags.staging.as_ref().is_none_or(|hash| hash.len() >= 8), "invalid staging build hash: it has at least 8 characters");
+        Ok(join)
+    }
+
+    fn insecure(&self) -> bool {
+        self.flags.insecure == Some(true) || self.flags.fleet_server.fleet_server_insecure_http == Some(true)
+    }
+
+    /// The agent's options.
+    ///
+    /// # Errors
+    /// No URL or no token was given.
+    pub(super) fn options(&self, paths: Paths) -> Result<EnrollOptions> {
+        let Some(token) = self.token.clone() else {
+            return Err(Hint::error("no enrollment token", "pass --enrollment-token, or --join with the string that the console shows"));
+        };
+        if self.urls.is_empty() {
+            return Err(Hint::error("no Fleet Server URL", "pass --url, or --join with the string that the console shows"));
+        }
+        Ok(EnrollOptions {
+            paths,
+            connection: self.connection(),
+            enrollment_token: token,
+            ca_fingerprint: self.ca_fingerprint.clone().filter(|_| self.flags.certificate_authorities.is_none()),
+            insecure: self.insecure(),
+            id: self.flags.id.clone(),
+            replace_token: self.flags.replace_token.as_deref().map(Secret::from),
+            tags: self.flags.tag.clone(),
+            timeout: self.timeout,
+            server: None,
+            build: super::build(),
+            clock: clock::system(),
+        })
+    }
+
+    fn connection(&self) -> ConnectionSettings {
+        let flags = &self.flags;
+        let proxy = flags.proxy_url.as_deref().map(|url| ProxySettings { url: Secret::from(url), headers: self.proxy_headers.clone() });
+        ConnectionSettings {
+            hosts: self.urls.clone(),
+            ssl: self.ssl(),
+            proxy_disable: flags.proxy_disabled == Some(true),
+            proxy,
+            headers: self.headers.clone(),
+        }
+    }
+
+    fn ssl(&self) -> Map<String, Value> {
+        let flags = &self.flags;
+        let mut ssl = Map::new();
+        let mut put = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                ssl.insert(key.to_owned(), value);
+            }
+        };
+        let list = |text: &String| json!(text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>());
+        put("certificate_authorities", flags.certificate_authorities.as_ref().map(list));
+        put("ca_sha256", flags.ca_sha256.as_ref().map(list));
+        put("certificate", flags.elastic_agent_cert.as_ref().map(|path| json!(path)));
+        put("key", flags.elastic_agent_cert_key.as_ref().map(|path| json!(path)));
+        put("key_passphrase_path", flags.elastic_agent_cert_key_passphrase.as_ref().map(|path| json!(path)));
+        put("verification_mode", (flags.insecure == Some(true)).then(|| json!("none")));
+        ssl
+    }
+}
+
+/// Every file must be named absolutely, each entry of a list; an inline PEM is no path and passes.
+fn check_paths(flags: &JoinArguments) -> Result<()> {
+    let server = &flags.fleet_server;
+    let named = [
+        ("--certificate-authorities", &flags.certificate_authorities),
+        ("--elastic-agent-cert", &flags.elastic_agent_cert),
+        ("--elastic-agent-cert-key", &flags.elastic_agent_cert_key),
+        ("--elastic-agent-cert-key-passphrase", &flags.elastic_agent_cert_key_passphrase),
+        ("--fleet-server-es-ca", &server.fleet_server_es_ca),
+        ("--fleet-server-es-cert", &server.fleet_server_es_cert),
+        ("--fleet-server-es-cert-key", &server.fleet_server_es_cert_key),
+        ("--fleet-server-service-token-path", &server.fleet_server_service_token_path),
+        ("--fleet-server-cert", &server.fleet_server_cert),
+        ("--fleet-server-cert-key", &server.fleet_server_cert_key),
+        ("--fleet-server-cert-key-passphrase", &server.fleet_server_cert_key_passphrase),
+    ];
+    for (flag, value) in named {
+        let Some(value) = value else { continue };
+        if value.contains("-----BEGIN ") {
+            continue;
+        }
+        for path in value.split(',').map(str::trim) {
+            ensure!(path.starts_with('/'), "{flag} must be provided as an absolute path, and `{path}` is not one");
+        }
+    }
+    Ok(())
+}
+
+fn check_certificates(flags: &JoinArguments) -> Result<()> {
+    let pair = (&flags.elastic_agent_cert, &flags.elastic_agent_cert_key);
+    ensure!(
+        flags.elastic_agent_cert_key_passphrase.is_none() || matches!(pair, (Some(_), Some(_))),
+        "--elastic-agent-cert and --elastic-agent-cert-key must both be provided when using --elastic-agent-cert-key-passphrase"
+    );
+    ensure!(
+        pair.0.is_some() == pair.1.is_some(),
+        "--elastic-agent-cert and --elastic-agent-cert-key must be provided together: certificate and key paths must be non-empty"
+    );
+    Ok(())
+}
+
+fn check_fleet_server(flags: &JoinArguments) -> Result<()> {
+    let server = &flags.fleet_server;
+    if let Some(mode) = &server.fleet_server_client_auth {
+        ensure!(
+            matches!(mode.as_str(), "none" | "optional" | "required"),
+            "--fleet-server-client-auth must be one of [none, optional, required], not `{mode}`"
+        );
+    }
+    ensure!(
+        server.fleet_server_service_token.is_none() || server.fleet_server_service_token_path.is_none(),
+        "--fleet-server-service-token and --fleet-server-service-token-path are mutually exclusive"
+    );
+    match (&server.fleet_server_cert, &server.fleet_server_cert_key) {
+        (Some(_), None) => bail!("--fleet-server-cert-key is required when --fleet-server-cert is provided"),
+        (None, Some(_)) => bail!("--fleet-server-cert is required when --fleet-server-cert-key is provided"),
+        (Some(_), Some(_)) => {
+            ensure!(flags.url.is_some() || flags.join.is_some(), "--url is required when a certificate is provided");
+        }
+        (None, None) => {}
+    }
+    check_elasticsearch(server)?;
+    ensure!(
+        flags.delay_enroll != Some(true) || (server.fleet_server_es.is_none() && server.fleet_server_host.is_none()),
+        "--delay-enroll cannot be used with --fleet-server-es or --fleet-server-host"
+    );
+    Ok(())
+}
+
+fn check_elasticsearch(server: &FleetServerArguments) -> Result<()> {
+    let Some(text) = &server.fleet_server_es else { return Ok(()) };
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    ensure!(url.is_some(), "invalid connection string: --fleet-server-es must be an http or https URL with a host, not `{text}`");
+    ensure!(
+        server.fleet_server_service_token.is_some() || server.fleet_server_service_token_path.is_some(),
+        "invalid connection string: --fleet-server-es needs --fleet-server-service-token or --fleet-server-service-token-path"
+    );
+    Ok(())
+}
+
+fn headers(flag: &str, pairs: &[String]) -> Result<BTreeMap<String, String>> {
+    pairs
+        .iter()
+        .map(|pair| match pair.split_once('=') {
+            Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+            _ => bail!("{flag} must be `name=value`, and `{pair}` is not"),
+        })
+        .collect()
+}
+
+/// A Go duration; negative means without end.
+fn timeout(text: Option<&str>) -> Result<Option<Duration>> {
+    let Some(text) = text else { return Ok(Some(DEFAULT_TIMEOUT)) };
+    if text.starts_with('-') {
+        return Ok(None);
+    }
+    match settings::parse_duration(text) {
+        Some(duration) if duration.is_zero() => Ok(Some(DEFAULT_TIMEOUT)),
+        Some(duration) => Ok(Some(duration)),
+        None => bail!("--enroll-timeout must be a duration such as `30s` or `10m`, not `{text}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::arguments::{Arguments, Command};
+    use super::*;
+
+    fn check(flags: &[&str]) -> Result<Join, String> {
+        let arguments = ["elastic-agent", "enroll"].iter().chain(flags);
+        let parsed = Arguments::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        let Some(Command::Enroll(enroll)) = parsed.command else { return Err("not enroll".to_owned()) };
+        Join::check(&enroll.join).map_err(|error| error.to_string())
+    }
+
+    fn error(flags: &[&str], expected: &str) {
+        let error = check(flags).expect_err("these flags must be refused");
+        assert!(error.contains(expected), "{flags:?}: {error}");
+    }
+
+    #[test]
+    fn each_rule_has_its_error() {
+        for flag in ["--certificate-authorities", "--elastic-agent-cert", "--fleet-server-es-ca", "--fleet-server-cert", "--fleet-server-service-token-path"] {
+            error(&[flag, "relative.pem"], "must be provided as an absolute path");
+        }
+        error(&["-a", "/one.crt,two.crt"], "`two.crt`");
+        error(&["--elastic-agent-cert-key-passphrase", "/p"], "must both be provided when using");
+        error(&["--elastic-agent-cert", "/c"], "certificate and key paths must be non-empty");
+        error(&["--fleet-server-client-auth", "maybe"], "must be one of [none, optional, required]");
+        error(&["--fleet-server-service-token", "t", "--fleet-server-service-token-path", "/t"], "mutually exclusive");
+        error(&["--url", "http://fleet:8220"], "override with --insecure");
+        error(&["--fleet-server-cert", "/c"], "--fleet-server-cert-key is required");
+        error(&["--fleet-server-cert-key", "/k"], "--fleet-server-cert is required");
+        error(&["--fleet-server-cert", "/c", "--fleet-server-cert-key", "/k"], "--url is required");
+        error(&["--fleet-server-es", "es:9200"], "invalid connection string");
+        error(&["--fleet-server-es", "https://es:9200"], "service-token");
+        error(&["--delay-enroll", "--fleet-server-host", "0.0.0.0"], "cannot be used with");
+        error(&["--staging", "abc"], "staging build hash");
+        error(&["--header", "novalue"], "--header must be `name=value`");
+        error(&["--enroll-timeout", "soon"], "--enroll-timeout must be a duration");
+        error(&["--join", "nonsense"], "flotilla1.");
+        error(&["--join", "x", "--url", "https://y"], "cannot be used with");
+        error(&["--no-such-flag"], "unexpected argument");
+    }
+
+    #[test]
+    fn flags_become_the_connection() {
+        let join = check(&[
+            "--url=https://fleet:8220", "-t", "token", "-a", "/a.crt,/b.crt", "--ca-sha256", "pin", "--insecure",
+            "--proxy-url", "http://proxy:3128", "--proxy-header", "p=q", "--header", "a=b,c=d", "--tag", "x,y", "--enroll-timeout=-1s",
+        ])
+        .unwrap();
+        let options = join.options(Paths::new("/h", None, None, None)).unwrap();
+        assert_eq!(options.connection.ssl["certificate_authorities"], json!(["/a.crt", "/b.crt"]));
+        assert_eq!(options.connection.ssl["verification_mode"], "none");
+        assert_eq!(options.connection.headers.len(), 2);
+        assert_eq!(options.connection.proxy.unwrap().headers["p"], "q");
+        assert_eq!((options.tags.len(), options.timeout), (2, None));
+    }
+
+    #[test]
+    fn inline_pem_is_no_path_and_http_needs_consent() {
+        assert!(check(&["-a", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"]).is_ok());
+        assert!(check(&["--url", "http://fleet:8220", "--insecure"]).is_ok());
+        assert!(check(&["--url", "http://fleet:8220", "--insecure=false"]).is_err());
+    }
+}
