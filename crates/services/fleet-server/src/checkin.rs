@@ -21,6 +21,7 @@ use crate::checkin_change;
 use crate::error::ApiError;
 use crate::metrics::HeldCount;
 use crate::output_keys;
+use crate::policy_board::PolicyNews;
 use crate::policy_text::PreparedPolicy;
 use crate::poll::{News, Ticket};
 use crate::server::FleetServer;
@@ -35,6 +36,9 @@ const SHORTEST_POLL: Duration = Duration::from_secs(60);
 const POLL_MARGIN: Duration = Duration::from_secs(120);
 /// Actions handed out in one answer.
 const MOST_ACTIONS: usize = 100;
+/// An agent with a newer revision than this server knows has it from another server, and this one is about to learn of
+/// it; after this long the agent is wrong, such as when the store was put back to an older state.
+const PATIENCE_WITH_NEWER: Duration = Duration::from_secs(5);
 /// Between attempts while the store cannot be reached.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -75,14 +79,15 @@ async fn begin(server: &Arc<FleetServer>, id: AgentId, request: Request) -> Resu
     if !agent.is_from_memory {
         upgrade_details::record(server, &id, &agent.record, report.upgrade_details.as_deref()).await?;
     }
-    let (news, revision) = follow_policy(server, &agent, &report).await?;
+    let (news, known) = follow_policy(server, &agent, &report).await?;
     checkin_change::note(server, &agent, &report, &version, seq_no)?;
     let held = server.agents.entry(&id).hold();
     let actions = pending_actions(server, &agent, seq_no).await?;
     Ok(Ticket {
         held,
         news,
-        revision,
+        revision: known.revision,
+        ahead_until: known.is_ahead.then(|| started + PATIENCE_WITH_NEWER),
         seq_no,
         actions,
         deadline: started + with_jitter(poll, server.settings.timeouts.checkin_jitter),
@@ -166,23 +171,31 @@ async fn follow_policy(
     server: &Arc<FleetServer>,
     agent: &AuthenticatedAgent,
     report: &CheckinRequest,
-) -> Result<(crate::policy_board::PolicyNews, i64), ApiError> {
+) -> Result<(PolicyNews, Known), ApiError> {
     let news = server.policies.subscribe(&agent.record.policy_id);
     let newest = news.borrow().clone();
-    let revision = known_revision(
+    let known = known_revision(
         &agent.record,
         report,
         newest.as_deref(),
         server.settings.ignore_checkin_policy_id,
     );
     if let Some(newest) = newest
-        && revision == newest.revision
+        && known.revision == newest.revision
         && !agent.is_from_memory
         && is_new_acknowledgement(&agent.record, report)
     {
         output_keys::settle(server, &agent.id, &agent.record, &newest).await?;
     }
-    Ok((news, revision))
+    Ok((news, known))
+}
+
+/// What an agent has of its policy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Known {
+    revision: i64,
+    /// It is newer than the newest that this server knows.
+    is_ahead: bool,
 }
 
 /// Whether the agent runs another revision than its document says.
@@ -198,21 +211,26 @@ fn known_revision(
     report: &CheckinRequest,
     newest: Option<&PreparedPolicy>,
     ignore_report: bool,
-) -> i64 {
+) -> Known {
+    let is = |revision| Known {
+        revision,
+        is_ahead: false,
+    };
     if newest.is_some_and(|newest| lacks_a_key(record, newest)) {
-        return 0;
+        return is(0);
     }
     let reported = report
         .agent_policy_id
         .as_ref()
         .filter(|id| !id.is_empty())
         .zip(report.policy_revision_idx);
-    match reported {
-        Some(_) | None if ignore_report => record.policy_revision_idx,
-        None => record.policy_revision_idx,
-        Some((policy_id, _)) if *policy_id != record.policy_id => 0,
-        Some((_, revision)) if newest.is_some_and(|newest| revision > newest.revision) => 0,
-        Some((_, revision)) => revision,
+    match reported.filter(|_| !ignore_report) {
+        None => is(record.policy_revision_idx),
+        Some((policy_id, _)) if *policy_id != record.policy_id => is(0),
+        Some((_, revision)) => Known {
+            revision,
+            is_ahead: newest.is_some_and(|newest| revision > newest.revision),
+        },
     }
 }
 
@@ -344,13 +362,21 @@ mod tests {
         };
         let newest = policy(3, &json!({}));
         let check = |report: &CheckinRequest, newest: Option<&PreparedPolicy>, ignore: bool, expected: i64| {
-            assert_eq!(known_revision(&record, report, newest, ignore), expected, "{report:?}");
+            let known = known_revision(&record, report, newest, ignore);
+            assert_eq!(
+                known,
+                Known {
+                    revision: expected,
+                    is_ahead: expected == 4 && newest.is_some()
+                },
+                "{report:?}"
+            );
         };
         check(&CheckinRequest::default(), Some(&newest), false, 2);
         check(&report("p", 3), Some(&newest), false, 3);
         check(&report("p", 3), Some(&newest), true, 2);
         check(&report("other", 3), Some(&newest), false, 0);
-        check(&report("p", 4), Some(&newest), false, 0);
+        check(&report("p", 4), Some(&newest), false, 4);
         check(&report("p", 4), None, false, 4);
         check(
             &report("p", 3),

@@ -19,6 +19,8 @@ pub(crate) struct Ticket {
     pub(crate) news: PolicyNews,
     /// A newer revision than this one is news.
     pub(crate) revision: i64,
+    /// The agent has a newer revision than this server knows; from this moment on it gets the one that is known.
+    pub(crate) ahead_until: Option<Instant>,
     /// Actions above this number are news.
     pub(crate) seq_no: i64,
     /// Actions that were there before the wait began, or that could not be handed out yet.
@@ -55,6 +57,10 @@ impl Ticket {
                 () = &mut bell => {}
                 () = server.stopping.cancelled() => return News::Nothing,
                 () = sleep_until(self.deadline) => return News::Nothing,
+                () = sleep_until(self.ahead_until.unwrap_or(self.deadline)), if self.ahead_until.is_some() => {
+                    self.ahead_until = None;
+                    self.revision = 0;
+                }
                 changed = self.news.changed() => {
                     if changed.is_err() {
                         self.news = server.policies.subscribe(&self.policy_id());
