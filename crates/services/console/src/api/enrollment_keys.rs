@@ -1,0 +1,130 @@
+//! Enrollment tokens.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::call::{Call, Reply, item};
+use super::error::ApiError;
+use super::schema::{Field, Kind, TEXTS, field, flag, text};
+use crate::Console;
+use crate::domain::enrollment_keys::{self as domain, EnrollmentKey};
+use crate::domain::kuery;
+use crate::domain::page::PageRequest;
+
+pub(super) const LIST_QUERY: &[Field] = &[
+    field("page", Kind::Integer { min: 1, max: 10_000 }).default("1"),
+    field("perPage", Kind::Integer { min: 0, max: 10_000 }).default("20"),
+    text("kuery"),
+];
+pub(super) const CREATE: &[Field] = &[text("name"), text("policy_id").required(), text("expiration")];
+pub(super) const DELETE_QUERY: &[Field] = &[flag("forceDelete").default("false")];
+pub(super) const BULK_DELETE: &[Field] = &[
+    field("tokenIds", TEXTS),
+    text("kuery"),
+    flag("forceDelete").default("false"),
+    flag("includeHidden"),
+];
+
+pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let query = kuery::parse(call.text("kuery"))?;
+    let page = domain::list(&console, query, call.page().checked()?).await?;
+    let items: Vec<Value> = page.items.iter().map(answer_of).collect();
+    Ok(Reply::Json(
+        json!({"items": items, "list": items, "total": page.total, "page": page.request.page, "perPage": page.request.per_page}),
+    ))
+}
+
+pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    item(answer_of(&domain::read(&console, call.id("keyId")).await?))
+}
+
+pub(super) async fn create(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let policy_id = call.body_text("policy_id").unwrap_or_default();
+    let expiration = call.body_text("expiration").map(duration_of).transpose()?;
+    let key = domain::create(&console, &call.actor(), policy_id, call.body_text("name"), expiration).await?;
+    Ok(Reply::Json(json!({"action": "created", "item": answer_of(&key)})))
+}
+
+/// `30d`, `12h`, `5m` or `10s`.
+fn duration_of(given: &str) -> Result<SignedDuration, ApiError> {
+    let refuse =
+        || ApiError::BadRequest("[request body.expiration]: must be a number followed by d, h, m or s".to_owned());
+    let unit = given.chars().last().ok_or_else(refuse)?;
+    let number: i64 = given[..given.len() - unit.len_utf8()].parse().map_err(|_| refuse())?;
+    let seconds = match unit {
+        'd' => 86_400,
+        'h' => 3600,
+        'm' => 60,
+        's' => 1,
+        _ => return Err(refuse()),
+    };
+    let total = number
+        .checked_mul(seconds)
+        .filter(|total| (0..=86_400 * 36_500).contains(total))
+        .ok_or_else(refuse)?;
+    Ok(SignedDuration::from_secs(total))
+}
+
+pub(super) async fn delete(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    domain::revoke(&console, &call.actor(), call.id("keyId"), call.flag("forceDelete")).await?;
+    Ok(Reply::Json(json!({"action": "deleted"})))
+}
+
+pub(super) async fn bulk_delete(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let mut ids = call.body_texts("tokenIds");
+    if let Some(kuery) = call.body_text("kuery") {
+        let query = kuery::parse(Some(kuery))?;
+        let found = domain::list(
+            &console,
+            query,
+            PageRequest {
+                page: 1,
+                per_page: 10_000,
+            },
+        )
+        .await?;
+        ids.extend(found.items.into_iter().map(|key| key.id));
+    }
+    let mut failed = 0;
+    for id in &ids {
+        if let Err(error) = domain::revoke(&console, &call.actor(), id, call.body_flag("forceDelete")).await {
+            tracing::debug!(token = %id, error = %error, "enrollment token not revoked");
+            failed += 1;
+        }
+    }
+    Ok(Reply::Json(
+        json!({"action": "deleted", "count": ids.len(), "successCount": ids.len() - failed, "errorCount": failed}),
+    ))
+}
+
+fn answer_of(key: &EnrollmentKey) -> Value {
+    let document = &key.document;
+    let mut answer = json!({
+        "id": key.id, "active": document.active, "api_key_id": document.api_key_id, "api_key": document.api_key,
+        "policy_id": document.policy_id, "created_at": document.created_at,
+    });
+    if !document.name.is_empty() {
+        answer["name"] = document.name.as_str().into();
+    }
+    if let Some(hidden) = document.other.get("hidden") {
+        answer["hidden"] = hidden.clone();
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expirations_have_a_number_and_a_unit() {
+        for (given, seconds) in [("30d", 2_592_000), ("12h", 43_200), ("5m", 300), ("10s", 10)] {
+            assert_eq!(duration_of(given).unwrap().as_secs(), seconds);
+        }
+        for given in ["", "d", "1w", "-1d", "1.5h", "99999999999999d", "5µ"] {
+            assert!(duration_of(given).is_err(), "{given}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The OpenAPI document, written from the table of routes: what is checked is what is described.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::call::{Call, Reply};
+use super::error::ApiError;
+use super::routes::{self, Body, Handler, Route};
+use super::schema;
+use crate::Console;
+
+pub(super) async fn document(console: Arc<Console>, _call: Call) -> Result<Reply, ApiError> {
+    Ok(Reply::Json(describe(&console.settings.version)))
+}
+
+fn describe(version: &str) -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes::all() {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.as_str().to_lowercase()] = operation(route);
+    }
+    json!({
+        "openapi": "3.0.3",
+        "info": {"title": "Fleet API", "version": version},
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "Authorization"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+            "schemas": {"Error": {
+                "type": "object",
+                "required": ["statusCode", "error", "message"],
+                "properties": {
+                    "statusCode": {"type": "integer"}, "error": {"type": "string"}, "message": {"type": "string"},
+                    "attributes": {"type": "object"},
+                },
+            }},
+        },
+        "security": [{"basic": []}, {"apiKey": []}, {"bearer": []}],
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut parameters: Vec<Value> = path_parameters(route.path);
+    parameters.extend(route.query.iter().map(|field| {
+        json!({
+            "name": field.name, "in": "query", "required": field.required, "schema": schema::field_to_openapi(field),
+        })
+    }));
+    if route.method != http::Method::GET && matches!(route.handler, Handler::Checked(_)) {
+        parameters.push(json!({"name": "kbn-xsrf", "in": "header", "required": true, "schema": {"type": "string"}}));
+    }
+    let error = |text: &str| json!({"description": text, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}});
+    let mut operation = json!({
+        "summary": route.summary,
+        "operationId": operation_id(route),
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "Done"}, "400": error("The request is not valid"), "401": error("No valid credential"),
+            "403": error("Not allowed"), "404": error("Not found"), "409": error("Conflict"), "429": error("Too many requests"),
+        },
+    });
+    let json_body = |fields| json!({"application/json": {"schema": schema::to_openapi(fields)}});
+    match route.body {
+        Body::None => {}
+        Body::Json(fields) => operation["requestBody"] = json!({"required": true, "content": json_body(fields)}),
+        Body::Optional(fields) => operation["requestBody"] = json!({"required": false, "content": json_body(fields)}),
+        Body::File => {
+            let binary = json!({"schema": {"type": "string", "format": "binary"}});
+            operation["requestBody"] =
+                json!({"required": true, "content": {"application/zip": binary, "application/gzip": binary}});
+        }
+    }
+    operation
+}
+
+fn path_parameters(path: &str) -> Vec<Value> {
+    let names = path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    names
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}))
+        .collect()
+}
+
+fn operation_id(route: &Route) -> String {
+    let path: String = route
+        .path
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    let parts: Vec<&str> = path.split('-').filter(|part| !part.is_empty()).collect();
+    format!("{}-{}", route.method.as_str().to_lowercase(), parts.join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_once_and_its_defaults_are_json() {
+        let described = describe("9.2.0");
+        let ids: Vec<String> = routes::all().iter().map(operation_id).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+        for route in routes::all() {
+            assert!(
+                described["paths"][route.path][route.method.as_str().to_lowercase()]["summary"].is_string(),
+                "{}",
+                route.path
+            );
+            let body: &[schema::Field] = match route.body {
+                Body::Json(fields) | Body::Optional(fields) => fields,
+                _ => &[],
+            };
+            for field in route.query.iter().chain(body) {
+                assert!(
+                    field
+                        .default
+                        .is_none_or(|text| serde_json::from_str::<Value>(text).is_ok()),
+                    "{} {}",
+                    route.path,
+                    field.name
+                );
+            }
+        }
+    }
+}

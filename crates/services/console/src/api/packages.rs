@@ -1,0 +1,343 @@
+//! Packages.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use packages::Package;
+use policy::package_policy;
+use serde_json::{Value, json};
+
+use super::call::{Call, Reply, item};
+use super::error::ApiError;
+use super::schema::{Field, Kind, field, flag, text};
+use crate::Console;
+use crate::domain::documents::{Stored, text as text_of};
+use crate::domain::{agent_policies, installed_packages as domain, package_policies};
+
+pub(super) const CATEGORIES_QUERY: &[Field] = &[
+    flag("prerelease"),
+    flag("include_policy_templates"),
+    flag("experimental"),
+];
+pub(super) const LIST_QUERY: &[Field] = &[
+    text("category"),
+    flag("prerelease"),
+    flag("experimental"),
+    flag("excludeInstallStatus").default("false"),
+    flag("withPackagePoliciesCount").default("false"),
+    text("nameQuery"),
+    field("perPage", Kind::Integer { min: 1, max: 10_000 }),
+    field("sortOrder", Kind::Choice(&["asc", "desc"])),
+    flag("showOnlyActiveDataStreams"),
+    text("dataStreamType"),
+];
+pub(super) const READ_QUERY: &[Field] = &[
+    flag("prerelease"),
+    flag("full"),
+    flag("ignoreUnverified"),
+    flag("withMetadata").default("false"),
+    flag("experimental"),
+];
+pub(super) const INSTALL_QUERY: &[Field] = &[
+    flag("prerelease"),
+    flag("ignoreMappingUpdateErrors").default("false"),
+    flag("skipDataStreamRollover").default("false"),
+    flag("skipDependencyCheck").default("false"),
+];
+pub(super) const INSTALL: &[Field] = &[
+    flag("force").default("false"),
+    flag("ignore_constraints").default("false"),
+];
+pub(super) const FORCE_QUERY: &[Field] = &[flag("force")];
+pub(super) const UPDATE: &[Field] = &[flag("keepPoliciesUpToDate"), flag("namespace_customization_enabled")];
+const NAMED: Kind = Kind::Object(&[text("name").required(), text("version").required(), flag("prerelease")]);
+pub(super) const BULK: &[Field] = &[
+    field(
+        "packages",
+        Kind::List {
+            of: &Kind::Either(&[Kind::Text, NAMED]),
+            min: 1,
+            max: 1000,
+        },
+    )
+    .required(),
+    flag("force").default("false"),
+];
+pub(super) const TEMPLATES_QUERY: &[Field] = &[
+    field("format", Kind::Choice(&["json", "yml", "yaml"])).default("\"json\""),
+    flag("prerelease"),
+    flag("ignoreUnverified"),
+];
+
+pub(super) async fn categories(console: Arc<Console>, _call: Call) -> Result<Reply, ApiError> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for package in domain::available(&console).await? {
+        for category in &package.categories {
+            *counts.entry(category.clone()).or_default() += 1;
+        }
+    }
+    let title = |id: &str| {
+        let words: Vec<String> = id.split('_').map(capitalised).collect();
+        words.join(" ")
+    };
+    let items: Vec<Value> = counts
+        .into_iter()
+        .map(|(id, count)| json!({"title": title(&id), "id": id, "count": count}))
+        .collect();
+    Ok(Reply::Json(json!({"items": items})))
+}
+
+fn capitalised(word: &str) -> String {
+    let mut characters = word.chars();
+    characters
+        .next()
+        .map(|first| first.to_uppercase().collect::<String>() + characters.as_str())
+        .unwrap_or_default()
+}
+
+pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let mut items = Vec::new();
+    for package in domain::available(&console).await? {
+        let in_category = call
+            .text("category")
+            .is_none_or(|category| package.categories.iter().any(|own| own == category));
+        if !in_category {
+            continue;
+        }
+        let installation = domain::installation(&console, &package.name).await?;
+        let mut summary = summary(&package);
+        if !call.flag("excludeInstallStatus") {
+            put_status(&mut summary, installation.as_ref());
+        }
+        items.push(summary);
+    }
+    Ok(Reply::Json(json!({"items": items})))
+}
+
+pub(super) async fn installed(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let mut items = Vec::new();
+    for package in domain::installed(&console).await? {
+        if call.text("nameQuery").is_some_and(|name| !package.name.contains(name)) {
+            continue;
+        }
+        let streams: Vec<Value> = package
+            .data_streams
+            .iter()
+            .map(|stream| json!({"name": format!("{}-{}-*", stream.kind, stream.dataset), "title": stream.title}))
+            .collect();
+        items.push(
+            json!({"name": package.name, "title": package.title, "version": package.version, "status": "installed",
+                          "description": package.description, "icons": [], "dataStreams": streams}),
+        );
+    }
+    Ok(Reply::Json(json!({"total": items.len(), "items": items})))
+}
+
+fn summary(package: &Package) -> Value {
+    let templates: Vec<Value> = package
+        .policy_templates
+        .iter()
+        .map(|template| json!({"name": template.name, "title": template.title, "description": template.description}))
+        .collect();
+    let streams: Vec<Value> = package
+        .data_streams
+        .iter()
+        .map(|stream| json!({"type": stream.kind, "dataset": stream.dataset, "title": stream.title}))
+        .collect();
+    json!({
+        "id": package.name, "name": package.name, "title": package.title, "version": package.version, "release": package.release(),
+        "description": package.description, "type": package.kind, "categories": package.categories, "conditions": package.conditions,
+        "owner": package.owner, "icons": [], "policy_templates": templates, "data_streams": streams,
+        "download": format!("/epr/{0}/{0}-{1}.zip", package.name, package.version),
+        "path": format!("/package/{}/{}", package.name, package.version), "integration": "",
+    })
+}
+
+fn put_status(answer: &mut Value, installation: Option<&Stored>) {
+    let Some(installation) = installation else {
+        answer["status"] = "not_installed".into();
+        return;
+    };
+    answer["status"] = "installed".into();
+    let field = |key: &str| text_of(&installation.fields, key).unwrap_or_default();
+    answer["installationInfo"] = json!({
+        "type": "epm-packages", "name": installation.id, "version": field("version"), "install_status": "installed",
+        "install_source": field("install_source"), "installed_kibana": [], "installed_es": [], "verification_status": "unknown",
+        "created_at": field("installed_at"),
+    });
+}
+
+pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let version = call.path.get("pkgVersion").map(String::as_str);
+    let package = domain::of_version(&console, call.id("pkgName"), version).await?;
+    let newest = domain::newest(&console, &package.name).await?;
+    let installation = domain::installation(&console, &package.name).await?;
+    let mut answer = summary(&package);
+    put_status(&mut answer, installation.as_ref());
+    answer["policy_templates"] = json!(package.policy_templates);
+    answer["data_streams"] = json!(package.data_streams);
+    answer["vars"] = json!(package.vars);
+    answer["latestVersion"] = newest.version.as_str().into();
+    answer["format_version"] = package.format_version.as_str().into();
+    answer["assets"] = json!({});
+    answer["screenshots"] = json!([]);
+    answer["readme"] = format!("/package/{}/{}/docs/README.md", package.name, package.version).into();
+    answer["licensePath"] = Value::Null;
+    let keeps = installation
+        .as_ref()
+        .and_then(|installation| installation.fields.get("keepPoliciesUpToDate").cloned());
+    answer["keepPoliciesUpToDate"] = keeps.unwrap_or(true.into());
+    let mut body = json!({"item": answer});
+    if call.flag("withMetadata") {
+        let has_policies = package_policies::list(&console)
+            .await?
+            .iter()
+            .any(|policy| policy.package.as_ref().is_some_and(|used| used.name == package.name));
+        body["metadata"] = json!({"has_policies": has_policies});
+    }
+    Ok(Reply::Json(body))
+}
+
+pub(super) async fn install(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let version = call.path.get("pkgVersion").map(String::as_str);
+    let package = domain::of_version(&console, call.id("pkgName"), version).await?;
+    let items = domain::install(&console, &call.actor(), &package, "bundled").await?;
+    Ok(Reply::Json(
+        json!({"items": items, "_meta": {"install_source": "bundled", "name": package.name}}),
+    ))
+}
+
+pub(super) async fn upload(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let (package, items) = domain::upload(&console, &call.actor(), call.raw.to_vec()).await?;
+    Ok(Reply::Json(
+        json!({"items": items, "_meta": {"install_source": "upload", "name": package.name}}),
+    ))
+}
+
+pub(super) async fn bulk_install(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let mut items = Vec::new();
+    for wanted in call
+        .body
+        .get("packages")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let name = wanted.as_str().or_else(|| wanted["name"].as_str()).unwrap_or_default();
+        let result = match domain::of_version(&console, name, wanted["version"].as_str()).await {
+            Ok(package) => domain::install(&console, &call.actor(), &package, "bundled")
+                .await
+                .map(|assets| (package, assets)),
+            Err(error) => Err(error),
+        };
+        items.push(match result {
+            Ok((package, assets)) => json!({"name": name, "version": package.version,
+                "result": {"assets": assets, "status": "installed", "installType": "install", "installSource": "bundled"}}),
+            Err(error) => json!({"name": name, "statusCode": 404, "error": error.to_string()}),
+        });
+    }
+    Ok(Reply::Json(json!({"items": items})))
+}
+
+pub(super) async fn update(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let name = call.id("pkgName");
+    domain::update_settings(&console, &call.actor(), name, call.body.clone()).await?;
+    let package = domain::newest(&console, name).await?;
+    let installation = domain::installation(&console, name).await?;
+    let mut answer = summary(&package);
+    put_status(&mut answer, installation.as_ref());
+    let keeps = installation.and_then(|installation| installation.fields.get("keepPoliciesUpToDate").cloned());
+    answer["keepPoliciesUpToDate"] = keeps.unwrap_or(true.into());
+    item(answer)
+}
+
+pub(super) async fn uninstall(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let version = call.path.get("pkgVersion").map(String::as_str);
+    let items = domain::uninstall(&console, &call.actor(), call.id("pkgName"), version).await?;
+    Ok(Reply::Json(json!({"items": items})))
+}
+
+pub(super) async fn limited(_console: Arc<Console>, _call: Call) -> Result<Reply, ApiError> {
+    Ok(Reply::Json(json!({"items": ["endpoint", "fleet_server"]})))
+}
+
+pub(super) async fn stats(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let name = call.id("pkgName");
+    let policies = agent_policies::with_package(&console, name).await?.len();
+    let used = package_policies::list(&console).await?;
+    let used = used
+        .iter()
+        .filter(|policy| policy.package.as_ref().is_some_and(|package| package.name == name))
+        .count();
+    Ok(Reply::Json(
+        json!({"response": {"agent_policy_count": policies, "package_policy_count": used}}),
+    ))
+}
+
+pub(super) async fn verification_key_id(_console: Arc<Console>, _call: Call) -> Result<Reply, ApiError> {
+    Ok(Reply::Json(json!({"id": null})))
+}
+
+pub(super) async fn templates(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let package = domain::of_version(&console, call.id("pkgName"), Some(call.id("pkgVersion"))).await?;
+    let mut policy = policy::model::PackagePolicy {
+        id: package.name.clone(),
+        name: package.name.clone(),
+        enabled: true,
+        inputs: package_policy::default_inputs(&package),
+        vars: package_policy::default_vars(&package),
+        ..policy::model::PackagePolicy::default()
+    };
+    package_policy::render(&package, &mut policy).map_err(crate::domain::error::FleetError::from)?;
+    let inputs: Vec<Value> = policy
+        .inputs
+        .iter()
+        .map(|input| {
+            let streams: Vec<Value> = input
+                .streams
+                .iter()
+                .filter_map(|stream| {
+                    let mut compiled = stream.compiled_stream.clone()?;
+                    compiled.insert("id".into(), stream.id.clone().into());
+                    compiled.insert(
+                        "data_stream".into(),
+                        json!({"type": stream.data_stream.kind, "dataset": stream.data_stream.dataset}),
+                    );
+                    Some(Value::Object(compiled))
+                })
+                .collect();
+            json!({"id": format!("{}-{}", package.name, input.kind), "type": input.kind, "streams": streams})
+        })
+        .collect();
+    let body = json!({"inputs": inputs});
+    if call.text("format") == Some("json") {
+        return Ok(Reply::Json(body));
+    }
+    Ok(Reply::File {
+        content_type: "text/yaml",
+        file_name: None,
+        content: ::settings::to_yaml(&body).into_bytes(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::simplified;
+
+    use super::*;
+
+    #[test]
+    fn every_package_has_a_simplified_form_with_known_keys() {
+        for package in packages::builtin() {
+            let inputs = package_policy::default_inputs(package);
+            let written = simplified::write_inputs(Some(package), &inputs);
+            let (read, _) = simplified::read(package, written.as_object().unwrap(), None).unwrap();
+            assert_eq!(
+                simplified::write_inputs(Some(package), &read),
+                written,
+                "{}",
+                package.name
+            );
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Agent policies: what a group of agents does.
+
+use std::collections::BTreeSet;
+
+use policy::model::{AgentPolicy, PackagePolicy};
+use query::Query;
+use serde_json::{Value, json};
+
+use crate::Console;
+use crate::domain::actor::Actor;
+use crate::domain::changes::{self, Changes};
+use crate::domain::documents::{AGENT_POLICIES, Fields, HOSTS, OUTPUTS, PACKAGE_POLICIES, Stored, flag, text};
+use crate::domain::error::FleetError;
+use crate::domain::objects::{new_id, now_fields, remove_nulls, remove_unset};
+use crate::domain::{enrollment_keys, package_policies, uninstall_tokens};
+
+/// Seconds after which a silent agent is inactive, unless a policy says otherwise: two weeks.
+pub const INACTIVITY_TIMEOUT: i64 = 1_209_600;
+
+const REFERENCES: [&str; 4] = [
+    "data_output_id",
+    "monitoring_output_id",
+    "fleet_server_host_id",
+    "download_source_id",
+];
+/// Only asked for in requests, never kept.
+const INSTRUCTIONS: [&str; 3] = ["force", "bumpRevision", "agentless"];
+
+/// All policies, oldest first.
+pub async fn list(console: &Console) -> Result<Vec<AgentPolicy>, FleetError> {
+    console.all_as(&AGENT_POLICIES).await
+}
+
+/// One policy.
+pub async fn read(console: &Console, id: &str) -> Result<AgentPolicy, FleetError> {
+    console.require(&AGENT_POLICIES, id).await?.parse(&AGENT_POLICIES)
+}
+
+/// The integrations of a policy, oldest first.
+pub async fn package_policies_of(console: &Console, id: &str) -> Result<Vec<PackagePolicy>, FleetError> {
+    let mut all: Vec<PackagePolicy> = console.all_as(&PACKAGE_POLICIES).await?;
+    all.retain(|integration| integration.policy_ids.iter().any(|policy| policy == id));
+    Ok(all)
+}
+
+/// How many agents have the policy; unenrolled ones do not count.
+pub async fn agent_count(console: &Console, id: &str) -> Result<u64, FleetError> {
+    count(
+        console,
+        Query::all_of(vec![Query::term("policy_id", id), Query::term("active", true)]),
+    )
+    .await
+}
+
+async fn count(console: &Console, query: Query) -> Result<u64, FleetError> {
+    match console
+        .store
+        .count(&[protocol::indices::AGENTS.to_owned()], &query)
+        .await
+    {
+        Ok(count) => Ok(count),
+        Err(store::StoreError::IndexNotFound(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How to make a policy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CreateOptions {
+    /// Collects logs and metrics of the host: adds the System integration.
+    pub system_monitoring: bool,
+}
+
+/// Makes a policy, its first enrollment token and its uninstall token, and publishes it.
+///
+/// # Errors
+/// A name or id that is taken, a namespace or reference that is not valid.
+pub async fn create(
+    console: &Console,
+    actor: &Actor,
+    mut fields: Fields,
+    options: CreateOptions,
+) -> Result<AgentPolicy, FleetError> {
+    let id = {
+        let _one_at_a_time = console.changes.lock().await;
+        let id = new_id(console, &AGENT_POLICIES, &mut fields).await?;
+        normalise(&mut fields);
+        check(console, &fields, &id).await?;
+        fields.insert("revision".into(), 0.into());
+        fields.insert("status".into(), "active".into());
+        fields.insert("schema_version".into(), "1.1.1".into());
+        fields.entry("is_managed").or_insert(false.into());
+        fields.entry("is_protected").or_insert(false.into());
+        fields.entry("inactivity_timeout").or_insert(INACTIVITY_TIMEOUT.into());
+        now_fields(console, actor, &mut fields, true);
+        let mut changes = Changes::default();
+        changes.create(&AGENT_POLICIES, &id, fields);
+        uninstall_tokens::add(console, &id, &mut changes).await?;
+        changes.touch(&id);
+        changes::apply(console, actor, changes).await?;
+        id
+    };
+    enrollment_keys::create(console, actor, &id, Some("Default"), None).await?;
+    if options.system_monitoring {
+        package_policies::create_default(console, actor, "system", &id).await?;
+    }
+    read(console, &id).await
+}
+
+/// Changes a policy: what is absent stays, null removes.
+///
+/// # Errors
+/// As [`create`]; a hosted policy without `force`.
+pub async fn update(
+    console: &Console,
+    actor: &Actor,
+    id: &str,
+    given: Fields,
+    force: bool,
+) -> Result<AgentPolicy, FleetError> {
+    let _one_at_a_time = console.changes.lock().await;
+    let present = console.require(&AGENT_POLICIES, id).await?;
+    refuse_hosted(&present, force, "Cannot update hosted agent policy")?;
+    let mut fields = present.fields.clone();
+    fields.extend(given);
+    normalise(&mut fields);
+    check(console, &fields, id).await?;
+    now_fields(console, actor, &mut fields, false);
+    let mut changes = Changes::default();
+    changes.replace(&AGENT_POLICIES, &present, fields);
+    changes.touch(id);
+    changes::apply(console, actor, changes).await?;
+    read(console, id).await
+}
+
+/// Copies a policy with its integrations; the copy starts at revision 1.
+///
+/// # Errors
+/// A name that is taken.
+pub async fn copy(
+    console: &Console,
+    actor: &Actor,
+    id: &str,
+    name: &str,
+    description: Option<&str>,
+) -> Result<AgentPolicy, FleetError> {
+    let source = console.require(&AGENT_POLICIES, id).await?;
+    let integrations = package_policies_of(console, id).await?;
+    let mut fields = source.fields;
+    for key in [
+        "id",
+        "revision",
+        "created_at",
+        "updated_at",
+        "updated_by",
+        "is_default",
+        "is_default_fleet_server",
+        "is_preconfigured",
+        "is_managed",
+    ] {
+        fields.remove(key);
+    }
+    fields.insert("name".into(), name.into());
+    if let Some(description) = description {
+        fields.insert("description".into(), description.into());
+    }
+    let copy = create(console, actor, fields, CreateOptions::default()).await?;
+    for integration in integrations {
+        package_policies::copy_to(console, actor, &integration, &copy.id).await?;
+    }
+    read(console, &copy.id).await
+}
+
+/// Removes a policy, its integrations and its tokens.
+///
+/// # Errors
+/// Agents that still have it; a hosted policy without `force`.
+pub async fn delete(console: &Console, actor: &Actor, id: &str, force: bool) -> Result<AgentPolicy, FleetError> {
+    let present = console.require(&AGENT_POLICIES, id).await?;
+    refuse_hosted(&present, force, "Cannot delete hosted agent policy")?;
+    if agent_count(console, id).await? > 0 {
+        return Err(FleetError::invalid(
+            "Cannot delete an agent policy that is assigned to any active or inactive agents",
+        ));
+    }
+    for key in enrollment_keys::of_policy(console, id).await? {
+        enrollment_keys::revoke(console, actor, &key.id, true).await?;
+    }
+    let _one_at_a_time = console.changes.lock().await;
+    let mut changes = Changes::default();
+    for integration in console.all(&PACKAGE_POLICIES).await? {
+        let policies = integration
+            .fields
+            .get("policy_ids")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        if !policies.iter().any(|policy| policy == id) {
+            continue;
+        }
+        let rest: Vec<Value> = policies.into_iter().filter(|policy| policy != id).collect();
+        if rest.is_empty() {
+            changes.delete(&PACKAGE_POLICIES, &integration);
+        } else {
+            let mut fields = integration.fields.clone();
+            fields.insert("policy_ids".into(), rest.into());
+            changes.replace(&PACKAGE_POLICIES, &integration, fields);
+        }
+    }
+    uninstall_tokens::remove(console, id, &mut changes).await?;
+    changes.delete(&AGENT_POLICIES, &present);
+    changes::apply(console, actor, changes).await?;
+    crate::domain::publish::withdraw(console, id).await?;
+    present.parse(&AGENT_POLICIES)
+}
+
+/// The policies whose reference `field` is `id`; with `is_default` those without the reference as well.
+pub async fn users_of(
+    console: &Console,
+    field: &str,
+    id: Option<&str>,
+    is_default: bool,
+) -> Result<Vec<String>, FleetError> {
+    let uses = |policy: &Stored| match text(&policy.fields, field) {
+        Some(named) => Some(named) == id,
+        None => is_default,
+    };
+    let all = console.all(&AGENT_POLICIES).await?;
+    Ok(all.into_iter().filter(uses).map(|policy| policy.id).collect())
+}
+
+/// The policies that have an integration of that package.
+pub async fn with_package(console: &Console, package: &str) -> Result<BTreeSet<String>, FleetError> {
+    let all: Vec<PackagePolicy> = console.all_as(&PACKAGE_POLICIES).await?;
+    let of_package = all.into_iter().filter(|integration| {
+        integration
+            .package
+            .as_ref()
+            .is_some_and(|reference| reference.name == package)
+    });
+    Ok(of_package.flat_map(|integration| integration.policy_ids).collect())
+}
+
+pub(crate) fn refuse_hosted(policy: &Stored, force: bool, what: &str) -> Result<(), FleetError> {
+    if flag(&policy.fields, "is_managed") && !force {
+        return Err(FleetError::invalid(format!(
+            "{what} {} in Fleet because the agent policy is managed",
+            policy.id
+        )));
+    }
+    Ok(())
+}
+
+fn normalise(fields: &mut Fields) {
+    INSTRUCTIONS.iter().for_each(|key| {
+        fields.remove(*key);
+    });
+    remove_unset(fields, &REFERENCES);
+    remove_nulls(fields);
+}
+
+async fn check(console: &Console, fields: &Fields, id: &str) -> Result<(), FleetError> {
+    let name = text(fields, "name").unwrap_or_default();
+    if name.trim().is_empty() {
+        return Err(FleetError::invalid(
+            "[request body.name]: Agent policy name cannot be an empty string",
+        ));
+    }
+    for other in console.all(&AGENT_POLICIES).await? {
+        if other.id != id && text(&other.fields, "name") == Some(name) {
+            return Err(FleetError::Conflict(format!(
+                "Agent policy '{name}' already exists with id '{}'",
+                other.id
+            )));
+        }
+    }
+    check_namespace(text(fields, "namespace").unwrap_or_default())?;
+    check_tags(fields)?;
+    if let Some(overrides) = fields.get("overrides").and_then(Value::as_object) {
+        if overrides.keys().any(|key| key.starts_with("inputs")) {
+            return Err(FleetError::invalid(
+                "[request body.overrides]: inputs overrides is not allowed",
+            ));
+        }
+    }
+    check_references(console, fields, id).await
+}
+
+/// Lower case, at most 100 bytes, and nothing that an index name cannot have.
+///
+/// # Errors
+/// Which rule it breaks.
+pub(crate) fn check_namespace(namespace: &str) -> Result<(), FleetError> {
+    let refuse = |why: &str| {
+        Err(FleetError::invalid(format!(
+            "[request body.namespace]: Namespace {why}"
+        )))
+    };
+    if namespace.is_empty() {
+        return refuse("cannot be empty");
+    }
+    if namespace.chars().any(char::is_uppercase) {
+        return refuse("must be lowercase");
+    }
+    if namespace.len() > 100 {
+        return refuse("cannot be more than 100 bytes");
+    }
+    if namespace.contains(['\\', '/', '*', '?', '"', '<', '>', '|', ' ', ',', '#', ':', '-']) {
+        return refuse("contains invalid characters");
+    }
+    Ok(())
+}
+
+fn check_tags(fields: &Fields) -> Result<(), FleetError> {
+    let tags = fields.get("global_data_tags").and_then(Value::as_array);
+    let mut seen = BTreeSet::new();
+    for name in tags.into_iter().flatten().filter_map(|tag| tag.get("name")?.as_str()) {
+        if name.is_empty() || name.contains(char::is_whitespace) {
+            return Err(FleetError::invalid(
+                "[request body.global_data_tags]: tag names cannot be empty or contain spaces",
+            ));
+        }
+        if !seen.insert(name) {
+            return Err(FleetError::invalid(format!(
+                "[request body.global_data_tags]: duplicate tag name `{name}`"
+            )));
+        }
+    }
+    Ok(())
+}
+
+async fn check_references(console: &Console, fields: &Fields, id: &str) -> Result<(), FleetError> {
+    for key in REFERENCES {
+        let Some(reference) = text(fields, key) else { continue };
+        let found = match key {
+            "fleet_server_host_id" => console.find(&HOSTS, reference).await?,
+            "download_source_id" => {
+                console
+                    .find(&crate::domain::documents::DOWNLOAD_SOURCES, reference)
+                    .await?
+            }
+            _ => console.find(&OUTPUTS, reference).await?,
+        };
+        let Some(found) = found else {
+            return Err(FleetError::invalid(format!(
+                "[request body.{key}]: `{reference}` does not exist"
+            )));
+        };
+        let is_output = matches!(key, "data_output_id" | "monitoring_output_id");
+        if is_output && text(&found.fields, "type") != Some("elasticsearch") && key == "data_output_id" {
+            if with_package(console, "fleet_server").await?.contains(id) {
+                let kind = text(&found.fields, "type").unwrap_or_default();
+                return Err(FleetError::invalid_output(format!(
+                    "Output of type \"{kind}\" is not usable with policy \"{}\": Fleet Server needs Elasticsearch.",
+                    text(fields, "name").unwrap_or_default()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What agents of the policy send to: `GET /{id}/outputs`.
+///
+/// # Errors
+/// No such policy.
+pub async fn outputs_of(console: &Console, id: &str) -> Result<Value, FleetError> {
+    let policy = read(console, id).await?;
+    let outputs = crate::domain::outputs::list(console).await?;
+    let named = |reference: Option<&String>, default: fn(&policy::model::Output) -> bool| {
+        let found = match reference {
+            Some(id) => outputs.iter().find(|output| output.id == *id),
+            None => outputs.iter().find(|output| default(output)),
+        };
+        found.map_or(json!({}), |output| json!({"id": output.id, "name": output.name}))
+    };
+    let mut integrations = Vec::new();
+    for integration in package_policies_of(console, id).await? {
+        let Some(own) = integration.output_id.as_ref() else {
+            continue;
+        };
+        let name = outputs
+            .iter()
+            .find(|output| output.id == *own)
+            .map(|output| output.name.clone());
+        let package = integration.package.map(|package| package.name);
+        integrations
+            .push(json!({"pkgName": package, "integrationPolicyName": integration.name, "id": own, "name": name}));
+    }
+    Ok(json!({
+        "agentPolicyId": id,
+        "monitoring": {"output": named(policy.monitoring_output_id.as_ref(), |output| output.is_default_monitoring)},
+        "data": {"output": named(policy.data_output_id.as_ref(), |output| output.is_default), "integrations": integrations},
+    }))
+}

@@ -1,0 +1,286 @@
+//! The status of an agent, from its document and its policy's inactivity timeout: once as a function of a document, once as
+//! a query, so that lists of any size are filtered and counted by the store. A test holds the two together.
+//!
+//! Source: fleet-api, agents; the first rule that matches wins.
+
+use jiff::{SignedDuration, Timestamp};
+use protocol::AgentDocument;
+use query::{Query, RangeBound};
+
+/// No check-in for this long: offline. Ten times the interval at which Fleet Server notes check-ins.
+pub const OFFLINE_AFTER: SignedDuration = SignedDuration::from_secs(300);
+
+/// How an agent is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum AgentStatus {
+    /// Unenrolled.
+    Unenrolled,
+    /// Silent for longer than its policy's inactivity timeout.
+    Inactive,
+    /// Uninstalled, as it said itself.
+    Uninstalled,
+    /// Its host's protection runs without it.
+    Orphaned,
+    /// Silent for five minutes.
+    Offline,
+    /// Waits for its first policy, or upgrades.
+    Updating,
+    /// Never checked in.
+    Enrolling,
+    /// Asked to unenrol.
+    Unenrolling,
+    /// Says that it failed.
+    Error,
+    /// Says that a part of it failed.
+    Degraded,
+    /// Fine.
+    Online,
+}
+
+impl AgentStatus {
+    /// All, in the order in which they are decided.
+    pub const ALL: [Self; 11] = [
+        Self::Unenrolled,
+        Self::Inactive,
+        Self::Uninstalled,
+        Self::Orphaned,
+        Self::Offline,
+        Self::Updating,
+        Self::Enrolling,
+        Self::Unenrolling,
+        Self::Error,
+        Self::Degraded,
+        Self::Online,
+    ];
+
+    /// As the API writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unenrolled => "unenrolled",
+            Self::Inactive => "inactive",
+            Self::Uninstalled => "uninstalled",
+            Self::Orphaned => "orphaned",
+            Self::Offline => "offline",
+            Self::Updating => "updating",
+            Self::Enrolling => "enrolling",
+            Self::Unenrolling => "unenrolling",
+            Self::Error => "error",
+            Self::Degraded => "degraded",
+            Self::Online => "online",
+        }
+    }
+
+    /// The status of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+}
+
+/// What the status depends on beside the document.
+#[derive(Clone, Debug)]
+pub struct StatusRules {
+    /// The time.
+    pub now: Timestamp,
+    /// Policies and the seconds after which their silent agents are inactive; other policies have no such limit.
+    pub inactivity: Vec<(String, i64)>,
+}
+
+impl StatusRules {
+    /// The status of an agent.
+    pub fn status_of(&self, agent: &AgentDocument) -> AgentStatus {
+        let last = agent
+            .last_checkin
+            .as_deref()
+            .unwrap_or(&agent.enrolled_at)
+            .parse::<Timestamp>()
+            .ok();
+        let silent_for = |limit: SignedDuration| last.is_some_and(|last| self.now.duration_since(last) > limit);
+        let inactive_after = self
+            .inactivity
+            .iter()
+            .find(|(policy, _)| agent.policy_id == *policy.as_str());
+        let reason = agent.audit_unenrolled_reason.as_deref();
+        let says = agent.last_checkin_status.as_deref().unwrap_or_default();
+        if !agent.active {
+            AgentStatus::Unenrolled
+        } else if inactive_after.is_some_and(|(_, seconds)| silent_for(SignedDuration::from_secs(*seconds))) {
+            AgentStatus::Inactive
+        } else if reason == Some("uninstall") {
+            AgentStatus::Uninstalled
+        } else if reason == Some("orphaned") {
+            AgentStatus::Orphaned
+        } else if silent_for(OFFLINE_AFTER) {
+            AgentStatus::Offline
+        } else if agent.policy_revision_idx.is_none_or(|revision| revision == 0) && agent.last_checkin.is_some()
+            || is_upgrading(agent)
+        {
+            AgentStatus::Updating
+        } else if agent.last_checkin.is_none() {
+            AgentStatus::Enrolling
+        } else if agent.unenrollment_started_at.is_some() {
+            AgentStatus::Unenrolling
+        } else if says.eq_ignore_ascii_case("error") {
+            AgentStatus::Error
+        } else if says.eq_ignore_ascii_case("degraded") {
+            AgentStatus::Degraded
+        } else {
+            AgentStatus::Online
+        }
+    }
+
+    /// The agents of that status.
+    pub fn query_of(&self, status: AgentStatus) -> Query {
+        let mut filter = vec![self.rule(status)];
+        let must_not = AgentStatus::ALL
+            .into_iter()
+            .take_while(|earlier| *earlier != status)
+            .map(|earlier| self.rule(earlier))
+            .collect();
+        filter.retain(|clause| *clause != Query::MatchAll);
+        Query::Bool {
+            must: Vec::new(),
+            filter,
+            should: Vec::new(),
+            must_not,
+            minimum_should_match: 0,
+        }
+    }
+
+    /// The rule by itself, as if no earlier one could match.
+    fn rule(&self, status: AgentStatus) -> Query {
+        match status {
+            AgentStatus::Unenrolled => Query::none_of(vec![Query::term("active", true)]),
+            AgentStatus::Inactive => {
+                let of_policy = |(policy, seconds): &(String, i64)| {
+                    let silent = self.silent_for(SignedDuration::from_secs(*seconds));
+                    Query::all_of(vec![Query::term("policy_id", policy.as_str()), silent])
+                };
+                let clauses: Vec<Query> = self.inactivity.iter().map(of_policy).collect();
+                if clauses.is_empty() {
+                    Query::MatchNone
+                } else {
+                    Query::any_of(clauses)
+                }
+            }
+            AgentStatus::Uninstalled => Query::term("audit_unenrolled_reason", "uninstall"),
+            AgentStatus::Orphaned => Query::term("audit_unenrolled_reason", "orphaned"),
+            AgentStatus::Offline => self.silent_for(OFFLINE_AFTER),
+            AgentStatus::Updating => {
+                let without_policy = Query::all_of(vec![
+                    Query::Exists("last_checkin".into()),
+                    Query::none_of(vec![Query::greater_than("policy_revision_idx", 0)]),
+                ]);
+                let upgrading = Query::all_of(vec![
+                    Query::Exists("upgrade_started_at".into()),
+                    Query::none_of(vec![Query::Exists("upgraded_at".into())]),
+                ]);
+                Query::any_of(vec![without_policy, upgrading])
+            }
+            AgentStatus::Enrolling => Query::none_of(vec![Query::Exists("last_checkin".into())]),
+            AgentStatus::Unenrolling => Query::Exists("unenrollment_started_at".into()),
+            AgentStatus::Error => Query::term("last_checkin_status", "error"),
+            AgentStatus::Degraded => Query::term("last_checkin_status", "degraded"),
+            AgentStatus::Online => Query::MatchAll,
+        }
+    }
+
+    fn silent_for(&self, limit: SignedDuration) -> Query {
+        let before = self.now.checked_sub(limit).unwrap_or(Timestamp::MIN);
+        let earlier = |field: &str| Query::Range {
+            field: field.into(),
+            from: None,
+            to: Some(RangeBound::exclusive(clock::rfc3339_millis(before))),
+        };
+        let never = Query::none_of(vec![Query::Exists("last_checkin".into())]);
+        Query::any_of(vec![
+            earlier("last_checkin"),
+            Query::all_of(vec![never, earlier("enrolled_at")]),
+        ])
+    }
+}
+
+fn is_upgrading(agent: &AgentDocument) -> bool {
+    agent.upgrade_started_at.is_some() && agent.upgraded_at.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rules() -> StatusRules {
+        StatusRules {
+            now: "2026-01-02T12:00:00Z".parse().unwrap(),
+            inactivity: vec![("p1".into(), 86_400)],
+        }
+    }
+
+    fn agent(changes: Value) -> Value {
+        let mut agent = json!({
+            "active": true, "policy_id": "p1", "enrolled_at": "2026-01-02T11:00:00Z", "policy_revision_idx": 2,
+            "last_checkin": "2026-01-02T11:59:00Z", "last_checkin_status": "online",
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => agent.as_object_mut().unwrap().remove(key),
+                value => agent.as_object_mut().unwrap().insert(key.clone(), value.clone()),
+            };
+        }
+        agent
+    }
+
+    fn check(changes: Value, expected: AgentStatus) {
+        let source = agent(changes);
+        let document: AgentDocument = serde_json::from_value(source.clone()).unwrap();
+        assert_eq!(rules().status_of(&document), expected, "{source}");
+        for status in AgentStatus::ALL {
+            let matches = query::matches(&rules().query_of(status), &source, &query::DocumentMeta::default());
+            assert_eq!(
+                matches,
+                status == expected,
+                "the query of {} for {source}",
+                status.name()
+            );
+        }
+    }
+
+    #[test]
+    fn document_and_query_agree_on_every_status() {
+        check(json!({}), AgentStatus::Online);
+        check(json!({"active": false, "last_checkin": null}), AgentStatus::Unenrolled);
+        check(json!({"last_checkin": "2025-12-30T00:00:00Z"}), AgentStatus::Inactive);
+        check(
+            json!({"last_checkin": "2025-12-30T00:00:00Z", "policy_id": "other"}),
+            AgentStatus::Offline,
+        );
+        check(
+            json!({"audit_unenrolled_reason": "uninstall"}),
+            AgentStatus::Uninstalled,
+        );
+        check(json!({"audit_unenrolled_reason": "orphaned"}), AgentStatus::Orphaned);
+        check(json!({"last_checkin": "2026-01-02T11:54:59Z"}), AgentStatus::Offline);
+        check(json!({"last_checkin": null}), AgentStatus::Offline);
+        check(
+            json!({"last_checkin": null, "enrolled_at": "2026-01-02T11:59:30Z", "policy_revision_idx": null}),
+            AgentStatus::Enrolling,
+        );
+        check(json!({"policy_revision_idx": null}), AgentStatus::Updating);
+        check(json!({"policy_revision_idx": 0}), AgentStatus::Updating);
+        check(
+            json!({"upgrade_started_at": "2026-01-02T11:58:00Z"}),
+            AgentStatus::Updating,
+        );
+        check(
+            json!({"upgrade_started_at": "2026-01-02T11:50:00Z", "upgraded_at": "2026-01-02T11:58:00Z"}),
+            AgentStatus::Online,
+        );
+        check(
+            json!({"unenrollment_started_at": "2026-01-02T11:58:00Z"}),
+            AgentStatus::Unenrolling,
+        );
+        check(json!({"last_checkin_status": "error"}), AgentStatus::Error);
+        check(json!({"last_checkin_status": "degraded"}), AgentStatus::Degraded);
+        check(json!({"last_checkin_status": "starting"}), AgentStatus::Online);
+    }
+}

@@ -1,0 +1,334 @@
+//! Packages: which there are, which are installed, and their installation.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use packages::{Package, archive};
+use policy::model::PackageReference;
+use serde_json::{Value, json};
+use store::{Operation, Refresh, Source, StoreError};
+
+use crate::Console;
+use crate::console::InstalledPackages;
+use crate::domain::actor::Actor;
+use crate::domain::changes::{self, Changes};
+use crate::domain::documents::{Fields, PACKAGE_POLICIES, PACKAGES, Stored, text};
+use crate::domain::error::FleetError;
+
+/// Uploaded zips, by `{name}-{version}`.
+const ARCHIVES: &str = ".flotilla-package-archives";
+/// Bytes of an upload.
+pub const LARGEST_UPLOAD: usize = 50 << 20;
+
+/// The packages that are installed.
+///
+/// # Errors
+/// The store cannot answer, or an uploaded package cannot be read any more.
+pub async fn installed(console: &Console) -> Result<Vec<Arc<Package>>, FleetError> {
+    let checkpoint = console.store.checkpoint(PACKAGES.index).await?;
+    if let Some(known) = console
+        .installed
+        .read()
+        .await
+        .as_ref()
+        .filter(|known| known.checkpoint == checkpoint)
+    {
+        return Ok(known.packages.clone());
+    }
+    let mut packages = Vec::new();
+    for record in console.all(&PACKAGES).await? {
+        packages.extend(load(console, &record).await?);
+    }
+    *console.installed.write().await = Some(InstalledPackages {
+        checkpoint,
+        packages: packages.clone(),
+    });
+    Ok(packages)
+}
+
+async fn load(console: &Console, record: &Stored) -> Result<Option<Arc<Package>>, FleetError> {
+    let (name, version) = (record.id.as_str(), text(&record.fields, "version").unwrap_or_default());
+    if let Some(package) = builtin(name).filter(|package| package.version == version) {
+        return Ok(Some(Arc::new(package.clone())));
+    }
+    match uploaded(console, name, version).await? {
+        Some(package) => Ok(Some(package)),
+        // A package of an older binary: the one of this binary takes its place.
+        None => Ok(builtin(name).cloned().map(Arc::new)),
+    }
+}
+
+async fn uploaded(console: &Console, name: &str, version: &str) -> Result<Option<Arc<Package>>, FleetError> {
+    let document = match console.store.get(ARCHIVES, &format!("{name}-{version}")).await {
+        Ok(document) => document,
+        Err(StoreError::IndexNotFound(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(document) = document else { return Ok(None) };
+    let fields: Fields = document
+        .source
+        .parse()
+        .map_err(|error| unreadable(name, &error.to_string()))?;
+    let zip = BASE64
+        .decode(text(&fields, "zip").unwrap_or_default())
+        .map_err(|error| unreadable(name, &error.to_string()))?;
+    let package = read_zip(zip).await?;
+    Ok(Some(Arc::new(package)))
+}
+
+fn unreadable(name: &str, reason: &str) -> FleetError {
+    FleetError::Unreadable {
+        index: ARCHIVES.to_owned(),
+        id: name.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+async fn read_zip(zip: Vec<u8>) -> Result<Package, FleetError> {
+    let read = tokio::task::spawn_blocking(move || archive::read(&zip, archive::Limits::default()));
+    let package = read
+        .await
+        .map_err(|_| FleetError::invalid("the package cannot be read"))?;
+    Ok(package?)
+}
+
+fn builtin(name: &str) -> Option<&'static Package> {
+    packages::builtin().iter().find(|package| package.name == name)
+}
+
+/// All packages that can be used: our own and the uploaded ones, newest version of each, by title.
+///
+/// # Errors
+/// The store cannot answer.
+pub async fn available(console: &Console) -> Result<Vec<Arc<Package>>, FleetError> {
+    let mut all: Vec<Arc<Package>> = installed(console).await?;
+    for package in packages::builtin() {
+        if !all.iter().any(|known| known.name == package.name) {
+            all.push(Arc::new(package.clone()));
+        }
+    }
+    all.sort_by_key(|package| package.title.to_lowercase());
+    Ok(all)
+}
+
+/// The newest version of a package that is there.
+///
+/// # Errors
+/// No such package.
+pub async fn newest(console: &Console, name: &str) -> Result<Arc<Package>, FleetError> {
+    let mut found: Vec<Arc<Package>> = available(console).await?;
+    found.retain(|package| package.name == name);
+    found.extend(builtin(name).cloned().map(Arc::new));
+    found.sort_by_key(|package| Reverse(semver::Version::parse(&package.version).ok()));
+    let first = found.into_iter().next();
+    first.ok_or_else(|| FleetError::NotFound(format!("[{name}] package not found in registry")))
+}
+
+/// A package in a version; the newest when none is given.
+///
+/// # Errors
+/// No such package or version.
+pub async fn of_version(console: &Console, name: &str, version: Option<&str>) -> Result<Arc<Package>, FleetError> {
+    let Some(version) = version.filter(|version| !version.is_empty()) else {
+        return newest(console, name).await;
+    };
+    if let Some(package) = available(console)
+        .await?
+        .into_iter()
+        .find(|package| package.name == name && package.version == version)
+    {
+        return Ok(package);
+    }
+    if let Some(package) = builtin(name).filter(|package| package.version == version) {
+        return Ok(Arc::new(package.clone()));
+    }
+    let uploaded = uploaded(console, name, version).await?;
+    uploaded.ok_or_else(|| {
+        FleetError::NotFound(format!(
+            "[{name}] package not installed or found in registry: {name}-{version}"
+        ))
+    })
+}
+
+/// The installation record of a package.
+///
+/// # Errors
+/// The store cannot answer.
+pub async fn installation(console: &Console, name: &str) -> Result<Option<Stored>, FleetError> {
+    console.find(&PACKAGES, name).await
+}
+
+/// The package of a package policy, installed if it is not. A version that is not there becomes the newest that is: clients
+/// name the versions of the original's registry.
+///
+/// # Errors
+/// No such package.
+pub async fn ensure(
+    console: &Console,
+    actor: &Actor,
+    reference: &PackageReference,
+) -> Result<Arc<Package>, FleetError> {
+    let package = match of_version(console, &reference.name, Some(&reference.version)).await {
+        Ok(package) => package,
+        Err(FleetError::NotFound(_)) => newest(console, &reference.name).await?,
+        Err(error) => return Err(error),
+    };
+    install(console, actor, &package, "bundled").await?;
+    Ok(package)
+}
+
+/// Installs a package: its templates and pipelines go to the store, then it counts as installed. Nothing to do when it is.
+///
+/// # Errors
+/// An asset that is not valid: nothing is installed then.
+pub async fn install(
+    console: &Console,
+    actor: &Actor,
+    package: &Package,
+    source: &str,
+) -> Result<Vec<Value>, FleetError> {
+    let assets = package.assets()?;
+    let list = assets
+        .iter()
+        .map(|asset| json!({"id": asset.name, "type": asset.kind}))
+        .collect();
+    let present = installation(console, &package.name).await?;
+    if present
+        .as_ref()
+        .is_some_and(|present| text(&present.fields, "version") == Some(&package.version))
+    {
+        return Ok(list);
+    }
+    for asset in &assets {
+        match asset.kind {
+            "index_template" => {
+                console
+                    .store
+                    .put_index_template(&asset.name, asset.body.clone())
+                    .await?
+            }
+            _ => put_pipeline(console, &asset.name, &asset.body).await?,
+        }
+    }
+    let _one_at_a_time = console.changes.lock().await;
+    let mut fields = Fields::new();
+    fields.insert("name".into(), package.name.clone().into());
+    fields.insert("version".into(), package.version.clone().into());
+    fields.insert("install_source".into(), source.into());
+    fields.insert("installed_at".into(), clock::rfc3339_millis(console.clock.now()).into());
+    fields.insert("keepPoliciesUpToDate".into(), true.into());
+    let mut changes = Changes::default();
+    match &present {
+        Some(present) => changes.replace(&PACKAGES, present, fields),
+        None => changes.create(&PACKAGES, &package.name, fields),
+    }
+    match changes::apply(console, actor, changes).await {
+        // Another request installed it meanwhile.
+        Ok(()) | Err(FleetError::Conflict(_)) => Ok(list),
+        Err(error) => Err(error),
+    }
+}
+
+/// Pipelines are documents that the Elasticsearch API runs by name.
+async fn put_pipeline(console: &Console, name: &str, body: &Value) -> Result<(), FleetError> {
+    let operation = Operation::index(
+        PIPELINES,
+        name,
+        Source::of(&json!({"name": name, "pipeline": body.to_string()})),
+    );
+    let outcomes = console.store.bulk(vec![operation], Refresh::WaitFor).await?;
+    outcomes
+        .into_iter()
+        .try_for_each(|outcome| Ok(outcome.written().map(drop)?))
+}
+
+/// Where pipelines are kept.
+pub const PIPELINES: &str = ".flotilla-pipelines";
+
+/// Reads an uploaded zip, keeps it and installs it.
+///
+/// # Errors
+/// Not a valid package, or too big: nothing is kept.
+pub async fn upload(console: &Console, actor: &Actor, zip: Vec<u8>) -> Result<(Package, Vec<Value>), FleetError> {
+    if zip.len() > LARGEST_UPLOAD {
+        return Err(FleetError::invalid(format!(
+            "the upload exceeds the limit of {LARGEST_UPLOAD} bytes"
+        )));
+    }
+    let encoded = BASE64.encode(&zip);
+    let package = read_zip(zip).await?;
+    package.assets()?;
+    match console
+        .store
+        .create_index(ARCHIVES, json!({"mappings": {"dynamic": false, "properties": {}}}))
+        .await
+    {
+        Ok(()) | Err(StoreError::AlreadyExists(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let id = format!("{}-{}", package.name, package.version);
+    let operation = Operation::index(ARCHIVES, id, Source::of(&json!({"zip": encoded})));
+    for outcome in console.store.bulk(vec![operation], Refresh::WaitFor).await? {
+        outcome.written()?;
+    }
+    let assets = install(console, actor, &package, "upload").await?;
+    Ok((package, assets))
+}
+
+/// Changes settings of an installed package.
+///
+/// # Errors
+/// Not installed.
+pub async fn update_settings(console: &Console, actor: &Actor, name: &str, given: Fields) -> Result<(), FleetError> {
+    let _one_at_a_time = console.changes.lock().await;
+    let present = installation(console, name).await?;
+    let present = present.ok_or_else(|| FleetError::NotFound(format!("package {name} is not installed")))?;
+    let mut fields = present.fields.clone();
+    fields.extend(given);
+    let mut changes = Changes::default();
+    changes.replace(&PACKAGES, &present, fields);
+    changes::apply(console, actor, changes).await
+}
+
+/// Removes a package.
+///
+/// # Errors
+/// Not installed, or in use.
+pub async fn uninstall(
+    console: &Console,
+    actor: &Actor,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Vec<Value>, FleetError> {
+    let _one_at_a_time = console.changes.lock().await;
+    let present = installation(console, name).await?;
+    let present =
+        present.filter(|present| version.is_none_or(|version| text(&present.fields, "version") == Some(version)));
+    let present = present.ok_or_else(|| FleetError::invalid(format!("{name} is not installed")))?;
+    let uses = |integration: &Stored| {
+        integration
+            .fields
+            .get("package")
+            .and_then(|package| package.get("name"))
+            .is_some_and(|used| used == name)
+    };
+    if console.all(&PACKAGE_POLICIES).await?.iter().any(uses) {
+        return Err(FleetError::invalid(
+            "unable to remove package with existing package policy(s) in use by agent(s)",
+        ));
+    }
+    let assets = match load(console, &present).await? {
+        Some(package) => package
+            .assets()?
+            .iter()
+            .map(|asset| json!({"id": asset.name, "type": asset.kind}))
+            .collect(),
+        None => Vec::new(),
+    };
+    let mut changes = Changes::default();
+    changes.delete(&PACKAGES, &present);
+    changes::apply(console, actor, changes).await?;
+    Ok(assets)
+}

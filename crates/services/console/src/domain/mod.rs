@@ -1,0 +1,48 @@
+//! What can be done with a fleet. The API's handlers and the pages call these functions and hold no logic of their own.
+//!
+//! Every change goes through `changes::apply`: one bulk write with the audit record beside it, then every agent policy that the
+//! change touches is compiled again and published when its content differs.
+
+pub mod actor;
+pub mod error;
+
+pub mod audit;
+pub mod changes;
+pub mod documents;
+
+pub mod checks;
+pub mod download_sources;
+pub mod fleet_server_hosts;
+pub(crate) mod objects;
+mod output_types;
+pub mod outputs;
+pub mod proxies;
+mod secrets;
+pub mod settings;
+pub mod setup;
+mod urls;
+
+pub mod agent_policies;
+pub mod installed_packages;
+pub mod package_policies;
+pub mod publish;
+pub(crate) mod signing;
+pub mod uninstall_tokens;
+
+pub mod action_status;
+pub mod actions;
+pub mod agent_maintenance;
+pub mod agent_status;
+pub mod agents;
+pub mod data_streams;
+pub mod enrollment_keys;
+pub mod fleet_state;
+pub mod incoming_data;
+pub mod output_health;
+pub mod tokens;
+pub mod uploads;
+
+pub mod kuery;
+pub(crate) mod login_limit;
+pub mod page;
+pub mod sessions;

@@ -1,0 +1,113 @@
+//! Proxies, and what names them.
+
+use policy::model::Proxy;
+
+use crate::Console;
+use crate::domain::actor::Actor;
+use crate::domain::changes::{self, Changes};
+use crate::domain::documents::{DOWNLOAD_SOURCES, Fields, HOSTS, OUTPUTS, PROXIES, flag, text};
+use crate::domain::error::FleetError;
+use crate::domain::objects::{new_id, now_fields, remove_unset};
+
+/// Absent in a PUT means cleared.
+const NULLABLE: [&str; 4] = [
+    "proxy_headers",
+    "certificate_authorities",
+    "certificate",
+    "certificate_key",
+];
+
+/// All proxies.
+pub async fn list(console: &Console) -> Result<Vec<Proxy>, FleetError> {
+    console.all_as(&PROXIES).await
+}
+
+/// One proxy.
+pub async fn read(console: &Console, id: &str) -> Result<Proxy, FleetError> {
+    console.require(&PROXIES, id).await?.parse(&PROXIES)
+}
+
+/// Makes a proxy.
+///
+/// # Errors
+/// A URL that is none, an id that is taken.
+pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Result<Proxy, FleetError> {
+    let _one_at_a_time = console.changes.lock().await;
+    let id = new_id(console, &PROXIES, &mut fields).await?;
+    check_url(&fields)?;
+    remove_unset(&mut fields, &NULLABLE);
+    now_fields(console, actor, &mut fields, true);
+    let mut changes = Changes::default();
+    changes.create(&PROXIES, &id, fields);
+    changes::apply(console, actor, changes).await?;
+    read(console, &id).await
+}
+
+/// Changes a proxy; headers and certificates that are absent are cleared.
+///
+/// # Errors
+/// As [`create`]; a preconfigured proxy.
+pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -> Result<Proxy, FleetError> {
+    let _one_at_a_time = console.changes.lock().await;
+    let present = console.require(&PROXIES, id).await?;
+    if flag(&present.fields, "is_preconfigured") {
+        return Err(FleetError::Forbidden(format!("Cannot update proxy {id} preconfigured")));
+    }
+    let mut fields = present.fields.clone();
+    NULLABLE.iter().for_each(|key| {
+        fields.remove(*key);
+    });
+    fields.extend(given);
+    check_url(&fields)?;
+    remove_unset(&mut fields, &NULLABLE);
+    now_fields(console, actor, &mut fields, false);
+    let mut changes = Changes::default();
+    changes.replace(&PROXIES, &present, fields);
+    changes.touch_all();
+    changes::apply(console, actor, changes).await?;
+    read(console, id).await
+}
+
+/// Removes a proxy, and from everything that names it.
+///
+/// # Errors
+/// It, or something that names it, is preconfigured.
+pub async fn delete(console: &Console, actor: &Actor, id: &str) -> Result<(), FleetError> {
+    let _one_at_a_time = console.changes.lock().await;
+    let present = console.require(&PROXIES, id).await?;
+    if flag(&present.fields, "is_preconfigured") {
+        return Err(FleetError::Forbidden(format!("Cannot delete proxy {id} preconfigured")));
+    }
+    let mut changes = Changes::default();
+    for collection in [&HOSTS, &OUTPUTS, &DOWNLOAD_SOURCES] {
+        for user in console.all(collection).await? {
+            if text(&user.fields, "proxy_id") != Some(id) {
+                continue;
+            }
+            if flag(&user.fields, "is_preconfigured") {
+                let message = format!(
+                    "Proxy {id} cannot be deleted: the preconfigured {} {} uses it",
+                    collection.noun, user.id
+                );
+                return Err(FleetError::Forbidden(message));
+            }
+            let mut fields = user.fields.clone();
+            fields.remove("proxy_id");
+            changes.replace(collection, &user, fields);
+            changes.touch_all();
+        }
+    }
+    changes.delete(&PROXIES, &present);
+    changes::apply(console, actor, changes).await
+}
+
+fn check_url(fields: &Fields) -> Result<(), FleetError> {
+    let given = text(fields, "url").unwrap_or_default();
+    let is_proxy_url = url::Url::parse(given)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "socks5") && url.host_str().is_some());
+    if is_proxy_url {
+        Ok(())
+    } else {
+        Err(FleetError::invalid("[request body.url]: Invalid URL"))
+    }
+}

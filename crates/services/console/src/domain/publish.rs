@@ -1,0 +1,236 @@
+//! Publishing: agent policies are compiled, and those whose content changed get a new revision in `.fleet-policies`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use policy::model::{AgentPolicy, DownloadSource, FleetServerHost, Output, PackagePolicy, Proxy};
+use policy::{Form, FullPolicy, PolicyInputs, Protection};
+use protocol::indices;
+use query::{Query, SearchRequest};
+use serde_json::{Map, Value, json};
+use store::{Operation, Outcome, Refresh, RejectionKind, Source};
+
+use crate::Console;
+use crate::domain::actor::Actor;
+use crate::domain::documents::{
+    AGENT_POLICIES, DOWNLOAD_SOURCES, HOSTS, OUTPUTS, PACKAGE_POLICIES, PROXIES, Stored, UNINSTALL_TOKENS, text,
+};
+use crate::domain::error::FleetError;
+use crate::domain::installed_packages;
+use crate::domain::signing::{self, SigningKey};
+
+/// Everything that policies are made of, read once for a round.
+struct Material {
+    package_policies: Vec<PackagePolicy>,
+    outputs: Vec<Output>,
+    hosts: Vec<FleetServerHost>,
+    proxies: Vec<Proxy>,
+    download_sources: Vec<DownloadSource>,
+    packages: Vec<Arc<packages::Package>>,
+    uninstall_tokens: Vec<Stored>,
+    signing_key: Arc<SigningKey>,
+}
+
+impl Material {
+    async fn read(console: &Console) -> Result<Self, FleetError> {
+        Ok(Self {
+            package_policies: console.all_as(&PACKAGE_POLICIES).await?,
+            outputs: console.all_as(&OUTPUTS).await?,
+            hosts: console.all_as(&HOSTS).await?,
+            proxies: console.all_as(&PROXIES).await?,
+            download_sources: console.all_as(&DOWNLOAD_SOURCES).await?,
+            packages: installed_packages::installed(console).await?,
+            uninstall_tokens: console.all(&UNINSTALL_TOKENS).await?,
+            signing_key: signing::key(console).await?,
+        })
+    }
+
+    fn compile(&self, policy: &AgentPolicy, form: Form) -> Result<FullPolicy, FleetError> {
+        let belongs = |integration: &&PackagePolicy| integration.policy_ids.contains(&policy.id);
+        let package_policies: Vec<PackagePolicy> = self.package_policies.iter().filter(belongs).cloned().collect();
+        let hash = self.uninstall_tokens.iter().find(|token| token.id == policy.id);
+        let protection = Protection {
+            uninstall_token_hash: hash
+                .and_then(|token| text(&token.fields, "value_hash"))
+                .unwrap_or_default()
+                .to_owned(),
+            signing_key: BASE64.encode(self.signing_key.public_key()),
+        };
+        let inputs = PolicyInputs {
+            policy,
+            package_policies: &package_policies,
+            outputs: &self.outputs,
+            hosts: &self.hosts,
+            proxies: &self.proxies,
+            download_sources: &self.download_sources,
+            packages: &self.packages,
+            protection: &protection,
+            signer: Some(&*self.signing_key),
+            form,
+        };
+        Ok(policy::compile(&inputs)?)
+    }
+}
+
+/// The full policy as agents get it, or as a file for an agent without Fleet.
+///
+/// # Errors
+/// No such policy; a reference that leads nowhere.
+pub async fn full_policy(console: &Console, id: &str, form: Form) -> Result<FullPolicy, FleetError> {
+    let policy = crate::domain::agent_policies::read(console, id).await?;
+    let material = Material::read(console).await?;
+    let compiled = tokio::task::spawn_blocking(move || material.compile(&policy, form)).await;
+    compiled.map_err(|_| FleetError::invalid("the policy cannot be compiled"))?
+}
+
+/// Compiles the policies (all, when `ids` is none) and publishes those that changed. The caller holds `console.changes`.
+///
+/// # Errors
+/// A policy that cannot be compiled: the ones before it are published.
+pub(crate) async fn publish(
+    console: &Console,
+    actor: &Actor,
+    ids: Option<&BTreeSet<String>>,
+) -> Result<(), FleetError> {
+    let mut selected = console.all(&AGENT_POLICIES).await?;
+    selected.retain(|policy| ids.is_none_or(|ids| ids.contains(&policy.id)));
+    if selected.is_empty() {
+        return Ok(());
+    }
+    let material = Arc::new(Material::read(console).await?);
+    for stored in selected {
+        let mut policy: AgentPolicy = stored.parse(&AGENT_POLICIES)?;
+        let published = published(console, &policy).await?;
+        policy.revision += 1;
+        let round = Arc::clone(&material);
+        let compiled =
+            tokio::task::spawn_blocking(move || round.compile(&policy, Form::Fleet).map(|full| (policy, full)));
+        let (policy, full) = compiled
+            .await
+            .map_err(|_| FleetError::invalid("the policy cannot be compiled"))??;
+        if published.is_none_or(|published| comparable(&published) != comparable(&full.0)) {
+            write(console, actor, &stored, policy, full).await?;
+        }
+    }
+    Ok(())
+}
+
+fn document_id(policy_id: &str, revision: i64) -> String {
+    format!("{policy_id}:{revision}")
+}
+
+/// The content of the present revision.
+async fn published(console: &Console, policy: &AgentPolicy) -> Result<Option<Map<String, Value>>, FleetError> {
+    if policy.revision == 0 {
+        return Ok(None);
+    }
+    let document = console
+        .store
+        .get(indices::POLICIES, &document_id(&policy.id, policy.revision))
+        .await?;
+    let data = document.and_then(|document| document.source.to_value().get("data").cloned());
+    Ok(data.and_then(|data| data.as_object().cloned()))
+}
+
+/// What makes two policies the same: everything but the revision and the signature, which differs each time.
+fn comparable(full: &Map<String, Value>) -> Map<String, Value> {
+    let mut content = full.clone();
+    content.remove("revision");
+    if let Some(signed) = content.get_mut("signed").and_then(Value::as_object_mut) {
+        signed.remove("signature");
+    }
+    content
+}
+
+/// Attempts before giving up on a number that someone else took; each takes the next.
+const ATTEMPTS: usize = 10;
+
+async fn write(
+    console: &Console,
+    actor: &Actor,
+    stored: &Stored,
+    mut policy: AgentPolicy,
+    full: FullPolicy,
+) -> Result<(), FleetError> {
+    let mut data = full.0;
+    for _ in 0..ATTEMPTS {
+        data.insert("revision".into(), policy.revision.into());
+        let create = Operation::create(
+            indices::POLICIES,
+            document_id(&policy.id, policy.revision),
+            Source::of(&document(console, &policy, &data)),
+        );
+        let outcome = console
+            .store
+            .bulk(vec![create], Refresh::WaitFor)
+            .await?
+            .into_iter()
+            .next();
+        match outcome {
+            Some(Outcome::Rejected(rejection)) if rejection.kind == RejectionKind::VersionConflict => {
+                policy.revision += 1
+            }
+            Some(Outcome::Rejected(rejection)) => return Err(rejection.into()),
+            _ => return remember(console, actor, stored, &policy).await,
+        }
+    }
+    Err(FleetError::Conflict(format!(
+        "policy {} is being changed by others; retry",
+        policy.id
+    )))
+}
+
+fn document(console: &Console, policy: &AgentPolicy, data: &Map<String, Value>) -> Value {
+    let runs_fleet_server = data["inputs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|input| input["type"] == "fleet-server");
+    json!({
+        "@timestamp": clock::rfc3339_millis(console.clock.now()),
+        "policy_id": policy.id,
+        "revision_idx": policy.revision,
+        "coordinator_idx": 0,
+        "namespaces": policy.space_ids.clone().unwrap_or_default(),
+        "default_fleet_server": policy.other.get("is_default_fleet_server").and_then(Value::as_bool).unwrap_or(runs_fleet_server),
+        "unenroll_timeout": policy.unenroll_timeout.unwrap_or(0),
+        "data": data,
+    })
+}
+
+async fn remember(console: &Console, actor: &Actor, stored: &Stored, policy: &AgentPolicy) -> Result<(), FleetError> {
+    let mut fields = stored.fields.clone();
+    fields.insert("revision".into(), policy.revision.into());
+    fields.insert("updated_at".into(), clock::rfc3339_millis(console.clock.now()).into());
+    fields.insert("updated_by".into(), actor.name.clone().into());
+    let operation = Operation::replace(
+        AGENT_POLICIES.index,
+        &stored.id,
+        Source::from_map(&fields),
+        stored.seq_no,
+    );
+    for outcome in console.store.bulk(vec![operation], Refresh::WaitFor).await? {
+        outcome.written()?;
+    }
+    tracing::info!(policy.id = %policy.id, policy.revision = policy.revision, actor = %actor.name, "policy published");
+    Ok(())
+}
+
+/// Removes every revision of a deleted policy.
+pub(crate) async fn withdraw(console: &Console, policy_id: &str) -> Result<(), FleetError> {
+    let request = SearchRequest::new(indices::POLICIES)
+        .query(Query::term("policy_id", policy_id))
+        .size(10_000);
+    let found = console.store.search(request).await?;
+    let deletes: Vec<Operation> = found
+        .hits
+        .into_iter()
+        .map(|hit| Operation::delete(indices::POLICIES, hit.document.id))
+        .collect();
+    if !deletes.is_empty() {
+        console.store.bulk(deletes, Refresh::WaitFor).await?;
+    }
+    Ok(())
+}
