@@ -18,6 +18,7 @@
 //!
 //! Who may read or write what is the business of `access`; what documents mean is the business of the callers.
 
+mod aggregations;
 mod folder;
 mod maintenance;
 mod names;

@@ -16,7 +16,7 @@ use store::{
 use tokio::sync::watch;
 
 use crate::folder::{Folder, OpenError};
-use crate::names::Template;
+use crate::names::{self, Template};
 use crate::options::EmbeddedOptions;
 use crate::point_in_time::PointsInTime;
 use crate::state::writer::WriterQueue;

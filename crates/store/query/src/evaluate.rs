@@ -252,7 +252,11 @@ pub fn compare_sort_values(sort: &[Sort], left: &[Value], right: &[Value]) -> Or
 }
 
 fn compare_sort_value(key: &Sort, left: &Value, right: &Value) -> Ordering {
-    let missing_side = if key.missing_first { Ordering::Less } else { Ordering::Greater };
+    let missing_side = if key.missing_first {
+        Ordering::Less
+    } else {
+        Ordering::Greater
+    };
     match (left.is_null(), right.is_null()) {
         (true, true) => Ordering::Equal,
         (true, false) => missing_side,

@@ -7,11 +7,11 @@
 //! ([`kql::parse`]). Stores with an index translate the types; stores without one call [`matches`] and the
 //! [`aggregate`] engine for each document.
 
+pub mod aggregate;
 pub mod analysis;
 pub mod date_math;
 mod dsl;
 mod evaluate;
-pub mod aggregate;
 pub mod field;
 pub mod filter_path;
 pub mod kql;

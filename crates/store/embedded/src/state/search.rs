@@ -232,7 +232,7 @@ impl Narrowing<'_> {
 }
 
 /// A document's value for one sort key: the smallest or largest of several; dates as milliseconds; null when missing.
-fn sort_value(sort: &Sort, found: &Found<'_>) -> Value {
+pub(crate) fn sort_value(sort: &Sort, found: &Found<'_>) -> Value {
     match sort.field.as_str() {
         "_seq_no" | "_doc" | "_shard_doc" => return Value::from(found.seq_no),
         "_id" => return Value::from(found.id),

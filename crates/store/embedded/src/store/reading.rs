@@ -3,13 +3,14 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use query::{Query, SearchRequest, SourceFilter, pattern};
+use query::aggregate::Plan;
+use query::{Query, QueryError, SearchRequest, SourceFilter, pattern};
 use rusqlite::Connection;
-use serde_json::Map;
 use store::{Document, Hit, SearchResponse, Source, StoreError};
 use tantivy::Searcher;
 
 use super::EmbeddedStore;
+use crate::aggregations::StateView;
 use crate::point_in_time::PointInTime;
 use crate::results::Page;
 use crate::state::search as state_search;
@@ -151,23 +152,35 @@ fn search_in(
     request: &SearchRequest,
     now: jiff::Timestamp,
 ) -> Result<SearchResponse, StoreError> {
-    if !request.aggregations.is_empty() {
-        return Err(StoreError::Unsupported("aggregations are not served yet".to_owned()));
-    }
-    let mut page = Page::new(
-        &request.sort,
-        request.search_after.as_deref(),
-        request.from.saturating_add(request.size),
-    );
+    let refused = |error: QueryError| StoreError::Unsupported(error.message);
+    let plan = Plan::compile_at(&request.aggregations, now).map_err(refused)?;
+    let mut gathered = plan.start();
+    let aggregates = !request.aggregations.is_empty();
+    let mut failed = None;
+    let keep = request.from.saturating_add(request.size);
+    let mut page = Page::new(&request.sort, request.search_after.as_deref(), keep);
     let mut total = 0;
     for name in &targets.indices {
-        if let Some(meta) = state.index(name) {
-            total += state_search::search(connection, name, &meta, request, now, &mut page, &mut |_| {})?;
-        }
+        let Some(meta) = state.index(name) else { continue };
+        total += state_search::search(connection, name, &meta, request, now, &mut page, &mut |found| {
+            if aggregates && failed.is_none() {
+                let mut view = StateView {
+                    plan: &plan,
+                    found,
+                    now,
+                };
+                failed = plan.collect(&mut gathered, &mut view).err();
+            }
+        })?;
     }
     for (backing, searcher) in &targets.backing {
-        total += stream_search::search(backing, searcher, request, now, &mut page)?;
+        let aggregating = aggregates.then_some((&plan, &mut gathered));
+        total += stream_search::search(backing, searcher, request, now, &mut page, aggregating)?;
     }
+    if let Some(error) = failed {
+        return Err(refused(error));
+    }
+    let aggregations = plan.finish(gathered).map_err(refused)?;
     let hits = page
         .finish(request.from)
         .into_iter()
@@ -177,7 +190,7 @@ fn search_in(
         hits,
         total,
         total_is_lower_bound: false,
-        aggregations: Map::new(),
+        aggregations,
     })
 }
 

@@ -10,7 +10,7 @@ mod indexer;
 mod logger;
 pub(crate) mod schema;
 pub(crate) mod search;
-mod translate;
+pub(crate) mod translate;
 mod wal;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -1,6 +1,7 @@
 //! Searching one backing index: hits in order, totals, and columns for aggregations.
 
 use jiff::Timestamp;
+use query::aggregate::{Plan, State};
 use query::{Query, SearchRequest, Sort, SortOrder, compare_values};
 use serde_json::{Map, Value};
 use store::{Document, Hit, Source, StoreError};
@@ -14,6 +15,7 @@ use tantivy::{DocAddress, DocId, Searcher, SegmentReader, TantivyDocument, Term}
 use super::backing::{Backing, index_error, io_error};
 use super::schema::{Kind, LAYOUT};
 use super::translate::{Translator, other_columns};
+use crate::aggregations::SegmentView;
 use crate::results::Page;
 
 /// Adds a backing index's part to a search; returns how many documents match.
@@ -23,19 +25,35 @@ pub(crate) fn search(
     request: &SearchRequest,
     now: Timestamp,
     page: &mut Page,
+    aggregating: Option<(&Plan, &mut State)>,
 ) -> Result<u64, StoreError> {
-    let query = Translator::new(backing, searcher, now).query(&request.query)?;
+    let translator = Translator::new(backing, searcher, now);
+    let query = translator.query(&request.query)?;
     let weight = query
         .weight(EnableScoring::disabled_from_searcher(searcher))
         .map_err(index_error)?;
     let mut total = 0;
+    let mut aggregating = aggregating;
     for (ordinal, segment) in searcher.segment_readers().iter().enumerate() {
         let keys = SortKeys::open(segment, backing, &request.sort)?;
         let mut best: Vec<(Vec<Value>, DocId)> = Vec::new();
         let mut failed = None;
+        let mut view = match &aggregating {
+            Some((plan, _)) => Some(SegmentView::open(plan, backing, searcher, ordinal as u32, &translator)?),
+            None => None,
+        };
         weight
             .for_each_no_score(segment, &mut |documents| {
                 total += documents.len() as u64;
+                if let (Some(view), Some((plan, state))) = (&mut view, &mut aggregating) {
+                    for document in documents {
+                        view.document = *document;
+                        if let Err(error) = plan.collect(state, view) {
+                            failed = Some(StoreError::Unsupported(error.message));
+                            break;
+                        }
+                    }
+                }
                 for document in documents {
                     match keys.candidate(*document, page, &mut best) {
                         Ok(()) => {}
@@ -44,7 +62,7 @@ pub(crate) fn search(
                 }
             })
             .map_err(index_error)?;
-        if let Some(error) = failed {
+        if let Some(error) = failed.or_else(|| view.and_then(|view| view.error)) {
             return Err(error);
         }
         for (keys, document) in keys.settle(best, page) {
@@ -254,13 +272,13 @@ enum KeySource {
     Document,
 }
 
-struct SortKeys<'a> {
+pub(crate) struct SortKeys<'a> {
     sort: &'a [Sort],
     sources: Vec<KeySource>,
 }
 
 impl<'a> SortKeys<'a> {
-    fn open(segment: &SegmentReader, backing: &Backing, sort: &'a [Sort]) -> Result<Self, StoreError> {
+    pub(crate) fn open(segment: &SegmentReader, backing: &Backing, sort: &'a [Sort]) -> Result<Self, StoreError> {
         let source = |key: &Sort| {
             Ok(match key.field.as_str() {
                 "_seq_no" | "_shard_doc" => {
@@ -284,7 +302,7 @@ impl<'a> SortKeys<'a> {
         })
     }
 
-    fn keys(&self, document: DocId) -> Vec<Value> {
+    pub(crate) fn keys(&self, document: DocId) -> Vec<Value> {
         let key = |(source, sort): (&KeySource, &Sort)| match source {
             KeySource::Constant(value) => value.clone(),
             KeySource::Document => Value::from(document),

@@ -24,7 +24,10 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     pub(crate) fn start(children: &[Node]) -> Self {
-        Self { count: 0, children: start(children) }
+        Self {
+            count: 0,
+            children: start(children),
+        }
     }
 
     pub(crate) fn collect(&mut self, children: &[Node], keys: &mut usize, view: &mut dyn View) {
@@ -35,7 +38,12 @@ impl Bucket {
     }
 
     /// Adds `doc_count` and the children's results to what is known of the bucket.
-    pub(crate) fn finish(self, nodes: &[Node], mut shown: Map<String, Value>, buckets: &mut usize) -> Result<Value, QueryError> {
+    pub(crate) fn finish(
+        self,
+        nodes: &[Node],
+        mut shown: Map<String, Value>,
+        buckets: &mut usize,
+    ) -> Result<Value, QueryError> {
         *buckets += 1;
         let count = self.count;
         shown.insert("doc_count".to_owned(), json!(count));
@@ -100,7 +108,11 @@ fn sort_buckets(order: &Order, nodes: &[Node], buckets: &mut [(Scalar, Bucket)])
             };
             if *descending { ordering.reverse() } else { ordering }
         };
-        order.iter().map(by).find(|ordering| *ordering != Ordering::Equal).unwrap_or_else(|| left_key.cmp(right_key))
+        order
+            .iter()
+            .map(by)
+            .find(|ordering| *ordering != Ordering::Equal)
+            .unwrap_or_else(|| left_key.cmp(right_key))
     });
 }
 
@@ -116,9 +128,13 @@ impl Selection {
         let wrong = || QueryError::argument(format!("[{key}] must be an expression or a list of values"));
         match value {
             None => Ok(None),
-            Some(Value::String(expression)) => anchored(expression).map(|regex| Some(Self::Expression(regex))).ok_or_else(wrong),
+            Some(Value::String(expression)) => anchored(expression)
+                .map(|regex| Some(Self::Expression(regex)))
+                .ok_or_else(wrong),
             Some(Value::Array(list)) => {
-                let texts = list.iter().map(|value| crate::parse::scalar_text(value).ok_or_else(wrong));
+                let texts = list
+                    .iter()
+                    .map(|value| crate::parse::scalar_text(value).ok_or_else(wrong));
                 Ok(Some(Self::Values(texts.collect::<Result<_, _>>()?)))
             }
             Some(_) => Err(wrong()),
@@ -163,13 +179,16 @@ impl Terms {
         found: HashMap<Scalar, Bucket>,
         buckets: &mut usize,
     ) -> Result<Value, QueryError> {
-        let mut list: Vec<(Scalar, Bucket)> = found.into_iter().filter(|(_, bucket)| bucket.count >= self.minimum).collect();
+        let mut list: Vec<(Scalar, Bucket)> = found
+            .into_iter()
+            .filter(|(_, bucket)| bucket.count >= self.minimum)
+            .collect();
         sort_buckets(&self.order, nodes, &mut list);
         let others: u64 = list.iter().skip(self.size).map(|(_, bucket)| bucket.count).sum();
         list.truncate(self.size);
-        let shown = list.into_iter().map(|(key, bucket)| {
-            bucket.finish(nodes, key_entries(&key, self.format.as_deref(), None), buckets)
-        });
+        let shown = list
+            .into_iter()
+            .map(|(key, bucket)| bucket.finish(nodes, key_entries(&key, self.format.as_deref(), None), buckets));
         let shown: Vec<Value> = shown.collect::<Result<_, _>>()?;
         Ok(json!({ "doc_count_error_upper_bound": 0, "sum_other_doc_count": others, "buckets": shown }))
     }
@@ -187,7 +206,10 @@ pub(crate) fn key_entries(key: &Scalar, format: Option<&str>, zone: Option<&Time
             shown.insert("key_as_string".to_owned(), json!(flag.to_string()))
         }
         Scalar::Date(millis) => {
-            shown.insert("key_as_string".to_owned(), json!(date_text(*millis as f64, format, zone)));
+            shown.insert(
+                "key_as_string".to_owned(),
+                json!(date_text(*millis as f64, format, zone)),
+            );
             shown.insert("key".to_owned(), json!(millis))
         }
     };
@@ -240,9 +262,16 @@ impl Histogram {
         let mut plain = Vec::new();
         for (key, bucket) in list {
             let number = key.as_f64().unwrap_or(0.0);
-            let key = if self.dates { Scalar::Date(number as i64) } else { Scalar::Fraction(number) };
+            let key = if self.dates {
+                Scalar::Date(number as i64)
+            } else {
+                Scalar::Fraction(number)
+            };
             let entries = key_entries(&key, self.format.as_deref(), self.interval.zone());
-            let name = entries.get("key_as_string").and_then(Value::as_str).map_or_else(|| format!("{number:?}"), ToOwned::to_owned);
+            let name = entries
+                .get("key_as_string")
+                .and_then(Value::as_str)
+                .map_or_else(|| format!("{number:?}"), ToOwned::to_owned);
             let shown = bucket.finish(nodes, entries, buckets)?;
             if self.keyed {
                 keyed.insert(name, shown);
@@ -261,7 +290,9 @@ impl Histogram {
             first = Some(first.map_or(min, |first| first.min(min)));
             last = Some(last.map_or(max, |last| last.max(max)));
         }
-        let (Some(mut key), Some(last)) = (first, last) else { return Ok(list) };
+        let (Some(mut key), Some(last)) = (first, last) else {
+            return Ok(list);
+        };
         let mut filled = Vec::new();
         let mut rest = list.into_iter().peekable();
         while key <= last {
@@ -333,7 +364,9 @@ impl Fixed {
                 }
                 fits
             }
-            Self::Ranges { field, missing, slots, .. } => {
+            Self::Ranges {
+                field, missing, slots, ..
+            } => {
                 let mut values = Vec::new();
                 view.values(*field, &mut values);
                 if values.is_empty() {
@@ -343,7 +376,10 @@ impl Fixed {
                 let inside = |slot: &RangeSlot, number: f64| {
                     slot.from.is_none_or(|from| number >= from) && slot.to.is_none_or(|to| number < to)
                 };
-                slots.iter().map(|slot| numbers.iter().any(|number| inside(slot, *number))).collect()
+                slots
+                    .iter()
+                    .map(|slot| numbers.iter().any(|number| inside(slot, *number)))
+                    .collect()
             }
         }
     }
@@ -378,14 +414,19 @@ impl Fixed {
         let name = match self {
             Self::One(_) | Self::Missing(_) => None,
             Self::Several { filters, other } => filters.get(place).map_or(other.clone(), |(name, _)| name.clone()),
-            Self::Ranges { slots, dates, format, .. } => {
+            Self::Ranges {
+                slots, dates, format, ..
+            } => {
                 let slot = &slots[place];
                 let text = |end: Option<f64>| match end {
                     None => "*".to_owned(),
                     Some(end) if *dates => date_text(end, format.as_deref(), None),
                     Some(end) => format!("{end:?}"),
                 };
-                let name = slot.key.clone().unwrap_or_else(|| format!("{}-{}", text(slot.from), text(slot.to)));
+                let name = slot
+                    .key
+                    .clone()
+                    .unwrap_or_else(|| format!("{}-{}", text(slot.from), text(slot.to)));
                 entries.insert("key".to_owned(), json!(name));
                 for (key, end) in [("from", slot.from), ("to", slot.to)] {
                     if let Some(end) = end {

@@ -39,7 +39,12 @@ impl Ord for Key {
         let one = |((left, descending), (right, _)): (&(Option<Scalar>, bool), &(Option<Scalar>, bool))| {
             if *descending { right.cmp(left) } else { left.cmp(right) }
         };
-        self.0.iter().zip(&other.0).map(one).find(|ordering| *ordering != Ordering::Equal).unwrap_or(Ordering::Equal)
+        self.0
+            .iter()
+            .zip(&other.0)
+            .map(one)
+            .find(|ordering| *ordering != Ordering::Equal)
+            .unwrap_or(Ordering::Equal)
     }
 }
 
@@ -55,7 +60,9 @@ impl Composite {
             None => None,
             Some(after) => {
                 let value = |source: &Source| {
-                    let value = after.get(&source.name).ok_or_else(|| QueryError::argument(format!("[after] lacks [{}]", source.name)))?;
+                    let value = after
+                        .get(&source.name)
+                        .ok_or_else(|| QueryError::argument(format!("[after] lacks [{}]", source.name)))?;
                     let scalar = Scalar::of(value).map(|scalar| match scalar {
                         Scalar::Whole(number) if source.interval.is_some() => Scalar::Fraction(number as f64),
                         Scalar::Date(millis) if source.interval.is_some() => Scalar::Fraction(millis as f64),
@@ -77,9 +84,11 @@ impl Composite {
             view.values(source.field, &mut values);
             let mut values: Vec<Option<Scalar>> = match &source.interval {
                 None => values.into_iter().map(Some).collect(),
-                Some(interval) => {
-                    values.iter().filter_map(Scalar::as_f64).map(|number| Some(Scalar::Fraction(interval.key(number)))).collect()
-                }
+                Some(interval) => values
+                    .iter()
+                    .filter_map(Scalar::as_f64)
+                    .map(|number| Some(Scalar::Fraction(interval.key(number))))
+                    .collect(),
             };
             if values.is_empty() && source.missing_bucket {
                 values.push(None);
@@ -97,7 +106,10 @@ impl Composite {
                 })
                 .collect();
         }
-        keys.into_iter().map(Key).filter(|key| self.after.as_ref().is_none_or(|after| key > after)).collect()
+        keys.into_iter()
+            .map(Key)
+            .filter(|key| self.after.as_ref().is_none_or(|after| key > after))
+            .collect()
     }
 
     /// Drops what cannot be on this page any more; tells how many.
@@ -139,10 +151,17 @@ impl Composite {
                 Some(scalar) if source.dates => {
                     let date = Scalar::Date(scalar.as_f64().unwrap_or(0.0) as i64);
                     let entries = key_entries(&date, source.format.as_deref(), None);
-                    let part = if source.format.is_some() { "key_as_string" } else { "key" };
+                    let part = if source.format.is_some() {
+                        "key_as_string"
+                    } else {
+                        "key"
+                    };
                     entries.get(part).cloned().unwrap_or(Value::Null)
                 }
-                Some(scalar) => key_entries(scalar, None, None).get("key").cloned().unwrap_or(Value::Null),
+                Some(scalar) => key_entries(scalar, None, None)
+                    .get("key")
+                    .cloned()
+                    .unwrap_or(Value::Null),
             };
             (source.name.clone(), shown)
         };

@@ -16,7 +16,12 @@ pub(crate) enum Interval {
     /// Milliseconds of local time, step and offset.
     Fixed { step: i64, offset: i64, zone: TimeZone },
     /// A unit of the calendar: `m`, `h`, `d`, `w`, `M`, `q`, `y`.
-    Calendar { unit: char, offset: i64, zone: TimeZone, last: Cell<(i64, i64)> },
+    Calendar {
+        unit: char,
+        offset: i64,
+        zone: TimeZone,
+        last: Cell<(i64, i64)>,
+    },
 }
 
 impl Interval {
@@ -33,13 +38,20 @@ impl Interval {
                 let shifted = value as i64 + local - offset;
                 (shifted - shifted.rem_euclid(*step) + offset - local) as f64
             }
-            Self::Calendar { unit, offset, zone, last } => {
+            Self::Calendar {
+                unit,
+                offset,
+                zone,
+                last,
+            } => {
                 let at = value as i64 - offset;
                 let (start, end) = last.get();
                 if (start..end).contains(&at) {
                     return (start + offset) as f64;
                 }
-                let Some((start, end)) = calendar_bucket(*unit, zone, at) else { return value };
+                let Some((start, end)) = calendar_bucket(*unit, zone, at) else {
+                    return value;
+                };
                 last.set((start, end));
                 (start + offset) as f64
             }
@@ -51,9 +63,8 @@ impl Interval {
         match self {
             Self::Number { step, .. } => key + step,
             Self::Fixed { step, .. } => key + *step as f64,
-            Self::Calendar { unit, offset, zone, .. } => {
-                calendar_bucket(*unit, zone, key as i64 - offset).map_or(f64::INFINITY, |(_, end)| (end + offset) as f64)
-            }
+            Self::Calendar { unit, offset, zone, .. } => calendar_bucket(*unit, zone, key as i64 - offset)
+                .map_or(f64::INFINITY, |(_, end)| (end + offset) as f64),
         }
     }
 
@@ -78,7 +89,11 @@ fn calendar_bucket(unit: char, zone: &TimeZone, millis: i64) -> Option<(i64, i64
 
 /// `30s`, `5m`, `1d` in milliseconds.
 pub(crate) fn fixed(text: &str) -> Result<i64, QueryError> {
-    let wrong = || QueryError::argument(format!("failed to parse [{text}] as a fixed interval such as `30s`, `5m`, `1d`"));
+    let wrong = || {
+        QueryError::argument(format!(
+            "failed to parse [{text}] as a fixed interval such as `30s`, `5m`, `1d`"
+        ))
+    };
     let unsigned = text.strip_prefix('-').or(text.strip_prefix('+')).unwrap_or(text);
     let split = unsigned.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let number: i64 = unsigned[..split].parse().map_err(|_| wrong())?;

@@ -71,12 +71,16 @@ impl Gathered {
     pub(crate) fn property(&self, metric: &Metric, property: &str) -> f64 {
         let shown = self.finish(metric);
         let path = if property.is_empty() { "value" } else { property };
-        let value = shown.get(path).or_else(|| shown.get("values").and_then(|values| values.get(path)));
+        let value = shown
+            .get(path)
+            .or_else(|| shown.get("values").and_then(|values| values.get(path)));
         value.and_then(Value::as_f64).unwrap_or(f64::NEG_INFINITY)
     }
 
     fn single(&self, value: Option<f64>) -> Value {
-        let Some(value) = value else { return json!({ "value": null }) };
+        let Some(value) = value else {
+            return json!({ "value": null });
+        };
         match self.dates {
             true => json!({ "value": value, "value_as_string": super::bucket::date_text(value, None, None) }),
             false => json!({ "value": value }),
@@ -91,10 +95,15 @@ impl Gathered {
         let mut shown = self.stats(average);
         let count = self.count as f64;
         let variance = average.map(|average| (self.squares / count - average * average).max(0.0));
-        let sampling = variance.filter(|_| self.count > 1).map(|variance| variance * count / (count - 1.0));
+        let sampling = variance
+            .filter(|_| self.count > 1)
+            .map(|variance| variance * count / (count - 1.0));
         let deviation = variance.map(f64::sqrt);
         if let Value::Object(map) = &mut shown {
-            map.insert("sum_of_squares".to_owned(), json!((self.count > 0).then_some(self.squares)));
+            map.insert(
+                "sum_of_squares".to_owned(),
+                json!((self.count > 0).then_some(self.squares)),
+            );
             map.insert("variance".to_owned(), json!(variance));
             map.insert("variance_population".to_owned(), json!(variance));
             map.insert("variance_sampling".to_owned(), json!(sampling));
@@ -115,14 +124,25 @@ impl Gathered {
             Some(low + (high - low) * place.fract())
         };
         match keyed {
-            true => percents.iter().map(|percent| (percent_name(*percent), json!(at(*percent)))).collect::<Map<_, _>>().into(),
-            false => percents.iter().map(|percent| json!({ "key": percent, "value": at(*percent) })).collect(),
+            true => percents
+                .iter()
+                .map(|percent| (percent_name(*percent), json!(at(*percent))))
+                .collect::<Map<_, _>>()
+                .into(),
+            false => percents
+                .iter()
+                .map(|percent| json!({ "key": percent, "value": at(*percent) }))
+                .collect(),
         }
     }
 }
 
 fn percent_name(percent: f64) -> String {
-    if percent.fract() == 0.0 { format!("{percent:.1}") } else { percent.to_string() }
+    if percent.fract() == 0.0 {
+        format!("{percent:.1}")
+    } else {
+        percent.to_string()
+    }
 }
 
 fn fingerprint(value: &Scalar) -> u64 {

@@ -15,7 +15,7 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::Value;
 
-pub use plan::{Plan, TopHits};
+pub use plan::{Plan, State, TopHits};
 
 /// Buckets that one request may make. Source: Elasticsearch, `search.max_buckets`.
 pub const MOST_BUCKETS: usize = 65_536;
@@ -55,12 +55,16 @@ impl Scalar {
     pub fn of(value: &Value) -> Option<Self> {
         match value {
             Value::Bool(flag) => Some(Self::Flag(*flag)),
-            Value::Number(number) => {
-                Some(number.as_i64().map_or_else(|| Self::Fraction(number.as_f64().unwrap_or(0.0)), Self::Whole))
-            }
+            Value::Number(number) => Some(
+                number
+                    .as_i64()
+                    .map_or_else(|| Self::Fraction(number.as_f64().unwrap_or(0.0)), Self::Whole),
+            ),
             Value::String(text) if crate::date_math::looks_like_date_time(text) => Some(
-                crate::date_math::parse(text, &jiff::tz::TimeZone::UTC, false)
-                    .map_or_else(|| Self::Text(text.as_str().into()), |time| Self::Date(time.as_millisecond())),
+                crate::date_math::parse(text, &jiff::tz::TimeZone::UTC, false).map_or_else(
+                    || Self::Text(text.as_str().into()),
+                    |time| Self::Date(time.as_millisecond()),
+                ),
             ),
             Value::String(text) => Some(Self::Text(text.as_str().into())),
             Value::Null | Value::Array(_) | Value::Object(_) => None,

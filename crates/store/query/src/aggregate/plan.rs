@@ -59,7 +59,11 @@ pub(crate) struct Node {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    Metric { field: usize, missing: Option<Scalar>, metric: Metric },
+    Metric {
+        field: usize,
+        missing: Option<Scalar>,
+        metric: Metric,
+    },
     Terms(Terms),
     Histogram(Histogram),
     Fixed(Fixed),
@@ -90,9 +94,17 @@ impl Plan {
     /// # Errors
     /// Names what is wrong.
     pub fn compile_at(aggregations: &[Aggregation], now: Timestamp) -> Result<Self, QueryError> {
-        let mut compiler = Compiler { fields: Vec::new(), filters: Vec::new(), now };
+        let mut compiler = Compiler {
+            fields: Vec::new(),
+            filters: Vec::new(),
+            now,
+        };
         let roots = compiler.nodes(aggregations)?;
-        Ok(Self { fields: compiler.fields, filters: compiler.filters, roots })
+        Ok(Self {
+            fields: compiler.fields,
+            filters: compiler.filters,
+            roots,
+        })
     }
 
     /// The fields whose values the plan asks for.
@@ -107,7 +119,10 @@ impl Plan {
 
     /// Nothing gathered yet.
     pub fn start(&self) -> State {
-        State { nodes: start(&self.roots), keys: 0 }
+        State {
+            nodes: start(&self.roots),
+            keys: 0,
+        }
     }
 
     /// Takes a document in.
@@ -167,7 +182,11 @@ pub(crate) fn collect(nodes: &[Node], states: &mut [NodeState], keys: &mut usize
             }
             (Kind::Histogram(histogram), NodeState::Keyed(buckets)) => {
                 let values = values_or(view, histogram.field, histogram.missing.as_ref());
-                let bucket_keys = values.iter().filter_map(|value| histogram.key(value)).map(Scalar::Fraction).collect();
+                let bucket_keys = values
+                    .iter()
+                    .filter_map(|value| histogram.key(value))
+                    .map(Scalar::Fraction)
+                    .collect();
                 into_buckets(node, buckets, bucket_keys, keys, view);
             }
             (Kind::Fixed(fixed), NodeState::Fixed(buckets)) => {
@@ -232,9 +251,13 @@ pub(crate) fn finish(
         let result = match (&node.kind, state) {
             (Kind::Metric { metric, .. }, NodeState::Metric(gathered)) => gathered.finish(metric),
             (Kind::Terms(terms), NodeState::Keyed(found)) => terms.finish(&node.children, found, buckets)?,
-            (Kind::Histogram(histogram), NodeState::Keyed(found)) => histogram.finish(&node.children, found, buckets)?,
+            (Kind::Histogram(histogram), NodeState::Keyed(found)) => {
+                histogram.finish(&node.children, found, buckets)?
+            }
             (Kind::Fixed(fixed), NodeState::Fixed(found)) => fixed.finish(&node.children, found, buckets)?,
-            (Kind::Composite(composite), NodeState::Composite(found)) => composite.finish(&node.children, found, buckets)?,
+            (Kind::Composite(composite), NodeState::Composite(found)) => {
+                composite.finish(&node.children, found, buckets)?
+            }
             (Kind::TopHits(top_hits), NodeState::Hits(hits)) => top_hits.finish(hits),
             _ => unreachable!("states are made from the same nodes"),
         };
@@ -251,10 +274,21 @@ pub(crate) fn order_value(nodes: &[Node], states: &[NodeState], path: &str) -> f
     let (name, property) = path.split_once('.').or(path.split_once('>')).unwrap_or((path, ""));
     let found = nodes.iter().zip(states).find(|(node, _)| node.name == name);
     match found {
-        Some((Node { kind: Kind::Metric { metric, .. }, .. }, NodeState::Metric(gathered))) => {
-            gathered.property(metric, property)
-        }
-        Some((Node { kind: Kind::Fixed(_), children, .. }, NodeState::Fixed(buckets))) => match buckets.first() {
+        Some((
+            Node {
+                kind: Kind::Metric { metric, .. },
+                ..
+            },
+            NodeState::Metric(gathered),
+        )) => gathered.property(metric, property),
+        Some((
+            Node {
+                kind: Kind::Fixed(_),
+                children,
+                ..
+            },
+            NodeState::Fixed(buckets),
+        )) => match buckets.first() {
             Some(bucket) if property.is_empty() || property == "_count" => bucket.count as f64,
             Some(bucket) => order_value(children, &bucket.children, property),
             None => 0.0,
@@ -269,7 +303,9 @@ impl TopHits {
         let keys = view.sort_values(self);
         let full = hits.len() >= keep;
         if full {
-            let beaten = hits.last().is_some_and(|(last, _)| compare_sort_values(&self.sort, &keys, last).is_lt());
+            let beaten = hits
+                .last()
+                .is_some_and(|(last, _)| compare_sort_values(&self.sort, &keys, last).is_lt());
             if self.sort.is_empty() || !beaten {
                 return;
             }
@@ -295,7 +331,11 @@ impl TopHits {
                 hit
             })
             .collect();
-        let highest = if self.sort.is_empty() && !shown.is_empty() { json!(1.0) } else { Value::Null };
+        let highest = if self.sort.is_empty() && !shown.is_empty() {
+            json!(1.0)
+        } else {
+            Value::Null
+        };
         // The total is set by the bucket that holds the hits.
         json!({ "hits": { "total": { "value": shown.len(), "relation": "eq" }, "max_score": highest, "hits": shown } })
     }
@@ -321,9 +361,15 @@ impl Compiler {
             ..error
         })?;
         if matches!(kind, Kind::Metric { .. } | Kind::TopHits(_)) && !children.is_empty() {
-            return Err(QueryError::argument(format!("aggregation [{name}] cannot have sub-aggregations")));
+            return Err(QueryError::argument(format!(
+                "aggregation [{name}] cannot have sub-aggregations"
+            )));
         }
-        Ok(Node { name: name.clone(), kind, children })
+        Ok(Node {
+            name: name.clone(),
+            kind,
+            children,
+        })
     }
 
     fn kind(&mut self, kind: &str, parameters: &Value) -> Result<Kind, QueryError> {
@@ -349,14 +395,24 @@ impl Compiler {
             "stats" => Metric::Stats,
             "extended_stats" => Metric::ExtendedStats,
             "cardinality" => Metric::Cardinality,
-            "percentiles" => Metric::Percentiles { percents: percents(parameters)?, keyed: flag(parameters, "keyed", true)? },
+            "percentiles" => Metric::Percentiles {
+                percents: percents(parameters)?,
+                keyed: flag(parameters, "keyed", true)?,
+            },
             other => return Err(QueryError::argument(format!("unknown type [{other}]"))),
         };
-        Ok(Kind::Metric { field: self.field(parameters)?, missing: missing(parameters), metric })
+        Ok(Kind::Metric {
+            field: self.field(parameters)?,
+            missing: missing(parameters),
+            metric,
+        })
     }
 
     fn field(&mut self, parameters: &Value) -> Result<usize, QueryError> {
-        let name = parameters.get("field").and_then(Value::as_str).ok_or_else(|| QueryError::argument("it needs [field]"))?;
+        let name = parameters
+            .get("field")
+            .and_then(Value::as_str)
+            .ok_or_else(|| QueryError::argument("it needs [field]"))?;
         let known = self.fields.iter().position(|field| field == name);
         Ok(known.unwrap_or_else(|| {
             self.fields.push(name.to_owned());
@@ -396,10 +452,15 @@ impl Compiler {
                 step if step > 0 => Ok(Interval::Fixed { step, offset, zone }),
                 _ => Err(QueryError::argument("[fixed_interval] must be greater than 0")),
             },
-            (None, Some(unit)) => {
-                Ok(Interval::Calendar { unit: interval::calendar(unit)?, offset, zone, last: std::cell::Cell::new((0, 0)) })
-            }
-            _ => Err(QueryError::argument("it needs either [fixed_interval] or [calendar_interval]")),
+            (None, Some(unit)) => Ok(Interval::Calendar {
+                unit: interval::calendar(unit)?,
+                offset,
+                zone,
+                last: std::cell::Cell::new((0, 0)),
+            }),
+            _ => Err(QueryError::argument(
+                "it needs either [fixed_interval] or [calendar_interval]",
+            )),
         }
     }
 
@@ -409,7 +470,10 @@ impl Compiler {
     }
 
     fn histogram(&mut self, parameters: &Value) -> Result<Kind, QueryError> {
-        let step = parameters.get("interval").and_then(Value::as_f64).filter(|step| *step > 0.0);
+        let step = parameters
+            .get("interval")
+            .and_then(Value::as_f64)
+            .filter(|step| *step > 0.0);
         let step = step.ok_or_else(|| QueryError::argument("[interval] must be a number greater than 0"))?;
         let offset = parameters.get("offset").and_then(Value::as_f64).unwrap_or(0.0);
         self.with_interval(parameters, Interval::Number { step, offset }, false)
@@ -441,7 +505,10 @@ impl Compiler {
     fn limits(&self, bounds: Option<&Value>, owner: &str) -> Result<Option<(f64, f64)>, QueryError> {
         let Some(bounds) = bounds else { return Ok(None) };
         let wrong = || QueryError::argument(format!("[{owner}] needs [min] and [max] as numbers or dates"));
-        let bound = |key: &str| self.point(bounds.get(key).ok_or_else(wrong)?, &TimeZone::UTC).ok_or_else(wrong);
+        let bound = |key: &str| {
+            self.point(bounds.get(key).ok_or_else(wrong)?, &TimeZone::UTC)
+                .ok_or_else(wrong)
+        };
         Ok(Some((bound("min")?, bound("max")?)))
     }
 
@@ -456,9 +523,15 @@ impl Compiler {
     }
 
     fn ranges(&mut self, parameters: &Value, dates: bool) -> Result<Kind, QueryError> {
-        let list = parameters.get("ranges").and_then(Value::as_array).filter(|list| !list.is_empty());
+        let list = parameters
+            .get("ranges")
+            .and_then(Value::as_array)
+            .filter(|list| !list.is_empty());
         let list = list.ok_or_else(|| QueryError::argument("it needs a list of [ranges]"))?;
-        let zone = parameters.get("time_zone").and_then(Value::as_str).map_or(Ok(TimeZone::UTC), date_math::time_zone);
+        let zone = parameters
+            .get("time_zone")
+            .and_then(Value::as_str)
+            .map_or(Ok(TimeZone::UTC), date_math::time_zone);
         let zone = zone.map_err(|error| QueryError::argument(error.to_string()))?;
         let format = parameters.get("format").and_then(Value::as_str);
         let end = |range: &Value, key: &str| match range.get(key).filter(|value| !value.is_null()) {
@@ -466,22 +539,35 @@ impl Compiler {
             Some(value) => {
                 let point = match (value.as_str(), format) {
                     (Some(text), Some(format)) if dates && !text.starts_with("now") => {
-                        date_math::parse_format(text, format, &zone, false).ok().map(|time| time.as_millisecond() as f64)
+                        date_math::parse_format(text, format, &zone, false)
+                            .ok()
+                            .map(|time| time.as_millisecond() as f64)
                     }
                     (Some(text), _) if !dates => text.parse().ok(),
                     _ => self.point(value, &zone),
                 };
-                point.map(Some).ok_or_else(|| QueryError::argument(format!("[ranges] cannot read [{key}] [{value}]")))
+                point
+                    .map(Some)
+                    .ok_or_else(|| QueryError::argument(format!("[ranges] cannot read [{key}] [{value}]")))
             }
         };
         let mut slots = Vec::new();
         for range in list {
             let known = ["from", "to", "key"];
-            if let Some(unknown) = range.as_object().into_iter().flat_map(Map::keys).find(|key| !known.contains(&key.as_str())) {
+            if let Some(unknown) = range
+                .as_object()
+                .into_iter()
+                .flat_map(Map::keys)
+                .find(|key| !known.contains(&key.as_str()))
+            {
                 return Err(QueryError::argument(format!("[ranges] does not support [{unknown}]")));
             }
             let key = range.get("key").and_then(Value::as_str).map(ToOwned::to_owned);
-            slots.push(RangeSlot { key, from: end(range, "from")?, to: end(range, "to")? });
+            slots.push(RangeSlot {
+                key,
+                from: end(range, "from")?,
+                to: end(range, "to")?,
+            });
         }
         slots.sort_by(|left, right| {
             let start = |slot: &RangeSlot| slot.from.unwrap_or(f64::NEG_INFINITY);
@@ -519,7 +605,10 @@ impl Compiler {
     }
 
     fn composite(&mut self, parameters: &Value) -> Result<Kind, QueryError> {
-        let list = parameters.get("sources").and_then(Value::as_array).filter(|list| !list.is_empty());
+        let list = parameters
+            .get("sources")
+            .and_then(Value::as_array)
+            .filter(|list| !list.is_empty());
         let list = list.ok_or_else(|| QueryError::argument("it needs a list of [sources]"))?;
         let mut sources = Vec::new();
         for source in list {
@@ -533,7 +622,11 @@ impl Compiler {
                     let step = step.ok_or_else(|| QueryError::argument(format!("source [{name}] needs [interval]")))?;
                     Some(Interval::Number { step, offset: 0.0 })
                 }
-                other => return Err(QueryError::argument(format!("source [{name}] has the unknown type [{other}]"))),
+                other => {
+                    return Err(QueryError::argument(format!(
+                        "source [{name}] has the unknown type [{other}]"
+                    )));
+                }
             };
             sources.push(super::composite::Source {
                 name: name.to_owned(),
@@ -585,7 +678,9 @@ fn number(parameters: &Value, key: &str, default: usize) -> Result<usize, QueryE
 fn flag(parameters: &Value, key: &str, default: bool) -> Result<bool, QueryError> {
     match parameters.get(key) {
         None => Ok(default),
-        Some(value) => value.as_bool().ok_or_else(|| QueryError::argument(format!("[{key}] must be true or false"))),
+        Some(value) => value
+            .as_bool()
+            .ok_or_else(|| QueryError::argument(format!("[{key}] must be true or false"))),
     }
 }
 
@@ -595,7 +690,12 @@ fn percents(parameters: &Value) -> Result<Vec<f64>, QueryError> {
         None => Ok(vec![1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0]),
         Some(Value::Array(list)) => list
             .iter()
-            .map(|value| value.as_f64().filter(|percent| (0.0..=100.0).contains(percent)).ok_or_else(wrong))
+            .map(|value| {
+                value
+                    .as_f64()
+                    .filter(|percent| (0.0..=100.0).contains(percent))
+                    .ok_or_else(wrong)
+            })
             .collect(),
         Some(_) => Err(wrong()),
     }

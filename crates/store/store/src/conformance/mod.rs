@@ -2,6 +2,7 @@
 //!
 //! Each takes a store that may hold other data: names are made unique by a prefix. They panic where a promise is broken.
 
+mod aggregating;
 mod searching;
 mod streams;
 mod writing;
@@ -17,6 +18,7 @@ pub async fn run(store: Arc<dyn Store>, prefix: &str) {
     writing::run(&store, &format!("{prefix}w")).await;
     searching::run(&store, &format!("{prefix}s")).await;
     streams::run(&store, &format!("{prefix}d")).await;
+    aggregating::run(&store, &format!("{prefix}a")).await;
 }
 
 fn source(value: &Value) -> Source {
