@@ -17,7 +17,7 @@ use crate::legacy_pem::{decrypt_legacy_pem, is_legacy_encrypted};
 use crate::pem::PemBlock;
 use crate::pkcs12::{Pkcs12, open_p12};
 use crate::recognize::{Content, private_key, recognize};
-use crate::source::PemSource;
+use crate::source::{PemSource, without_path};
 
 /// How an encrypted key may be opened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -221,7 +221,7 @@ pub fn read_passphrase_file(path: &Utf8Path, setting: &str) -> Result<Secret, Lo
     let failed = |source| LoadError::PassphraseFile {
         setting: setting.to_owned(),
         path: path.to_owned(),
-        source,
+        source: without_path(source),
     };
     let file = fs_err::File::open(path).map_err(failed)?;
     let mut bytes = Zeroizing::new(Vec::new());

@@ -1,7 +1,7 @@
 //! Where a certificate or key comes from: a file, or text in the setting itself.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use secret::Secret;
@@ -109,7 +109,7 @@ fn read_file(path: &Utf8Path, setting: &str) -> Result<Zeroizing<Vec<u8>>, LoadE
     let failed = |source| LoadError::Read {
         setting: setting.to_owned(),
         path: path.to_owned(),
-        source,
+        source: without_path(source),
     };
     let file = fs_err::File::open(path).map_err(failed)?;
     let mut bytes = Zeroizing::new(Vec::new());
@@ -121,6 +121,15 @@ fn read_file(path: &Utf8Path, setting: &str) -> Result<Zeroizing<Vec<u8>>, LoadE
         });
     }
     Ok(bytes)
+}
+
+/// What the system said, without the path that `fs_err` adds: our errors name it already.
+pub(crate) fn without_path(error: io::Error) -> io::Error {
+    let wrapped = error.get_ref().and_then(|wrapper| wrapper.source());
+    let code = wrapped
+        .and_then(|original| original.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error);
+    code.map_or(error, io::Error::from_raw_os_error)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::key::{Pkcs8Parts, to_pkcs8};
 use crate::legacy_pem::{LegacyCipher, encrypt_legacy_pem};
 use crate::pem::PemBlock;
 use crate::pkcs12::encode;
+use crate::source::without_path;
 
 /// How a private key is written.
 #[derive(Clone, Copy, Debug)]
@@ -209,13 +210,13 @@ fn place(path: &Utf8Path, bytes: &[u8], mode: u32, existing: Existing) -> Result
             io::ErrorKind::AlreadyExists => WriteError::Exists { path: path.to_owned() },
             _ => WriteError::Io {
                 path: path.to_owned(),
-                source,
+                source: without_path(source),
             },
         });
     }
     sync_folder(path).map_err(|source| WriteError::Io {
         path: path.to_owned(),
-        source,
+        source: without_path(source),
     })
 }
 

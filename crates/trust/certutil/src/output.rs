@@ -4,7 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use certs::{WriteError, create_file_atomically};
 
 use crate::arguments::Options;
-use crate::failure::{ExitStatus, Failure};
+use crate::failure::{ExitStatus, Failure, with_causes};
 use crate::passwords::confirm;
 use crate::terminal::Terminal;
 
@@ -61,7 +61,7 @@ pub(crate) fn prepare_folder(path: &Utf8Path, terminal: &mut dyn Terminal) -> Re
     ) {
         return Err(refused(format!("the folder `{folder}` does not exist")));
     }
-    fs_err::create_dir_all(folder).map_err(|error| refused(error.to_string()))
+    fs_err::create_dir_all(folder).map_err(|error| refused(with_causes(&error)))
 }
 
 /// Writes the result.

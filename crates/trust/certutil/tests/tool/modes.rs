@@ -1,12 +1,10 @@
 //! The modes `ca`, `cert` and `csr`: archives, modes, statuses, and what openssl and Java say of the files.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use crate::support::{Folder, certificate_text, openssl, output_of};
 use certutil::ExitStatus;
-use support::{Folder, certificate_text, openssl, output_of};
 
 #[test]
 fn the_documented_commands_make_files_that_openssl_accepts() {

@@ -1,12 +1,10 @@
 //! The dialogue `http`.
 
-mod support;
-
+use crate::support::{Folder, Script, certificate_text, openssl};
 use certutil::ExitStatus;
-use support::{Folder, certificate_text, openssl};
 
 /// Answers of one line each; `|` separates them.
-fn run(folder: &Folder, answers: &str) -> (ExitStatus, support::Script) {
+fn run(folder: &Folder, answers: &str) -> (ExitStatus, Script) {
     let answers: Vec<String> = answers
         .split('|')
         .map(|answer| answer.replace('@', folder.path("").as_str()))

@@ -1,0 +1,7 @@
+//! The tool as its users see it: a command line, a terminal, files.
+
+mod support;
+
+mod http;
+mod modes;
+mod peer;
