@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::Input;
 use crate::filestream::Filestream;
+use crate::journald::Journald;
+use crate::listener::Listener;
 use crate::metrics::SystemMetrics;
 
 /// What inputs need to know of the agent and its host.
@@ -81,6 +83,8 @@ impl BuildError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Filestream,
+    Journald,
+    Listener,
     SystemMetrics,
 }
 
@@ -88,6 +92,8 @@ impl Kind {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "filestream" | "logfile" | "log" => Self::Filestream,
+            "journald" => Self::Journald,
+            "tcp" | "udp" | "syslog" => Self::Listener,
             "system/metrics" => Self::SystemMetrics,
             _ => return None,
         })
@@ -140,6 +146,8 @@ pub fn build(input: &Value, context: &BuildContext) -> Result<Vec<BuiltInput>, B
         let stream_id = config.id.clone();
         let input = match kind {
             Kind::Filestream => Filestream::build(config)?,
+            Kind::Journald => Journald::build(config)?,
+            Kind::Listener => Listener::build(config)?,
             Kind::SystemMetrics => SystemMetrics::build(config)?,
         };
         built.push(BuiltInput { stream_id, input });

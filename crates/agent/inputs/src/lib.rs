@@ -10,8 +10,10 @@
 
 mod build;
 mod config;
-pub mod filestream;
+mod filestream;
 pub mod host;
+mod journald;
+mod listener;
 mod metrics;
 pub mod registry;
 

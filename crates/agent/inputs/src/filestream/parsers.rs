@@ -2,14 +2,16 @@
 
 mod container;
 mod multiline;
+mod ndjson;
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use event::fields::Fields;
+use event::processors::syslog::{SyslogSettings, parse_syslog, syslog_settings};
 use jiff::Timestamp;
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::build::BuildError;
 use crate::config::Config;
@@ -67,6 +69,8 @@ pub(super) struct ParserSettings(Vec<Setting>);
 enum Setting {
     Multiline(multiline::Settings),
     Container(container::Settings),
+    Ndjson(ndjson::Settings),
+    Syslog(SyslogParser),
     IncludeMessage(Vec<Regex>),
 }
 
@@ -75,6 +79,9 @@ impl ParserSettings {
         let mut settings = Vec::new();
         if let Some(Value::Object(body)) = config.value("multiline") {
             settings.push(Setting::Multiline(multiline::Settings::read(sub(config, body))?));
+        }
+        if let Some(Value::Object(body)) = config.value("json") {
+            settings.push(Setting::Ndjson(ndjson::Settings::read(sub(config, body))?));
         }
         let parsers = match config.value("parsers") {
             None => &[],
@@ -89,6 +96,8 @@ impl ParserSettings {
             let body = sub(config, body.as_object().unwrap_or(&empty));
             settings.push(match name.as_str() {
                 "multiline" => Setting::Multiline(multiline::Settings::read(body)?),
+                "ndjson" => Setting::Ndjson(ndjson::Settings::read(body)?),
+                "syslog" => Setting::Syslog(SyslogParser::read(body)?),
                 "container" => Setting::Container(container::Settings::read(body)?),
                 "include_message" => Setting::IncludeMessage(body.patterns(&["patterns"])?),
                 other => return Err(config.error("parsers", format!("parser `{other}` is not supported"))),
@@ -119,6 +128,8 @@ impl Setting {
         match self {
             Self::Multiline(settings) => Box::new(multiline::Multiline::new(settings.clone())),
             Self::Container(settings) => Box::new(container::Container::new(settings.clone())),
+            Self::Ndjson(settings) => Box::new(ndjson::Ndjson(settings.clone())),
+            Self::Syslog(parser) => Box::new(parser.clone()),
             Self::IncludeMessage(patterns) => Box::new(IncludeMessage(patterns.clone())),
         }
     }
@@ -176,6 +187,44 @@ impl Parser for IncludeMessage {
         if self.0.iter().any(|pattern| pattern.is_match(&message.text)) {
             out.push(message);
         }
+    }
+}
+
+/// Syslog headers in front of the text.
+#[derive(Clone, Debug)]
+struct SyslogParser {
+    settings: SyslogSettings,
+    add_error_key: bool,
+}
+
+impl SyslogParser {
+    fn read(config: Config<'_>) -> Result<Self, BuildError> {
+        let settings = syslog_settings(config.text(&["format"])?, config.text(&["timezone"])?);
+        let settings = settings.map_err(|problem| config.error("parsers.syslog", problem))?;
+        Ok(Self {
+            settings,
+            add_error_key: config.boolean(&["add_error_key"], true)?,
+        })
+    }
+}
+
+impl Parser for SyslogParser {
+    fn push(&mut self, mut message: Message, out: &mut Vec<Message>) {
+        // The present year is missing in one of the two formats.
+        match parse_syslog(&message.text, &self.settings, Timestamp::now()) {
+            Ok(parsed) => {
+                message.text = parsed.message;
+                message.time = parsed.time.or(message.time);
+                event::fields::merge(&mut message.fields, parsed.fields);
+            }
+            Err(problem) if self.add_error_key => {
+                message
+                    .fields
+                    .insert("error".to_owned(), json!({"message": problem, "type": "syslog"}));
+            }
+            Err(_) => {}
+        }
+        out.push(message);
     }
 }
 

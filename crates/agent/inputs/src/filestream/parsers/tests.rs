@@ -142,3 +142,48 @@ proptest! {
         run(json!({"parsers": [{"container": {}}, {"multiline": {"pattern": "^ ", "match": "after"}}]}), &lines);
     }
 }
+
+#[test]
+fn json_lines_are_decoded() {
+    let settings =
+        json!({"parsers": [{"ndjson": {"message_key": "msg", "overwrite_keys": true, "add_error_key": true}}]});
+    let messages = run(
+        settings,
+        &[
+            r#"{"msg":"hello","level":3,"@timestamp":"2026-01-02T03:04:05Z"}"#,
+            "no json",
+            r#"{"level":4}"#,
+        ],
+    );
+    assert_eq!((messages[0].text.as_str(), messages[0].without_text), ("hello", false));
+    assert_eq!(messages[0].fields["level"], 3);
+    assert_eq!(messages[0].fields["@timestamp"], "2026-01-02T03:04:05.000Z");
+    assert_eq!(messages[1].text, "no json");
+    assert_eq!(messages[1].fields["error"]["type"], "json");
+    assert!(messages[2].without_text);
+}
+
+#[test]
+fn json_lines_may_keep_to_a_group() {
+    let settings = json!({"parsers": [{"ndjson": {"target": "app", "document_id": "id"}}]});
+    let messages = run(settings, &[r#"{"id":"x1","a":1}"#]);
+    assert_eq!(
+        Value::Object(messages[0].fields.clone()),
+        json!({"@metadata": {"_id": "x1"}, "app": {"a": 1}})
+    );
+}
+
+#[test]
+fn syslog_headers_are_read() {
+    let settings = json!({"parsers": [{"syslog": {"format": "rfc3164", "timezone": "UTC"}}]});
+    let messages = run(
+        settings,
+        &["<13>2026-01-02T03:04:05Z web-01 app[7]: hello", "nothing of the kind"],
+    );
+    assert_eq!(
+        (messages[0].text.as_str(), messages[0].time),
+        ("hello", Some("2026-01-02T03:04:05Z".parse().unwrap()))
+    );
+    assert_eq!(messages[0].fields["log"]["syslog"]["procid"], "7");
+    assert_eq!(messages[1].fields["error"]["type"], "syslog");
+}
