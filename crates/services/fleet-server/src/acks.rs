@@ -26,7 +26,7 @@ use crate::server::FleetServer;
 
 /// Types of actions kept in memory at most, and for how long.
 const MOST_KNOWN: usize = 10_000;
-const KNOWN_FOR: Duration = Duration::from_secs(300);
+const KNOWN_FOR: Duration = Duration::from_mins(5);
 
 /// The types of actions lately acknowledged.
 #[derive(Debug, Default)]

@@ -143,7 +143,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_cache_stays_within_its_bytes() {
-        let cache = ArtifactCache::new(10, Duration::from_secs(60));
+        let cache = ArtifactCache::new(10, Duration::from_mins(1));
         let key = |name: &str| (name.to_owned(), String::new());
         cache.put(key("a"), &Bytes::from_static(b"123456"));
         cache.put(key("a"), &Bytes::from_static(b"1234"));

@@ -31,9 +31,9 @@ use crate::{body, upgrade_details};
 /// A check-in may unpack to so many times its limit.
 const UNPACKED: usize = 20;
 /// The shortest poll that `poll_timeout` can ask for.
-const SHORTEST_POLL: Duration = Duration::from_secs(60);
+const SHORTEST_POLL: Duration = Duration::from_mins(1);
 /// Agents wait this much longer than they say, for the answer to arrive.
-const POLL_MARGIN: Duration = Duration::from_secs(120);
+const POLL_MARGIN: Duration = Duration::from_mins(2);
 /// Actions handed out in one answer.
 const MOST_ACTIONS: usize = 100;
 /// An agent with a newer revision than this server knows has it from another server, and this one is about to learn of
@@ -125,7 +125,7 @@ fn with_jitter(poll: Duration, jitter: Duration) -> Duration {
     if jitter.is_zero() || jitter >= poll {
         poll
     } else {
-        poll - rand::random_range(Duration::ZERO..jitter)
+        poll.saturating_sub(rand::random_range(Duration::ZERO..jitter))
     }
 }
 

@@ -272,9 +272,9 @@ async fn carry_out(server: &FleetServer, enrolment: &Enrolment, plan: Plan) -> R
     if let Err(error) = written {
         let is_new = matches!(plan, Plan::Create(_));
         if is_new {
-            take_back(server, id, &key.id).await
+            take_back(server, id, &key.id).await;
         } else {
-            invalidate(server, &key.id).await
+            invalidate(server, &key.id).await;
         }
         return Err(error);
     }

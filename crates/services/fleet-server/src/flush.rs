@@ -19,11 +19,11 @@ use crate::server::FleetServer;
 /// Renewals for each second.
 const RENEWALS: u32 = 100;
 /// The longest time between renewals of one agent.
-const LONGEST_RENEWAL: Duration = Duration::from_secs(120);
+const LONGEST_RENEWAL: Duration = Duration::from_mins(2);
 /// Documents in one bulk.
 const BATCH: usize = 5000;
 /// Agents that are neither connected nor changed are forgotten after this long.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
+const FORGET_AFTER: Duration = Duration::from_mins(10);
 
 /// One agent's write.
 struct Change {

@@ -191,7 +191,7 @@ mod tests {
             burst: 2,
             next_free: Mutex::new(now),
         };
-        let later = now + Duration::from_secs(60);
+        let later = now + Duration::from_mins(1);
         assert_eq!(
             [
                 waits(&bucket, later, 0),
@@ -230,7 +230,7 @@ mod tests {
     async fn a_full_queue_refuses() {
         let queue = QueueBounds {
             length: 1,
-            wait: Duration::from_secs(3600),
+            wait: Duration::from_hours(1),
         };
         let limiter = Arc::new(Limiter::new(&limit(0, 0, 1), queue));
         let permit = limiter.admit().await.unwrap();

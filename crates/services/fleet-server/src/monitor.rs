@@ -20,7 +20,7 @@ use crate::policy_text::PreparedPolicy;
 use crate::server::FleetServer;
 
 /// One wait for the store to advance.
-const WAIT: Duration = Duration::from_secs(240);
+const WAIT: Duration = Duration::from_mins(4);
 /// While a policy cannot go out, it is tried again after this long.
 const RETRY: Duration = Duration::from_secs(30);
 /// After a failure of the store.
@@ -197,21 +197,23 @@ impl FleetServer {
         request.seq_no_primary_term = true;
         let mut actions = Vec::new();
         for hit in self.store.search(request).await?.hits {
-            let action = match self.actions.prepared(&hit.document.id) {
-                Some(action) => action,
-                None => {
-                    let Some(document) = self.store.get(indices::ACTIONS, &hit.document.id).await? else {
-                        continue;
-                    };
-                    let parsed = document.source.parse().map_err(ApiError::store)?;
-                    self.prepare_action(document.id, document.seq_no, parsed).await?
-                }
-            };
-            if action.is_deliverable(now) {
+            let action = self.prepared_action(&hit.document.id).await?;
+            if let Some(action) = action.filter(|action| action.is_deliverable(now)) {
                 actions.push(action);
             }
         }
         Ok(actions)
+    }
+
+    async fn prepared_action(&self, document_id: &str) -> Result<Option<Arc<DeliverableAction>>, ApiError> {
+        if let Some(action) = self.actions.prepared(document_id) {
+            return Ok(Some(action));
+        }
+        let Some(document) = self.store.get(indices::ACTIONS, document_id).await? else {
+            return Ok(None);
+        };
+        let action = document.source.parse().map_err(ApiError::store)?;
+        Ok(Some(self.prepare_action(document.id, document.seq_no, action).await?))
     }
 
     /// Fills the secrets of an action in and keeps it for the next agent.

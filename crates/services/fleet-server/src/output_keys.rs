@@ -175,8 +175,8 @@ impl Work<'_> {
         }
         drop(state);
         self.note(|outputs| {
-            outputs.entry(self.output.name.clone()).or_default().permissions_hash =
-                self.output.permissions_hash.clone();
+            let output = outputs.entry(self.output.name.clone()).or_default();
+            output.permissions_hash.clone_from(&self.output.permissions_hash);
         });
         Ok(true)
     }

@@ -45,9 +45,9 @@ fn collect_beside(value: &Value, ids: &mut Vec<String>) {
         Value::Object(map) => {
             for (key, item) in map {
                 if key == "secrets" {
-                    collect_ids(item, ids)
+                    collect_ids(item, ids);
                 } else {
-                    collect_beside(item, ids)
+                    collect_beside(item, ids);
                 }
             }
         }
@@ -153,19 +153,16 @@ fn fill_beside(
     let Some(fields) = beside.as_object() else { return };
     for (key, item) in fields {
         let path = format!("{path}.{key}");
-        match reference_id(item) {
-            Some(id) => {
-                if let Some(secret) = secrets.get(id) {
-                    target.insert(key.clone(), Value::from(secret.expose()));
-                    filled.push(path);
-                }
+        if let Some(id) = reference_id(item) {
+            if let Some(secret) = secrets.get(id) {
+                target.insert(key.clone(), Value::from(secret.expose()));
+                filled.push(path);
             }
-            None => {
-                let slot = target.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()));
-                if let Value::Object(inner) = slot {
-                    fill_beside(inner, item, &path, secrets, filled);
-                }
-            }
+            continue;
+        }
+        let slot = target.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(inner) = slot {
+            fill_beside(inner, item, &path, secrets, filled);
         }
     }
 }

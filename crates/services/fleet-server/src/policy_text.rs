@@ -114,7 +114,7 @@ impl PreparedPolicy {
         for piece in &self.pieces {
             match piece {
                 Piece::Shared(text) => out.extend_from_slice(text.plain()),
-                own => out.extend_from_slice(&self.own_text(own, agent, keys)),
+                own => out.extend_from_slice(&own.own_text(agent, keys)),
             }
         }
         out
@@ -126,7 +126,7 @@ impl PreparedPolicy {
         for piece in &self.pieces {
             match piece {
                 Piece::Shared(text) => out.shared(text),
-                own => out.stored(&self.own_text(own, agent, keys)),
+                own => out.stored(&own.own_text(agent, keys)),
             }
         }
         out.finish()
@@ -143,11 +143,13 @@ impl PreparedPolicy {
         };
         self.pieces.iter().map(length).sum()
     }
+}
 
+impl Piece {
     /// What goes into a gap: the inside of a JSON text.
-    fn own_text(&self, piece: &Piece, agent: &AgentId, keys: &[Secret]) -> Vec<u8> {
+    fn own_text(&self, agent: &AgentId, keys: &[Secret]) -> Vec<u8> {
         let key = |index: &usize| keys.get(*index).map(Secret::expose).unwrap_or_default();
-        let text = match piece {
+        let text = match self {
             Piece::Shared(_) => return Vec::new(),
             Piece::AgentId => agent.to_string(),
             Piece::Key(index) => key(index).to_owned(),
@@ -266,7 +268,7 @@ pub(crate) fn permissions_hash(roles: &Map<String, Value>) -> String {
     let mut text = String::new();
     for character in sorted.to_string().chars() {
         match character {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => text.push_str(&format!("\\u{:04x}", character as u32)),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => text.extend(format!("\\u{:04x}", character as u32).chars()),
             other => text.push(other),
         }
     }

@@ -80,7 +80,7 @@ impl Default for Limits {
             checkin: limit(0, 0, 200_000, MIB),
             enroll: limit(0, 0, 256, 512 * KIB),
             enroll_queue: 20_000,
-            enroll_queue_wait: Duration::from_secs(60),
+            enroll_queue_wait: Duration::from_mins(1),
             ack: limit(0, 0, 4_000, 2 * MIB),
             audit_unenroll: limit(0, 0, 1_000, KIB),
             status: limit(0, 0, 1_000, 0),

@@ -211,8 +211,8 @@ impl Default for FleetServerSettings {
             },
             cache: CacheSettings::default(),
             gc: GcSettings {
-                schedule_interval: Duration::from_secs(60 * 60),
-                cleanup_after_expired: Duration::from_secs(30 * 24 * 60 * 60),
+                schedule_interval: Duration::from_hours(1),
+                cleanup_after_expired: Duration::from_hours(30 * 24),
             },
             static_policy_tokens: Vec::new(),
             ignore_checkin_policy_id: false,
@@ -257,15 +257,15 @@ impl Default for OutputSettings {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            read: Duration::from_secs(60),
+            read: Duration::from_mins(1),
             read_header: Duration::from_secs(5),
             idle: Duration::from_secs(35),
-            write: Duration::from_secs(600),
+            write: Duration::from_mins(10),
             drain: Duration::from_secs(10),
-            checkin_long_poll: Duration::from_secs(300),
+            checkin_long_poll: Duration::from_mins(5),
             checkin_timestamp: Duration::from_secs(30),
             checkin_jitter: Duration::from_secs(30),
-            checkin_max_poll: Duration::from_secs(60 * 60),
+            checkin_max_poll: Duration::from_hours(1),
             checkin_flush: Duration::from_secs(1),
         }
     }
@@ -274,9 +274,9 @@ impl Default for Timeouts {
 impl Default for CacheSettings {
     fn default() -> Self {
         Self {
-            ttl_enroll_key: Duration::from_secs(60),
-            ttl_artifact: Duration::from_secs(24 * 60 * 60),
-            ttl_api_key: Duration::from_secs(15 * 60),
+            ttl_enroll_key: Duration::from_mins(1),
+            ttl_artifact: Duration::from_hours(24),
+            ttl_api_key: Duration::from_mins(15),
             max_cost: 50 * 1024 * 1024,
         }
     }

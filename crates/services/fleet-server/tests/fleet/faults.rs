@@ -63,7 +63,7 @@ async fn a_known_agent_may_wait_while_the_store_is_away_and_nothing_is_lost() {
 #[tokio::test]
 async fn many_check_ins_are_few_writes() {
     let mut settings = patient();
-    settings.timeouts.checkin_flush = Duration::from_secs(3600);
+    settings.timeouts.checkin_flush = Duration::from_hours(1);
     let fleet = Arc::new(Fleet::start(settings).await);
     let token = fleet.enrollment_token("policy-1", json!({})).await;
     let agents = join_all((0..50).map(|_| fleet.enroll(&token))).await;

@@ -475,7 +475,7 @@ async fn the_pgp_key() {
 async fn beyond_the_rate() {
     let mut settings = quick();
     settings.limits.enroll = fleet_server::Limit {
-        interval: std::time::Duration::from_secs(3600),
+        interval: std::time::Duration::from_hours(1),
         burst: 1,
         max: 10,
         max_body: 1000,

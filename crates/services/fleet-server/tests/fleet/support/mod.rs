@@ -64,7 +64,7 @@ pub(crate) fn quick() -> FleetServerSettings {
 /// Settings with polls that end only with news.
 pub(crate) fn patient() -> FleetServerSettings {
     let mut settings = quick();
-    settings.timeouts.checkin_long_poll = Duration::from_secs(600);
+    settings.timeouts.checkin_long_poll = Duration::from_mins(10);
     settings
 }
 
