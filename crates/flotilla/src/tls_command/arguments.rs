@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
-use http::{HeaderName, HeaderValue};
+use transport::{HeaderName, HeaderValue};
 use url::Url;
 
 /// Tries out and explains TLS settings and certificate files.

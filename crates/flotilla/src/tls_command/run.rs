@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use serde_json::json;
 use tls::{ClientTls, Explanation, LoadOptions, Reloader, ServerTls, SslSettings};
 use tokio_util::sync::CancellationToken;
-use transport::ProxySettings;
 use transport::diagnose::{self, CheckRequest, Report, TestServer};
+use transport::{HeaderMap, ProxySettings};
 
 use super::arguments::{CheckArguments, ServeArguments, ShowArguments, TlsArguments, TlsCommand};
 use super::settings_file;

@@ -25,6 +25,8 @@ pub mod diagnose;
 
 pub use client::{BoxBody, BoxError, HttpClient, HttpClientSettings, ResponseBody, full_body, read_body};
 pub use error::RequestError;
+/// The headers of [`HttpClientSettings`] and [`ProxySettings`].
+pub use http::{HeaderMap, HeaderName, HeaderValue};
 pub use listener::{BindError, Listener};
 pub use no_proxy::NoProxy;
 pub use peer::Peer;

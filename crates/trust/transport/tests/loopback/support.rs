@@ -58,14 +58,25 @@ impl Folder {
     }
 
     pub(crate) fn issue_by(&self, authority: &Authority, name: &str, usages: Usages) {
-        let request = LeafRequest {
+        self.write_identity(name, &authority.issue(Self::request(name, usages)).unwrap());
+    }
+
+    /// As [`Folder::issue`], with a request that may differ.
+    pub(crate) fn issue_request(&self, name: &str, request: LeafRequest) {
+        self.write_identity(name, &self.authority.issue(request).unwrap());
+    }
+
+    pub(crate) fn request(name: &str, usages: Usages) -> LeafRequest {
+        LeafRequest {
             common_name: name.to_owned(),
             dns: vec!["fleet.test".into(), "localhost".into()],
             ips: vec!["127.0.0.1".parse().unwrap()],
             usages,
             ..Default::default()
-        };
-        let identity = authority.issue(request).unwrap();
+        }
+    }
+
+    fn write_identity(&self, name: &str, identity: &certs::Identity) {
         self.write(&format!("{name}.crt"), &certs::write_pem_certificates(&identity.chain));
         let key = certs::write_pem_key(&identity.key, KeyFormat::Pkcs8).unwrap();
         self.write(&format!("{name}.key"), key.expose());

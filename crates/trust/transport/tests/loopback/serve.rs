@@ -1,19 +1,17 @@
 //! Listeners and clients over loopback: who gets in, who is told what, and what strangers cannot hold.
-#![expect(clippy::unwrap_used, reason = "a test ends with what is wrong")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{Folder, Server, class, fetch, http_client};
 use axum::Router;
 use axum::routing::get;
-use pki::{Authority, AuthorityRequest, Usages};
+use pki::{Authority, AuthorityRequest, KeyType, LeafRequest, Usages};
 use serde_json::json;
-use support::{Folder, Server, class, fetch, http_client};
-use tls::Reloadable;
+use tls::{LoadOptions, Reloadable, ServerTls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use transport::diagnose::{CheckRequest, check};
 use transport::{BindError, Listener, ServeOptions, Stopped};
 
 const URL: &str = "https://fleet.test:8220/";
@@ -336,4 +334,43 @@ async fn clients_of_a_new_authority_get_in_without_a_restart_and_those_of_the_ol
         (ask(&a).await, ask(&b).await),
         ("client_rejected_unknown_authority".into(), "none".into())
     );
+}
+
+#[tokio::test]
+async fn rsa_and_ecdsa_pairs_serve_side_by_side() {
+    let folder = Folder::new();
+    folder.issue("ecdsa", Usages::Server);
+    folder.issue_request(
+        "rsa",
+        LeafRequest {
+            key_type: KeyType::Rsa(2048),
+            ..Folder::request("rsa", Usages::Server)
+        },
+    );
+    let pair =
+        |name: &str| folder.settings(json!({"certificate": format!("{name}.crt"), "key": format!("{name}.key")}));
+    let tls = ServerTls::load_pairs(&[pair("rsa"), pair("ecdsa")], LoadOptions::named("server")).unwrap();
+    let server = Server::start(Some(tls), ServeOptions::default());
+    let shown = |block: serde_json::Value| {
+        let tls = folder.client_tls(block);
+        let mut request = CheckRequest::from_url(URL, Duration::from_secs(10)).unwrap();
+        request.connect_to = Some(server.address);
+        async move {
+            let report = check(&tls, &request).await;
+            assert!(report.ok, "{report}");
+            report.presented[0].key_type.clone()
+        }
+    };
+    let trust = json!({"certificate_authorities": ["ca.crt"], "supported_protocols": "TLSv1.2"});
+    let with_suite = |suite: &str| {
+        let mut block = trust.clone();
+        block["cipher_suites"] = json!(suite);
+        block
+    };
+    assert_eq!(
+        shown(json!({"certificate_authorities": ["ca.crt"]})).await,
+        "ECDSA P-256"
+    );
+    assert_eq!(shown(with_suite("ECDHE-RSA-AES-128-GCM-SHA256")).await, "RSA 2048");
+    assert_eq!(shown(with_suite("ECDHE-ECDSA-AES-128-GCM-SHA256")).await, "ECDSA P-256");
 }

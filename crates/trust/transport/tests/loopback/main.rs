@@ -1,0 +1,8 @@
+//! Listeners, clients, proxies and reload over loopback.
+#![expect(clippy::unwrap_used, reason = "a test ends with what is wrong")]
+
+mod proxies;
+mod reload;
+mod serve;
+
+mod support;
