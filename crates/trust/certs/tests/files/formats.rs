@@ -1,14 +1,12 @@
 //! Files as openssl, Java and people make them, against what the loader says of each.
 
-mod support;
-
+use crate::support::{Files, has_keytool, openssl, output_of};
 use camino::Utf8Path;
 use certs::{
     IdentityNames, KeyOptions, LoadError, PemSource, describe, fingerprint, load_authorities, load_certificates,
     load_identity, load_identity_with, load_key, not_an_authority, read_passphrase_file, spki_pin,
 };
 use secret::Secret;
-use support::{Files, has_keytool, openssl, output_of};
 
 const PASSPHRASE: &str = "Abcd1234!";
 
