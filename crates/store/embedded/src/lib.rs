@@ -31,5 +31,6 @@ mod store;
 mod streams;
 
 pub use folder::OpenError;
+pub use maintenance::{CheckReport, restore};
 pub use options::{EmbeddedOptions, Retention, Rollover};
 pub use store::EmbeddedStore;

@@ -4,6 +4,8 @@ mod lifecycle;
 mod reading;
 mod writing;
 
+pub(crate) use reading::blocking;
+
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,10 +29,10 @@ use crate::streams::Streams;
 #[derive(Debug)]
 pub struct EmbeddedStore {
     options: EmbeddedOptions,
-    state: Arc<State>,
+    pub(crate) state: Arc<State>,
     writer: Mutex<Option<WriterQueue>>,
     writer_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    streams: Arc<Streams>,
+    pub(crate) streams: Arc<Streams>,
     templates: RwLock<Vec<Template>>,
     points_in_time: PointsInTime,
     /// Streams that are being made, so that two writers do not make the same one.
@@ -87,7 +89,7 @@ impl EmbeddedStore {
         drop(self.folder.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    fn writer(&self) -> Result<WriterQueue, StoreError> {
+    pub(crate) fn writer(&self) -> Result<WriterQueue, StoreError> {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer
             .clone()

@@ -7,7 +7,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use store::{SeqNo, StoreError};
-use tantivy::directory::MmapDirectory;
+use tantivy::Directory as _;
+use tantivy::directory::{META_LOCK, MmapDirectory};
 use tantivy::{Index, IndexReader, ReloadPolicy, Searcher};
 
 use super::schema::{LAYOUT, tokenizers};
@@ -107,18 +108,76 @@ impl Backing {
         self.open()?.reader.reload().map_err(index_error)
     }
 
-    /// Where the last commit stands.
+    /// Where the last commit stands, without opening the index.
     pub(crate) fn commit_point(&self) -> Result<CommitPoint, StoreError> {
-        let metas = self.index()?.load_metas().map_err(index_error)?;
-        match metas.payload {
+        #[derive(Deserialize)]
+        struct Meta {
+            payload: Option<String>,
+        }
+        let damaged = |error: serde_json::Error| {
+            StoreError::Damaged(format!(
+                "`{}/meta.json` has no readable commit point: {error}",
+                self.directory
+            ))
+        };
+        let text =
+            fs::read(self.directory.join("meta.json")).map_err(|error| StoreError::Damaged(error.to_string()))?;
+        let meta: Meta = serde_json::from_slice(&text).map_err(damaged)?;
+        match meta.payload {
             None => Ok(CommitPoint {
                 wal: 0,
                 next_seq: self.row.first_seq,
             }),
-            Some(payload) => serde_json::from_str(&payload).map_err(|error| {
-                StoreError::Damaged(format!("`{}` has an unreadable commit point: {error}", self.directory))
-            }),
+            Some(payload) => serde_json::from_str(&payload).map_err(damaged),
         }
+    }
+
+    /// Copies the last commit into `target`, by hard links where the file system has them: files never change.
+    pub(crate) fn copy_to(&self, target: &Utf8Path) -> Result<(), StoreError> {
+        let index = self.index()?;
+        // Held, nothing is cleaned up while files are copied.
+        let lock = index
+            .directory()
+            .acquire_lock(&META_LOCK)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let copy = || -> std::io::Result<()> {
+            fs::create_dir_all(target)?;
+            let metas = index.load_metas().map_err(std::io::Error::other)?;
+            let segments: Vec<String> = metas
+                .segments
+                .iter()
+                .map(|segment| segment.id().uuid_string())
+                .collect();
+            for entry in fs::read_dir(&self.directory)? {
+                let entry = entry?;
+                // A segment's files are named by its id.
+                let name = entry.file_name();
+                let name = name.to_str().unwrap_or_default();
+                if !segments.iter().any(|segment| name.starts_with(segment.as_str())) {
+                    continue;
+                }
+                let copied = target.join(name);
+                if fs::hard_link(entry.path(), &copied).is_err() {
+                    fs::copy(entry.path(), &copied)?;
+                }
+            }
+            for name in ["meta.json", ".managed.json"] {
+                fs::copy(self.directory.join(name), target.join(name))?;
+            }
+            sync_directory(target)
+        };
+        let copied = copy().map_err(|error| io_error(&error));
+        drop(lock);
+        copied
+    }
+
+    /// Files whose contents do not fit their checksums.
+    pub(crate) fn damaged_files(&self) -> Result<Vec<String>, StoreError> {
+        let damaged = self.index()?.validate_checksum().map_err(index_error)?;
+        Ok(damaged
+            .into_iter()
+            .map(|file| self.directory.as_std_path().join(file).display().to_string())
+            .collect())
     }
 
     pub(crate) fn bytes(&self) -> u64 {

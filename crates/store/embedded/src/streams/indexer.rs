@@ -40,6 +40,8 @@ pub(crate) enum IndexJob {
     Add { position: Position, documents: Vec<Placed> },
     /// Commit all and answer.
     Flush(oneshot::Sender<Result<(), StoreError>>),
+    /// Merge the segments of an index into one, and answer.
+    Compact(Arc<Stream>, Arc<Backing>, oneshot::Sender<Result<(), StoreError>>),
     /// Let go of a backing index that is being deleted, and answer.
     Forget(Arc<Backing>, oneshot::Sender<Result<(), StoreError>>),
 }
@@ -90,10 +92,7 @@ impl Indexer {
             match job {
                 Ok(IndexJob::Add { position, documents }) => self.add(position, documents),
                 Ok(IndexJob::Flush(reply)) => self.flush_for(reply, jobs),
-                Ok(IndexJob::Forget(backing, reply)) => {
-                    self.open.remove(&backing.row.number);
-                    drop(reply.send(Ok(())));
-                }
+                Ok(other) => self.other(other),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -134,7 +133,7 @@ impl Indexer {
     fn add_one(&mut self, position: Position, placed: Placed) -> Result<(), StoreError> {
         let number = placed.backing.row.number;
         if !self.open.contains_key(&number) {
-            let open = open_writer(&placed)?;
+            let open = open_writer(placed.stream.clone(), placed.backing.clone(), placed.seq_no)?;
             self.open.insert(number, open);
         }
         let open = self.open.get_mut(&number).expect("it was just opened");
@@ -157,10 +156,7 @@ impl Indexer {
             match job {
                 IndexJob::Add { position, documents } => self.add(position, documents),
                 IndexJob::Flush(reply) => replies.push(reply),
-                IndexJob::Forget(backing, reply) => {
-                    self.open.remove(&backing.row.number);
-                    drop(reply.send(Ok(())));
-                }
+                other => self.other(other),
             }
             if replies.len() > 1000 {
                 break;
@@ -174,6 +170,39 @@ impl Indexer {
                 .map_err(|error| StoreError::Unavailable(error.to_string()));
             drop(reply.send(result));
         }
+    }
+
+    fn other(&mut self, job: IndexJob) {
+        match job {
+            IndexJob::Add { position, documents } => self.add(position, documents),
+            IndexJob::Flush(reply) => drop(reply.send(self.commit_all())),
+            IndexJob::Compact(stream, backing, reply) => drop(reply.send(self.compact(stream, backing))),
+            IndexJob::Forget(backing, reply) => {
+                self.open.remove(&backing.row.number);
+                drop(reply.send(Ok(())));
+            }
+        }
+    }
+
+    fn compact(&mut self, stream: Arc<Stream>, backing: Arc<Backing>) -> Result<(), StoreError> {
+        let segments = backing.index()?.searchable_segment_ids().map_err(index_error)?;
+        let number = backing.row.number;
+        if segments.len() < 2 || backing.deleted.load(std::sync::atomic::Ordering::Acquire) {
+            return Ok(());
+        }
+        if !self.open.contains_key(&number) {
+            let next_seq = backing.commit_point()?.next_seq;
+            self.open.insert(number, open_writer(stream, backing, next_seq)?);
+        }
+        let open = self.open.get_mut(&number).expect("it was just opened");
+        if open.waiting > 0 {
+            open.commit(self.seen)?;
+        }
+        let segments = open.backing.index()?.searchable_segment_ids().map_err(index_error)?;
+        open.writer.merge(&segments).wait().map_err(index_error)?;
+        open.writer.garbage_collect_files().wait().map_err(index_error)?;
+        open.last_used = Instant::now();
+        open.backing.reload()
     }
 
     fn commit_due(&mut self) {
@@ -243,26 +272,22 @@ impl Indexer {
     }
 }
 
-fn open_writer(placed: &Placed) -> Result<Open, StoreError> {
+fn open_writer(stream: Arc<Stream>, backing: Arc<Backing>, next_seq: u64) -> Result<Open, StoreError> {
     let options = IndexWriterOptions::builder()
         .num_worker_threads(1)
         .num_merge_threads(1)
         .memory_budget_per_thread(WRITER_MEMORY)
         .build();
-    let writer: IndexWriter = placed
-        .backing
-        .index()?
-        .writer_with_options(options)
-        .map_err(index_error)?;
+    let writer: IndexWriter = backing.index()?.writer_with_options(options).map_err(index_error)?;
     writer.set_merge_policy(Box::new(LogMergePolicy::default()));
     let now = Instant::now();
     Ok(Open {
-        stream: placed.stream.clone(),
-        backing: placed.backing.clone(),
+        stream,
+        backing,
         writer,
         waiting: 0,
         oldest: 0,
-        next_seq: placed.seq_no,
+        next_seq,
         dirty_since: now,
         last_used: now,
     })

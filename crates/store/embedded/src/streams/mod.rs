@@ -11,7 +11,7 @@ mod logger;
 pub(crate) mod schema;
 pub(crate) mod search;
 pub(crate) mod translate;
-mod wal;
+pub(crate) mod wal;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -197,9 +197,10 @@ impl Streams {
         let all = open_streams(&directory, rows, backing_rows)?;
         let (index_jobs, index_queue) = sync_channel(INDEX_QUEUE);
         let (log_jobs, log_queue) = sync_channel(LOG_QUEUE);
+        let first = furthest_commit(&all)?;
         let mut replay = Replay::new(&all);
         let mut waiting = Vec::new();
-        let wal = wal::Wal::open(&folder.join("wal"), &mut |position, entry| {
+        let wal = wal::Wal::open(&folder.join("wal"), first, &mut |position, entry| {
             waiting.extend(replay.place(position, entry)?);
             Ok(())
         })?;
@@ -346,6 +347,21 @@ impl Streams {
             .map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
+    /// Merges the segments of every index into one.
+    pub(crate) async fn compact(&self) -> Result<(), StoreError> {
+        let mut backing = Vec::new();
+        for stream in self.all() {
+            let parts = stream.parts();
+            backing.extend(parts.backing.iter().map(|one| (stream.clone(), one.clone())));
+        }
+        for (stream, one) in backing {
+            let (reply, answer) = oneshot::channel();
+            self.send(IndexJob::Compact(stream, one, reply)).await?;
+            answer.await.map_err(|_| closed())??;
+        }
+        Ok(())
+    }
+
     async fn send(&self, job: IndexJob) -> Result<(), StoreError> {
         let sender = self
             .index
@@ -454,6 +470,21 @@ fn open_streams(
         all.insert(row.name.clone(), Arc::new(Stream::new(row, backing, next_seq)));
     }
     Ok(all)
+}
+
+/// The furthest log position that any index knows of.
+fn furthest_commit(all: &BTreeMap<String, Arc<Stream>>) -> Result<u64, OpenError> {
+    let mut furthest = 0;
+    for stream in all.values() {
+        for one in &stream.parts().backing {
+            let damaged = |error: StoreError| OpenError::Damaged {
+                path: one.directory.clone(),
+                reason: error.to_string(),
+            };
+            furthest = furthest.max(one.commit_point().map_err(damaged)?.wal);
+        }
+    }
+    Ok(furthest)
 }
 
 /// Folders that no catalogue row names: made or deleted while the process ended.

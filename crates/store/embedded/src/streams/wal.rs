@@ -95,9 +95,11 @@ pub(crate) struct Wal {
 }
 
 impl Wal {
-    /// Opens the log, repairs a torn tail and calls `replay` for every document in it.
+    /// Opens the log, repairs a torn tail and calls `replay` for every document in it. A new log starts at `first`: the
+    /// indices may know of records of an earlier one.
     pub(crate) fn open(
         directory: &Utf8Path,
+        first: Position,
         replay: &mut dyn FnMut(Position, Entry) -> Result<(), OpenError>,
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Folder {
@@ -105,7 +107,7 @@ impl Wal {
             source,
         };
         let mut segments = list(directory).map_err(failed)?;
-        let mut next = 0;
+        let mut next = first;
         let count = segments.len();
         let mut kept = Vec::new();
         for (number, segment) in segments.drain(..).enumerate() {
@@ -228,6 +230,12 @@ fn list(directory: &Utf8Path) -> std::io::Result<Vec<Segment>> {
     Ok(found)
 }
 
+/// Makes an empty log that goes on at `first`, for a copy of the indices.
+pub(crate) fn create_empty(directory: &Utf8Path, first: Position) -> std::io::Result<()> {
+    fs::create_dir_all(directory)?;
+    create(directory, first).map(|_| ())
+}
+
 fn create(directory: &Utf8Path, first: Position) -> std::io::Result<(fs::File, u64, Segment)> {
     let path = directory.join(format!("{first:020}.wal"));
     let mut file = fs::File::create(&path)?;
@@ -331,7 +339,7 @@ mod tests {
 
     fn open(directory: &Utf8Path) -> (Wal, Vec<u64>) {
         let mut seen = Vec::new();
-        let wal = Wal::open(directory, &mut |_, entry| {
+        let wal = Wal::open(directory, 0, &mut |_, entry| {
             seen.push(entry.seq_no);
             Ok(())
         })
@@ -409,7 +417,7 @@ mod tests {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         fs::write(&file, &bytes).unwrap();
-        let error = Wal::open(&path, &mut |_, _| Ok(())).unwrap_err();
+        let error = Wal::open(&path, 0, &mut |_, _| Ok(())).unwrap_err();
         assert!(error.to_string().contains("damaged"), "{error}");
     }
 }
