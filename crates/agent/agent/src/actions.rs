@@ -18,7 +18,7 @@ use crate::managed::{Ended, Managed};
 use crate::state::AppliedPolicy;
 use crate::trial::{Probation, Refusal, try_connection};
 
-const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+const ACK_TIMEOUT: Duration = Duration::from_mins(1);
 const DIAGNOSTICS_INTERVAL: Duration = Duration::from_mins(1);
 const LOG_LEVELS: [&str; 6] = ["trace", "debug", "info", "warning", "warn", "error"];
 /// Acknowledgements that wait for a server that is away; the oldest go first.
@@ -377,15 +377,14 @@ impl Managed {
             build: self.context.build.clone(),
             clock: self.context.clock.clone(),
         };
-        match enroll(options).await {
-            Err(error) => Done::failed(format!("cannot enroll in the other fleet: {error}")),
-            Ok(_) => {
-                self.acknowledge(action, Done::default());
-                (self.client, self.enrollment) = here;
-                self.flush_acks().await;
-                self.ended = Some(Ended::Reload);
-                Done::default()
-            }
+        if let Err(error) = enroll(options).await {
+            Done::failed(format!("cannot enroll in the other fleet: {error}"))
+        } else {
+            self.acknowledge(action, Done::default());
+            (self.client, self.enrollment) = here;
+            self.flush_acks().await;
+            self.ended = Some(Ended::Reload);
+            Done::default()
         }
     }
 

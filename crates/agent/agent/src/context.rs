@@ -7,6 +7,7 @@ use camino::Utf8PathBuf;
 use clock::SharedClock;
 
 use crate::enroll::Build;
+use crate::fleet_server_component::FleetServerComponent;
 use crate::paths::Paths;
 
 /// Sets the level of the process's log; handed in by the binary, which owns the subscriber.
@@ -24,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) console: Option<Arc<Mutex<dyn Write + Send>>>,
     /// Keeps TLS settings in line with their files.
     pub(crate) reloader: tls::Reloader,
+    /// The Fleet Server that the binary can run here.
+    pub(crate) fleet_server: Option<Arc<dyn FleetServerComponent>>,
     /// Environment variables for the `env` provider.
     pub(crate) environment: Vec<(String, String)>,
 }

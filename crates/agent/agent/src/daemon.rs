@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::context::{Context, SetLogLevel};
 use crate::control::{Asked, Command, Server};
 use crate::enroll::Build;
+use crate::fleet_server_component::{FleetServerComponent, FleetServerSeat};
 use crate::host::Host;
 use crate::managed::{Ended, Managed, event_metadata, variables};
 use crate::paths::Paths;
@@ -89,6 +90,18 @@ impl Daemon {
     /// # Errors
     /// See [`DaemonError`]; nothing that happens while it runs is one.
     pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), DaemonError> {
+        Self::run_with_fleet_server(options, None, stop).await
+    }
+
+    /// As [`Daemon::run`], with a Fleet Server that runs when enrolment and policy have one.
+    ///
+    /// # Errors
+    /// As [`Daemon::run`].
+    pub async fn run_with_fleet_server(
+        options: DaemonOptions,
+        fleet_server: Option<Arc<dyn FleetServerComponent>>,
+        stop: CancellationToken,
+    ) -> Result<(), DaemonError> {
         let context = Arc::new(Context {
             config_file: options.paths.config().join(&options.config_file),
             paths: options.paths,
@@ -97,6 +110,7 @@ impl Daemon {
             set_log_level: options.set_log_level,
             console: options.console,
             reloader: tls::Reloader::new(),
+            fleet_server,
             environment: options.environment,
         });
         crate::sealed::private_directory(&context.paths.data())?;
@@ -166,7 +180,16 @@ async fn run_managed(
     let Some(enrollment) = store.enrollment()? else {
         return Ok(Ended::Reload);
     };
-    let units = units(context, registry, enrollment.agent_id.as_str());
+    let seat = match (&context.fleet_server, &enrollment.server) {
+        (Some(component), Some(server)) => Some(FleetServerSeat {
+            component: Arc::clone(component),
+            server: server.clone(),
+            agent_id: enrollment.agent_id.to_string(),
+            version: context.build.version.clone(),
+        }),
+        _ => None,
+    };
+    let units = units(context, registry, enrollment.agent_id.as_str()).with_fleet_server(seat);
     let managed = Managed::start(Arc::clone(context), store, enrollment, publish.clone(), units)
         .await
         .map_err(DaemonError::Connection)?;

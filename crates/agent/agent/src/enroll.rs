@@ -4,7 +4,7 @@
 //! starting or busy) is tried again, until the timeout. A host that is enrolled already keeps its id: it shows the replace
 //! token that it made at its first enrolment, so that no ghost of it stays behind.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -133,6 +133,9 @@ pub enum EnrollError {
 }
 
 fn hint(error: &FleetError) -> &'static str {
+    if error.class() == Some("unknown_authority") {
+        return "\nat enrolment: pass --certificate-authorities with the CA's file, or --join with the string that the console shows";
+    }
     match (error.status(), error.code()) {
         (Some(StatusCode::UNAUTHORIZED), _) => {
             "\nthe enrollment token is not valid: it was mistyped, revoked, or belongs to another fleet; copy it again from the console"
@@ -356,10 +359,10 @@ fn enroll_body(options: &EnrollOptions, id: &str, replace_token: &Secret) -> Byt
 }
 
 fn distinct(tags: &[String]) -> Vec<String> {
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     tags.iter()
         .map(|tag| tag.trim().to_owned())
-        .filter(|tag| !tag.is_empty() && seen.insert(tag.clone(), ()).is_none())
+        .filter(|tag| !tag.is_empty() && seen.insert(tag.clone()))
         .collect()
 }
 

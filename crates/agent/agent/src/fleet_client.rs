@@ -128,6 +128,14 @@ impl FleetError {
         }
     }
 
+    /// The class of the TLS or connection failure, when that is to blame.
+    pub fn class(&self) -> Option<&str> {
+        match self {
+            Self::Unreachable { error, .. } => error.explanation().map(|story| story.class.as_str()),
+            _ => None,
+        }
+    }
+
     /// The stable name of the refusal.
     pub fn code(&self) -> &str {
         match self {

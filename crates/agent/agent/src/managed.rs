@@ -374,8 +374,7 @@ impl Managed {
             .state
             .policy
             .as_ref()
-            .map(|policy| policy.policy.clone())
-            .unwrap_or_else(|| json!({}));
+            .map_or_else(|| json!({}), |policy| policy.policy.clone());
         let block = policy.get("fleet").cloned().unwrap_or_default();
         let sources = self.enrollment.connection.sources(&block);
         let effective = self.client.settings();

@@ -8,7 +8,7 @@ use event::Variables;
 use event::rendering::{DynamicProvider, Mapping, render_inputs};
 use serde_json::{Map, Value, json};
 
-use crate::monitoring;
+use crate::{fleet_server_component, monitoring};
 
 /// A policy that cannot be run as a whole.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -66,6 +66,8 @@ pub(crate) struct ModelInput {
     pub(crate) output: String,
     /// All of it, rendered.
     pub(crate) definition: Value,
+    /// For a Fleet Server: the output that it keeps its state in.
+    pub(crate) server_output: Option<Value>,
 }
 
 impl ModelInput {
@@ -120,9 +122,16 @@ pub(crate) fn model(policy: &Value, variables: &Variables, log_directory: &str) 
         }
         let output =
             event::variables::substitute(output, &variables).map_err(|error| ModelError::Render(error.to_string()))?;
-        model
-            .outputs
-            .insert(input.output.clone(), with_agent_headers(output, policy));
+        let output = with_agent_headers(output, policy);
+        // A Fleet Server makes its own connection to Elasticsearch; nothing is shipped through the output.
+        if input.kind == fleet_server_component::INPUT_TYPE {
+            model.inputs.push(ModelInput {
+                server_output: Some(output),
+                ..input
+            });
+            continue;
+        }
+        model.outputs.insert(input.output.clone(), output);
         model.inputs.push(input);
     }
     Ok(model)
@@ -165,6 +174,7 @@ fn model_input(place: usize, mut definition: Value) -> Result<Option<ModelInput>
         kind,
         output,
         definition,
+        server_output: None,
     }))
 }
 

@@ -118,10 +118,10 @@ impl SealedFile {
             };
             seen_any = true;
             let value = vault.open(&bytes).and_then(|plain| serde_json::from_slice(&plain).ok());
-            match value {
-                Some(value) => return Ok(Some(value)),
-                None => tracing::warn!(path = %path, "a state file is damaged; trying its previous generation"),
+            if value.is_some() {
+                return Ok(value);
             }
+            tracing::warn!(path = %path, "a state file is damaged; trying its previous generation");
         }
         if seen_any {
             return Err(SealedError::Damaged {

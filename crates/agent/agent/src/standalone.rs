@@ -1,6 +1,6 @@
 //! An agent that a file tells what to do: `elastic-agent.yml` and `inputs.d/*.yml` beside it, read again when they change.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -235,15 +235,15 @@ fn extra_files(path: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
     if !directory.is_dir() {
         return Ok(Vec::new());
     }
-    let mut files = BTreeMap::new();
+    let mut files = BTreeSet::new();
     for entry in fs::read_dir(&directory)? {
         if let Ok(path) = Utf8PathBuf::from_path_buf(entry?.path())
             && path.extension() == Some("yml")
         {
-            files.insert(path, ());
+            files.insert(path);
         }
     }
-    Ok(files.into_keys().collect())
+    Ok(files.into_iter().collect())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
+use crate::fleet_server_component::FleetServerSeat;
 use crate::model::{self, Model, ModelError, ModelInput};
 
 /// How long an output may take to deliver what it has before it is replaced; what is left is kept.
@@ -35,6 +36,7 @@ pub(crate) struct Units {
     inputs: BTreeMap<String, RunningInput>,
     changed: Arc<Notify>,
     watchers: TaskTracker,
+    fleet_server: Option<FleetServerSeat>,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,14 @@ impl Units {
             inputs: BTreeMap::new(),
             changed: Arc::new(Notify::new()),
             watchers: TaskTracker::new(),
+            fleet_server: None,
         }
+    }
+
+    /// Lets a Fleet Server run here when the policy has one.
+    pub(crate) fn with_fleet_server(mut self, seat: Option<FleetServerSeat>) -> Self {
+        self.fleet_server = seat;
+        self
     }
 
     /// Told at each change of a unit's state.
@@ -228,6 +237,16 @@ impl Units {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         self.watch(&reporter, stop.clone());
+        if let Some(output) = &model.server_output {
+            self.start_fleet_server(&model, output, &reporter, &stop, &tasks);
+            tasks.close();
+            return RunningInput {
+                model,
+                reporter,
+                stop,
+                tasks,
+            };
+        }
         match self.lane(&model) {
             None => reporter.report(UnitState::Failed, format!("output `{}` does not run", model.output)),
             Some(events) => match inputs::build(&model.definition, &self.build) {
@@ -260,6 +279,26 @@ impl Units {
             stop,
             tasks,
         }
+    }
+
+    fn start_fleet_server(
+        &self,
+        model: &ModelInput,
+        output: &Value,
+        reporter: &Reporter,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) {
+        let Some(seat) = &self.fleet_server else {
+            let message =
+                "the policy has a Fleet Server, and this agent was not enrolled to run one (--fleet-server-es)";
+            reporter.report(UnitState::Failed, message);
+            return;
+        };
+        let unit = seat.unit(&model.definition, output);
+        let (component, reporter, stop) = (Arc::clone(&seat.component), reporter.clone(), stop.clone());
+        reporter.report(UnitState::Configuring, "Starting");
+        tasks.spawn(async move { component.run(unit, reporter, stop).await });
     }
 
     /// Files are their own queue; all other sources may overflow to disk.

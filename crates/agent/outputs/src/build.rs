@@ -288,7 +288,7 @@ impl Plan {
                 timeout: Duration::from_secs(1),
             },
             queue_events: 3200,
-            backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
+            backoff: Backoff::new(Duration::from_secs(1), Duration::from_mins(1)),
             counters,
             healthy,
             warnings: Vec::new(),

@@ -530,7 +530,7 @@ mod tests {
     fn record(number: u64) -> Record {
         Record {
             index: "metrics-x-default".to_owned(),
-            pipeline: (number % 2 == 0).then(|| "p".to_owned()),
+            pipeline: number.is_multiple_of(2).then(|| "p".to_owned()),
             id: None,
             body: format!("{{\"n\":{number}}}").into_bytes(),
         }
@@ -622,8 +622,8 @@ mod tests {
             assert!(queue.bytes() <= 1000);
             assert_eq!(left.len() as u64 + dropped, 60, "{overflow:?}");
             let bodies: Vec<_> = left.iter().map(|(_, record)| record.body.clone()).collect();
-            assert_eq!(bodies.contains(&record(first_left).body), true);
-            assert_eq!(bodies.contains(&record(last_left).body), false);
+            assert!(bodies.contains(&record(first_left).body));
+            assert!(!bodies.contains(&record(last_left).body));
         };
         check(Overflow::DropOldest, 59, 0);
         check(Overflow::DropNewest, 0, 59);

@@ -158,7 +158,7 @@ fn event(streams: &mut Streams, head: &AckTracker, number: u64, record: Record) 
     }
     let stream = streams
         .entry((record.index, record.pipeline))
-        .or_insert_with_key(|(index, pipeline)| stream(index, pipeline));
+        .or_insert_with_key(|(index, pipeline)| stream(index, pipeline.as_deref()));
     let ack: Ack = head.issue(number + 1);
     Event {
         stream: Arc::clone(stream),
@@ -168,7 +168,7 @@ fn event(streams: &mut Streams, head: &AckTracker, number: u64, record: Record) 
     }
 }
 
-fn stream(index: &str, pipeline: &Option<String>) -> Arc<Stream> {
+fn stream(index: &str, pipeline: Option<&str>) -> Arc<Stream> {
     let mut parts = index.splitn(3, '-').map(str::to_owned);
     let mut part = || parts.next().unwrap_or_default();
     let data_stream = DataStream {
@@ -181,7 +181,7 @@ fn stream(index: &str, pipeline: &Option<String>) -> Arc<Stream> {
         input_type: String::new(),
         data_stream,
         index: index.to_owned(),
-        pipeline: pipeline.clone(),
+        pipeline: pipeline.map(str::to_owned),
         prefix: Bytes::new(),
     })
 }

@@ -82,7 +82,7 @@ impl LogstashSettings {
             },
             queue_events: positive(block, "queue.mem.events", 3200)?,
             backoff_init: block.duration("backoff.init")?.unwrap_or(Duration::from_secs(1)),
-            backoff_max: block.duration("backoff.max")?.unwrap_or(Duration::from_secs(60)),
+            backoff_max: block.duration("backoff.max")?.unwrap_or(Duration::from_mins(1)),
             tls,
             compression_level: compression_level as u32,
             timeout: block.duration("timeout")?.unwrap_or(Duration::from_secs(30)),

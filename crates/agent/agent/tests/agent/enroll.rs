@@ -8,7 +8,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn an_enrolment_sends_what_the_recorded_ones_do_and_is_stored() {
-    let server = Server::start().await;
+    let server = Server::start();
     let folder = folder();
     let mut options = server.enroll_options(&folder.paths);
     options.tags = vec![" a ".to_owned(), "b".to_owned(), "a".to_owned()];
@@ -44,13 +44,13 @@ async fn an_enrolment_sends_what_the_recorded_ones_do_and_is_stored() {
 
     let stored = StateStore::open(&folder.paths).unwrap().enrollment().unwrap().unwrap();
     assert_eq!(stored.agent_id.as_str(), "agent-1");
-    let sealed = std::fs::read(folder.path.join("fleet.enc")).unwrap();
+    let sealed = fs_err::read(folder.path.join("fleet.enc")).unwrap();
     assert!(!String::from_utf8_lossy(&sealed).contains("agent-1"));
 }
 
 #[tokio::test]
 async fn enrolling_again_keeps_the_id() {
-    let server = Server::start().await;
+    let server = Server::start();
     let folder = folder();
     enroll(server.enroll_options(&folder.paths)).await.unwrap();
     let again = enroll(server.enroll_options(&folder.paths)).await.unwrap();
@@ -59,7 +59,7 @@ async fn enrolling_again_keeps_the_id() {
 
 #[tokio::test]
 async fn an_id_that_cannot_be_kept_is_given_up_and_the_old_entry_told() {
-    let server = Server::start().await;
+    let server = Server::start();
     let folder = folder();
     enroll(server.enroll_options(&folder.paths)).await.unwrap();
     server.answer_enroll([(403, json!({"statusCode": 403, "error": "AgentNotReplaceable"}))]);
@@ -73,7 +73,7 @@ async fn an_id_that_cannot_be_kept_is_given_up_and_the_old_entry_told() {
 
 #[tokio::test]
 async fn a_busy_server_is_asked_again() {
-    let server = Server::start().await;
+    let server = Server::start();
     let folder = folder();
     server.answer_enroll([(503, json!({}))]);
     enroll(server.enroll_options(&folder.paths)).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_busy_server_is_asked_again() {
 
 #[tokio::test]
 async fn what_does_not_pass_by_itself_fails_at_once_and_says_what_to_do() {
-    let server = Server::start().await;
+    let server = Server::start();
     let folder = folder();
 
     let mut wrong_token = server.enroll_options(&folder.paths);
@@ -134,7 +134,7 @@ async fn what_does_not_pass_by_itself_fails_at_once_and_says_what_to_do() {
 
 #[tokio::test]
 async fn a_failed_enrolment_leaves_the_one_before() {
-    let server = Server::start().await;
+    let server = Server::start();
     let folder = folder();
     enroll(server.enroll_options(&folder.paths)).await.unwrap();
     server.answer_enroll([(401, json!({}))]);
@@ -146,7 +146,7 @@ async fn a_failed_enrolment_leaves_the_one_before() {
 #[tokio::test]
 async fn a_closed_port_is_tried_until_the_timeout() {
     let [port] = testkit::free_ports();
-    let server = Server::start().await;
+    let server = Server::start();
     let folder = folder();
     let mut options = server.enroll_options(&folder.paths);
     options.connection.hosts = vec![format!("https://127.0.0.1:{port}")];
@@ -158,7 +158,7 @@ async fn a_closed_port_is_tried_until_the_timeout() {
 
 #[tokio::test]
 async fn a_fingerprint_brings_the_ca_and_a_wrong_one_is_refused() {
-    let server = Server::start().await;
+    let server = Server::start();
     let folder = folder();
     let mut options = server.enroll_options(&folder.paths);
     options.connection.ssl.clear();
@@ -181,7 +181,7 @@ async fn a_fingerprint_brings_the_ca_and_a_wrong_one_is_refused() {
 
 #[tokio::test]
 async fn insecure_is_said() {
-    let server = Server::start().await;
+    let server = Server::start();
     let folder = folder();
     let mut options = server.enroll_options(&folder.paths);
     options.connection.ssl.clear();

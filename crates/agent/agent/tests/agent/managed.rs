@@ -7,7 +7,7 @@ use pki::{Authority, AuthorityRequest, LeafRequest};
 use serde_json::{Value, json};
 
 async fn enrolled() -> (Server, Folder) {
-    let server = Server::start().await;
+    let server = Server::start();
     let folder = folder();
     enroll(server.enroll_options(&folder.paths)).await.unwrap();
     (server, folder)
@@ -38,7 +38,7 @@ async fn the_first_policy_is_taken_acknowledged_and_reported() {
     assert!(first.body.get("agent_policy_id").is_none());
 
     let log = folder.path.join("app.log");
-    std::fs::write(&log, "hello there, this is the first line\n").unwrap();
+    fs_err::write(&log, "hello there, this is the first line\n").unwrap();
     let mut policy = policy(&server, &folder);
     policy["inputs"] = json!([
         {"id": "logs", "type": "filestream", "streams": [{"id": "s", "paths": [log], "data_stream": {"dataset": "app"}}]},
@@ -79,13 +79,13 @@ async fn the_first_policy_is_taken_acknowledged_and_reported() {
     .await;
     assert_eq!((report.info.id.as_str(), report.info.is_managed), ("agent-1", true));
     running.stop().await;
-    let out = std::fs::read_dir(folder.path.join("out"))
+    let out = fs_err::read_dir(folder.path.join("out"))
         .unwrap()
         .next()
         .unwrap()
         .unwrap()
         .path();
-    assert!(std::fs::read_to_string(out).unwrap().contains("hello there"));
+    assert!(fs_err::read_to_string(out).unwrap().contains("hello there"));
 }
 
 #[tokio::test]
@@ -166,13 +166,13 @@ async fn a_change_of_tls_alone_is_tried_and_a_wrong_ca_refused() {
 
 #[tokio::test]
 async fn a_policy_can_bring_a_client_certificate() {
-    let server = Server::start().await;
+    let server = Server::start();
     let clients = Authority::generate(AuthorityRequest {
         subject_cn: "Clients".to_owned(),
         ..AuthorityRequest::default()
     })
     .unwrap();
-    let strict = Server::start_with(&server.ca, Some(&clients)).await;
+    let strict = Server::start_with(&server.ca, Some(&clients));
     let folder = folder();
     enroll(server.enroll_options(&folder.paths)).await.unwrap();
     let running = Running::start(&folder.paths);
@@ -197,7 +197,7 @@ async fn settings_that_pass_the_trial_and_fail_check_ins_are_taken_back() {
     server.acknowledged("policy:p:1").await;
 
     // Answers the trial and refuses check-ins.
-    let trap = Server::start_with(&server.ca, None).await;
+    let trap = Server::start_with(&server.ca, None);
     trap.fail_checkins(Some(403));
     server.send_policy(2, policy(&trap, &folder));
     trap.wait_for("checkin", |_| true).await;
@@ -225,7 +225,7 @@ async fn a_busy_server_is_no_reason_to_take_settings_back() {
     let running = Running::start(&folder.paths);
     server.send_policy(1, policy(&server, &folder));
     server.acknowledged("policy:p:1").await;
-    let next = Server::start_with(&server.ca, None).await;
+    let next = Server::start_with(&server.ca, None);
     next.fail_next_checkins([429, 503]);
     server.send_policy(2, policy(&next, &folder));
     status_becomes(&folder.paths, |report| report.fleet_message.contains("busy")).await;
@@ -242,7 +242,7 @@ async fn a_busy_server_is_no_reason_to_take_settings_back() {
 async fn a_changed_output_is_tried_before_it_replaces_one_that_works() {
     let (server, folder) = enrolled().await;
     let log = folder.path.join("app.log");
-    std::fs::write(&log, "a line that is written before all\n").unwrap();
+    fs_err::write(&log, "a line that is written before all\n").unwrap();
     let running = Running::start(&folder.paths);
     let inputs = json!([{"id": "logs", "type": "filestream", "streams": [{"id": "s", "paths": [log], "data_stream": {"dataset": "app"}}]}]);
     let mut good = policy(&server, &folder);
@@ -432,10 +432,10 @@ async fn a_torn_state_file_costs_nothing_but_a_resend() {
     for name in ["fleet.enc", "data/state.enc", "data/state.enc.previous"] {
         let path = folder.path.join(name);
         if name == "fleet.enc" {
-            std::fs::copy(&path, folder.path.join("fleet.enc.previous")).unwrap();
+            fs_err::copy(&path, folder.path.join("fleet.enc.previous")).unwrap();
         }
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let bytes = fs_err::read(&path).unwrap();
+        fs_err::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     }
     let running = Running::start(&folder.paths);
     server.send_policy(1, policy(&server, &folder));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent::connection::ConnectionSettings;
-use agent::{Build, Daemon, DaemonOptions, EnrollOptions, Paths};
+use agent::{Build, Daemon, DaemonOptions, EnrollOptions, FleetServerComponent, Paths};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -71,12 +71,12 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub(crate) async fn start() -> Self {
-        Self::start_with(&Authority::generate(AuthorityRequest::default()).unwrap(), None).await
+    pub(crate) fn start() -> Self {
+        Self::start_with(&Authority::generate(AuthorityRequest::default()).unwrap(), None)
     }
 
     /// With a certificate of `ca`; agents must show one of `clients`.
-    pub(crate) async fn start_with(ca: &Authority, clients: Option<&Authority>) -> Self {
+    pub(crate) fn start_with(ca: &Authority, clients: Option<&Authority>) -> Self {
         let leaf = ca
             .issue(LeafRequest {
                 ips: vec![Ipv4Addr::LOCALHOST.into()],
@@ -256,6 +256,10 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(paths: &Paths) -> Self {
+        Self::start_with(paths, None)
+    }
+
+    pub(crate) fn start_with(paths: &Paths, fleet_server: Option<Arc<dyn FleetServerComponent>>) -> Self {
         let stop = CancellationToken::new();
         let options = DaemonOptions {
             paths: paths.clone(),
@@ -267,7 +271,7 @@ impl Running {
             environment: vec![],
         };
         Self {
-            task: tokio::spawn(Daemon::run(options, stop.clone())),
+            task: tokio::spawn(Daemon::run_with_fleet_server(options, fleet_server, stop.clone())),
             stop,
         }
     }
@@ -307,7 +311,7 @@ fn note(shared: &Shared, what: &'static str, headers: &HeaderMap, body: Value) {
             what,
             headers: headers.clone(),
             body,
-        })
+        });
     });
 }
 

@@ -63,16 +63,15 @@ fn write_lines<W: Write>(batch: &[Queued], into: &mut Counted<W>) {
     let mut last: Option<(*const Stream, Vec<u8>)> = None;
     for queued in batch {
         let event = &queued.event;
-        match &event.id {
-            Some(id) => into.put(&action_line(&event.stream, Some(id))),
-            None => {
-                let stream = std::sync::Arc::as_ptr(&event.stream);
-                if last.as_ref().is_none_or(|(known, _)| *known != stream) {
-                    last = Some((stream, action_line(&event.stream, None)));
-                }
-                if let Some((_, line)) = &last {
-                    into.put(line);
-                }
+        if let Some(id) = &event.id {
+            into.put(&action_line(&event.stream, Some(id)))
+        } else {
+            let stream = std::sync::Arc::as_ptr(&event.stream);
+            if last.as_ref().is_none_or(|(known, _)| *known != stream) {
+                last = Some((stream, action_line(&event.stream, None)));
+            }
+            if let Some((_, line)) = &last {
+                into.put(line);
             }
         }
         into.put(&event.body);

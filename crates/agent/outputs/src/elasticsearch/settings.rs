@@ -163,7 +163,7 @@ impl ElasticsearchSettings {
             compression_level: compression_level as u32,
             timeout: block.duration("timeout")?.unwrap_or(Duration::from_secs(90)),
             backoff_init: block.duration("backoff.init")?.unwrap_or(Duration::from_secs(1)),
-            backoff_max: block.duration("backoff.max")?.unwrap_or(Duration::from_secs(60)),
+            backoff_max: block.duration("backoff.max")?.unwrap_or(Duration::from_mins(1)),
             queue_events,
             flush_min_events: positive(block, "queue.mem.flush.min_events", 1600)?.min(queue_events),
             flush_timeout: block

@@ -1,5 +1,7 @@
-//! The Elasticsearch output against a TLS server that answers as scripted.
+//! Outputs against servers that answer as scripted.
+#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
+mod logstash;
 mod support;
 
 use std::sync::{Arc, Mutex};
@@ -55,7 +57,7 @@ fn messages(seen: &[support::Seen]) -> Vec<Vec<&str>> {
 
 #[tokio::test]
 async fn events_arrive_with_credentials_gzip_and_are_acknowledged() {
-    let server = Server::start(vec![]).await;
+    let server = Server::start(vec![]);
     let folder = folder();
     let output = build(&server.output(json!({"headers": {"x-team": "blue"}})), &folder.path);
     let (tracker, reached) = tracked();
@@ -84,7 +86,7 @@ async fn only_failed_items_are_sent_again_and_refused_ones_are_kept() {
         Reply::Items(vec![("busy", 429), ("broken", 503), ("bad", 400), ("known", 409)]),
         Reply::Items(vec![("broken", 500)]),
     ];
-    let server = Server::start(script).await;
+    let server = Server::start(script);
     let folder = folder();
     let output = build(&server.output(json!({})), &folder.path);
     let (tracker, reached) = tracked();
@@ -117,7 +119,7 @@ async fn only_failed_items_are_sent_again_and_refused_ones_are_kept() {
         counters.retried,
     );
     assert_eq!(counted, expected);
-    let letters = std::fs::read_to_string(folder.path.join("dead-letter.ndjson")).unwrap();
+    let letters = fs_err::read_to_string(folder.path.join("dead-letter.ndjson")).unwrap();
     let letter: Value = serde_json::from_str(&letters).unwrap();
     assert_eq!(
         (letter["status"].as_u64(), letter["document"]["message"].as_str()),
@@ -128,7 +130,7 @@ async fn only_failed_items_are_sent_again_and_refused_ones_are_kept() {
 #[tokio::test]
 async fn whole_requests_are_retried_until_they_are_taken() {
     let script = [429, 503, 500, 401, 404].map(Reply::Status).to_vec();
-    let server = Server::start([script, vec![Reply::Garbage]].concat()).await;
+    let server = Server::start([script, vec![Reply::Garbage]].concat());
     let folder = folder();
     let output = build(&server.output(json!({})), &folder.path);
     output.replayable.send(events(&["a"], |_| Ack::none())).await.unwrap();
@@ -139,7 +141,7 @@ async fn whole_requests_are_retried_until_they_are_taken() {
 
 #[tokio::test]
 async fn a_batch_that_is_too_large_is_split_and_a_single_event_dropped() {
-    let server = Server::start(vec![Reply::Status(413), Reply::Status(413)]).await;
+    let server = Server::start(vec![Reply::Status(413), Reply::Status(413)]);
     let folder = folder();
     let output = build(&server.output(json!({})), &folder.path);
     let (tracker, reached) = tracked();
@@ -153,7 +155,7 @@ async fn a_batch_that_is_too_large_is_split_and_a_single_event_dropped() {
     assert_eq!(output.stop_and_wait(LONG).await, StopOutcome::Clean);
     assert_eq!(*reached.lock().unwrap(), 2);
     assert!(
-        std::fs::read_to_string(folder.path.join("dead-letter.ndjson"))
+        fs_err::read_to_string(folder.path.join("dead-letter.ndjson"))
             .unwrap()
             .contains("\"status\":413")
     );
@@ -161,7 +163,7 @@ async fn a_batch_that_is_too_large_is_split_and_a_single_event_dropped() {
 
 #[tokio::test]
 async fn a_host_that_is_down_is_left_for_one_that_is_not() {
-    let server = Server::start(vec![]).await;
+    let server = Server::start(vec![]);
     let [port] = testkit::free_ports();
     for load_balance in [true, false] {
         let folder = folder();
@@ -179,8 +181,8 @@ async fn a_host_that_is_down_is_left_for_one_that_is_not() {
 
 #[tokio::test]
 async fn a_server_of_another_ca_is_never_sent_an_event_and_the_unit_says_why() {
-    let server = Server::start(vec![]).await;
-    let stranger = Server::start(vec![]).await;
+    let server = Server::start(vec![]);
+    let stranger = Server::start(vec![]);
     let folder = folder();
     let block = server.output(json!({"hosts": [stranger.url]}));
     let output = build(&block, &folder.path);
@@ -211,7 +213,7 @@ async fn a_server_of_another_ca_is_never_sent_an_event_and_the_unit_says_why() {
 async fn a_full_queue_spills_what_cannot_be_read_again_and_holds_files_back() {
     let [port] = testkit::free_ports();
     let folder = folder();
-    let server = Server::start(vec![]).await;
+    let server = Server::start(vec![]);
     let down = server
         .output(json!({"hosts": [format!("https://127.0.0.1:{port}")], "queue.mem.events": 4, "bulk_max_size": 4}));
     let output = build(&down, &folder.path);
@@ -244,7 +246,7 @@ async fn a_full_queue_spills_what_cannot_be_read_again_and_holds_files_back() {
 
 #[tokio::test]
 async fn a_probe_makes_a_real_request() {
-    let server = Server::start(vec![]).await;
+    let server = Server::start(vec![]);
     outputs::probe("default", &server.output(json!({}))).await.unwrap();
     let [port] = testkit::free_ports();
     let gone = server.output(json!({"hosts": [format!("https://127.0.0.1:{port}")]}));

@@ -64,7 +64,7 @@ impl Drop for Server {
 
 impl Server {
     /// Starts on a free port with a certificate for 127.0.0.1.
-    pub(crate) async fn start(script: Vec<Reply>) -> Self {
+    pub(crate) fn start(script: Vec<Reply>) -> Self {
         let ca = Authority::generate(AuthorityRequest::default()).unwrap();
         let leaf = ca
             .issue(LeafRequest {
@@ -151,7 +151,7 @@ async fn bulk(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, b
             uri,
             actions,
             messages: messages.clone(),
-        })
+        });
     });
     match reply {
         None => answer(&messages, &[]),
