@@ -1,2 +1,31 @@
-//! The binary.
-fn main() {}
+//! One binary: certificates, Fleet Server, agent, store, Elasticsearch API and console.
+//!
+//! This crate turns arguments into settings and wires the parts together; behaviour lives in the crates below. The name
+//! that the program is started under decides whose command line it speaks: `flotilla`, `elastic-agent` or
+//! `elasticsearch-certutil`.
+
+mod cli;
+mod printer;
+mod version;
+
+mod certutil_command;
+mod elastic_agent;
+mod tls_command;
+mod up;
+
+mod data_dir;
+mod host_names;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let name = arguments.first().and_then(|program| Path::new(program).file_name()).unwrap_or_default();
+    match name.to_str() {
+        Some("elastic-agent") => cli::exit_code(elastic_agent::main(arguments)),
+        Some("elasticsearch-certutil") => certutil_command::run(arguments.into_iter().skip(1)),
+        _ => cli::run(arguments),
+    }
+}

@@ -1,1 +1,38 @@
-//! Test CA, throw-away servers, fixtures and snapshot filters.
+//! What tests of several crates share: the built program as a child process, stock clients, waiting for a condition.
+//!
+//! Only tests depend on this crate. It has no fixed ports: [`free_ports`] asks the kernel.
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
+mod process;
+mod wait;
+
+pub use process::{Curl, Flotilla, Link, run};
+pub use wait::eventually;
+
+use std::net::{Ipv4Addr, TcpListener};
+
+/// `N` ports that were free a moment ago.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let held: Vec<TcpListener> = (0..N)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the kernel has a free port"))
+        .collect();
+    let port = |listener: &TcpListener| listener.local_addr().expect("a bound socket has an address").port();
+    held.iter().map(port).collect::<Vec<_>>().try_into().expect("as many ports as sockets")
+}
+
+/// Says aloud that a test cannot run here; in CI, where nothing is skipped, it fails instead.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("FLOTILLA_NOTHING_SKIPPED").is_none(), "may not be skipped here: {reason}");
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// Whether `program` is in the search path (or in the administrator's folders).
+pub fn is_installed(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).chain(["/usr/sbin".into(), "/sbin".into()]).any(|dir| dir.join(program).is_file())
+}
+
+/// Rounds of a soak: few by default, more from `FLOTILLA_SOAK_ROUNDS`.
+pub fn soak_rounds(default: usize) -> usize {
+    std::env::var("FLOTILLA_SOAK_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}

@@ -99,16 +99,16 @@ pub(super) struct JoinArguments {
     #[arg(long, value_name = "TOKEN")]
     pub(super) replace_token: Option<String>,
     /// Files of the CAs that Fleet Server's certificate is checked against, comma-separated
-    #[arg(short = 'a', long, value_name = "FILES")]
+    #[arg(short = 'a', long, value_name = "FILES", allow_hyphen_values = true)]
     pub(super) certificate_authorities: Option<String>,
     /// Base64 SHA-256 of the public key of a CA that must be in Fleet Server's chain, comma-separated
     #[arg(short = 'p', long, value_name = "PINS")]
     pub(super) ca_sha256: Option<String>,
     /// Client certificate for Fleet Server
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) elastic_agent_cert: Option<String>,
     /// Key of the client certificate
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) elastic_agent_cert_key: Option<String>,
     /// File with the passphrase of that key
     #[arg(long, value_name = "FILE")]
@@ -168,7 +168,7 @@ pub(super) struct FleetServerArguments {
     #[arg(long, value_name = "URL")]
     pub(super) fleet_server_es: Option<String>,
     /// File of the CA that Elasticsearch is checked against
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) fleet_server_es_ca: Option<String>,
     /// Hex SHA-256 of that CA's certificate
     #[arg(long, value_name = "SHA256")]
@@ -177,10 +177,10 @@ pub(super) struct FleetServerArguments {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(super) fleet_server_es_insecure: Option<bool>,
     /// Client certificate for Elasticsearch
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) fleet_server_es_cert: Option<String>,
     /// Key of that certificate
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) fleet_server_es_cert_key: Option<String>,
     /// Service token for Elasticsearch
     #[arg(long, value_name = "TOKEN")]
@@ -198,10 +198,10 @@ pub(super) struct FleetServerArguments {
     #[arg(long, value_name = "PORT")]
     pub(super) fleet_server_port: Option<u16>,
     /// Certificate of the Fleet Server
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) fleet_server_cert: Option<String>,
     /// Key of that certificate
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) fleet_server_cert_key: Option<String>,
     /// File with the passphrase of that key
     #[arg(long, value_name = "FILE")]

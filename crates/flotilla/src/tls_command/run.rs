@@ -133,7 +133,7 @@ fn prepare_serve(arguments: &ServeArguments) -> Result<TestServer, Explanation> 
                 .with_hint("remove the key, or set it to true")
         });
     }
-    let options = LoadOptions { alpn: tls::Alpn::Http1, resumption: false, ..LoadOptions::named("tls serve") };
+    let options = LoadOptions { alpn: tls::Alpn::Http1, ..LoadOptions::named("tls serve") };
     let tls = ServerTls::load(&settings, options).map_err(|error| Explanation::from(&error))?;
     TestServer::bind(arguments.listen, tls).map_err(|error| Explanation {
         stage: tls::Stage::Load,

@@ -1,0 +1,73 @@
+//! The command line of `flotilla` itself.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::tls_command::TlsArguments;
+use crate::up::UpArguments;
+use crate::{certutil_command, elastic_agent, printer, tls_command, up};
+
+#[derive(Parser)]
+#[command(name = "flotilla", version, about = "A TLS-secured fleet of agents on your own machines, in one program")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything on this host: store, Elasticsearch API, Fleet Server, console and an agent
+    Up(Box<UpArguments>),
+    /// The agent: enroll, install, run, status, .. (the command line of elastic-agent)
+    #[command(disable_help_flag = true)]
+    Agent(Forwarded),
+    /// Certificate authorities, certificates and requests (the command line of elasticsearch-certutil)
+    #[command(disable_help_flag = true)]
+    Certutil(Forwarded),
+    /// Connect, serve or read files with any `ssl` settings, and learn what is wrong
+    Tls(TlsArguments),
+}
+
+/// Words for another command line.
+#[derive(clap::Args)]
+struct Forwarded {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    words: Vec<OsString>,
+}
+
+/// Exit status 0 done, 1 failed, 2 wrong command line.
+pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
+    let parsed = match Arguments::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let _broken_pipe = error.print();
+            return exit_code(error.exit_code());
+        }
+    };
+    match parsed.command {
+        Command::Up(arguments) => finish(up::run(*arguments)),
+        Command::Agent(forwarded) => {
+            let name = OsString::from("elastic-agent");
+            exit_code(elastic_agent::main(std::iter::once(name).chain(forwarded.words).collect()))
+        }
+        Command::Certutil(forwarded) => certutil_command::run(forwarded.words),
+        Command::Tls(arguments) => exit_code(tls_command::run(arguments)),
+    }
+}
+
+/// A status as the operating system takes it.
+pub(crate) fn exit_code(status: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(status).unwrap_or(1))
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

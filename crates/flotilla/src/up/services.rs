@@ -1,0 +1,213 @@
+//! The parts that serve, in one process: store, Elasticsearch API, Fleet Server, console.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::Access;
+use anyhow::{Context, Result};
+use elasticsearch_api::{ApiSettings, ElasticsearchApi};
+use embedded::{EmbeddedOptions, EmbeddedStore};
+use fleet_console::{Console, ConsoleSettings, SetupSummary};
+use fleet_server::{FleetServer, FleetServerSettings};
+use secret::Secret;
+use store::Store;
+use tls::{LoadOptions, Reloader, ServerTls, SslSettings};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use transport::ServeOptions;
+
+use super::authorities::Role;
+use super::installation::Installation;
+use crate::version;
+
+/// How long requests under way may take when the process is asked to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The service account whose token a stock Fleet Server would use.
+const FLEET_SERVER_ACCOUNT: &str = "elastic/fleet-server";
+
+/// Everything that serves, running.
+pub(super) struct Services {
+    pub(super) setup: SetupSummary,
+    pub(super) service_token: Secret,
+    pub(super) fleet_server_ca_fingerprint: String,
+    store: Arc<EmbeddedStore>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Services {
+    pub(super) async fn start(installation: &Installation, hangup: Arc<Notify>) -> Result<Self> {
+        let clock = clock::system();
+        let tls = ListenerTls::load(installation)?;
+        let store = EmbeddedStore::open(EmbeddedOptions::new(installation.data_dir.join("store"), Arc::clone(&clock)))
+            .context("cannot open the store")?;
+        let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+        let access = Access::open(Arc::clone(&shared), Arc::clone(&clock)).await.context("cannot read users and keys")?;
+        set_elastic_password(&access, &installation.elastic_password).await?;
+        let service_token = service_token(installation, &access).await?;
+
+        let api = ElasticsearchApi::new(api_settings(installation), Arc::clone(&shared), Arc::clone(&access), Arc::clone(&clock));
+        let fleet_server = FleetServer::new(
+            FleetServerSettings { version: version::STACK.to_owned(), ..FleetServerSettings::default() },
+            Arc::clone(&shared),
+            Arc::clone(&access) as Arc<dyn access::ApiKeys>,
+            Arc::clone(&clock),
+        );
+        let fleet_server_ca_fingerprint = fleet_server_ca_fingerprint(installation)?;
+        let settings = console_settings(installation)?;
+        let console = Console::new(settings, shared, Arc::clone(&access), clock);
+        let setup = console.setup().await.context("cannot make the default policies")?;
+
+        let services = Self { setup, service_token, fleet_server_ca_fingerprint, store, stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        services.serve(installation, tls, hangup, Parts { api, fleet_server, console });
+        Ok(services)
+    }
+
+    fn serve(&self, installation: &Installation, tls: ListenerTls, hangup: Arc<Notify>, parts: Parts) {
+        let listeners = installation.take_listeners();
+        let Parts { api, fleet_server, console } = parts;
+        let served = [
+            (listeners.fleet_server, &tls.fleet_server, fleet_server.router()),
+            (listeners.elasticsearch, &tls.elasticsearch, api.router()),
+            (listeners.console, &tls.console, console.router()),
+        ];
+        for (listener, tls, router) in served {
+            let serving =
+                transport::serve(listener, Some(Arc::clone(tls)), router, ServeOptions::default(), self.stop.child_token());
+            self.tasks.spawn(async move {
+                let _stopped = serving.await;
+            });
+        }
+        let stop = self.stop.child_token();
+        self.tasks.spawn(async move { fleet_server.run(stop).await });
+        let stop = self.stop.child_token();
+        self.tasks.spawn(async move { console.run(stop).await });
+        self.tasks.spawn(reload_certificates(tls, hangup, self.stop.child_token()));
+        self.tasks.close();
+    }
+
+    /// Answers what is held, writes what is acknowledged, closes the store.
+    pub(super) async fn stop(&self) {
+        self.stop.cancel();
+        if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
+            tracing::warn!(still_running = self.tasks.len(), "not everything stopped in time");
+        }
+        let store = Arc::clone(&self.store);
+        if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
+            tracing::error!("the store did not close");
+        }
+    }
+}
+
+struct Parts {
+    api: Arc<ElasticsearchApi>,
+    fleet_server: Arc<FleetServer>,
+    console: Arc<Console>,
+}
+
+/// What the three listeners present and demand.
+struct ListenerTls {
+    fleet_server: Arc<ServerTls>,
+    elasticsearch: Arc<ServerTls>,
+    console: Arc<ServerTls>,
+}
+
+impl ListenerTls {
+    fn load(installation: &Installation) -> Result<Self> {
+        let own = |role: Role| {
+            let blocks = installation.pairs(role).map(|(certificate, key)| ssl_block(installation, role, &certificate, &key, None));
+            ServerTls::load_pairs(&blocks, LoadOptions::named(role.stem()))
+                .with_context(|| format!("cannot load the certificates of {}", role.stem()))
+        };
+        let fleet_server = match &installation.fleet_server_files {
+            None => own(Role::FleetServer)?,
+            Some(files) => {
+                let block =
+                    ssl_block(installation, Role::FleetServer, &files.certificate, &files.key, files.passphrase.as_deref());
+                ServerTls::load_pairs(&[block], LoadOptions::named(Role::FleetServer.stem()))
+                    .context("cannot load the certificate for the Fleet Server")?
+            }
+        };
+        Ok(Self { fleet_server, elasticsearch: own(Role::Elasticsearch)?, console: own(Role::Console)? })
+    }
+}
+
+/// Client certificates are welcome on every listener but the console's, and checked against the agents' CA only.
+fn ssl_block(
+    installation: &Installation,
+    role: Role,
+    certificate: &camino::Utf8Path,
+    key: &camino::Utf8Path,
+    passphrase: Option<&camino::Utf8Path>,
+) -> SslSettings {
+    let mut block = serde_json::json!({ "certificate": certificate, "key": key });
+    if let Some(passphrase) = passphrase {
+        block["key_passphrase_path"] = passphrase.as_str().into();
+    }
+    if role != Role::Console {
+        block["certificate_authorities"] = serde_json::json!([installation.authorities.agent_authority()]);
+        block["client_authentication"] = "optional".into();
+    }
+    SslSettings::from_value(&block).expect("a block of our own is well formed")
+}
+
+async fn reload_certificates(tls: ListenerTls, hangup: Arc<Notify>, stop: CancellationToken) {
+    let reloader = Reloader::new();
+    for listener in [&tls.fleet_server, &tls.elasticsearch, &tls.console] {
+        reloader.watch(listener);
+    }
+    let poke_on_hangup = async {
+        loop {
+            hangup.notified().await;
+            reloader.poke();
+        }
+    };
+    tokio::select! {
+        () = reloader.run(stop) => {}
+        () = poke_on_hangup => {}
+    }
+}
+
+/// The file is the truth: whoever edits it and restarts has changed the password.
+async fn set_elastic_password(access: &Access, password: &Secret) -> Result<()> {
+    access.set_password("elastic", password.clone()).await.context("cannot set the password of `elastic`")
+}
+
+async fn service_token(installation: &Installation, access: &Access) -> Result<Secret> {
+    if let Some(kept) = installation.data_dir.kept_secret("service-token")? {
+        return Ok(kept);
+    }
+    let token = access.create_service_token(FLEET_SERVER_ACCOUNT, "flotilla-up").await.context("cannot make a service token")?;
+    installation.data_dir.keep_secret("service-token", &token)?;
+    Ok(token)
+}
+
+fn api_settings(installation: &Installation) -> ApiSettings {
+    ApiSettings {
+        cluster_name: "flotilla".to_owned(),
+        node_name: crate::host_names::own_name(),
+        cluster_uuid: installation.identity.cluster_uuid.clone(),
+        version: version::STACK.to_owned(),
+    }
+}
+
+fn fleet_server_ca_fingerprint(installation: &Installation) -> Result<String> {
+    let path = installation.fleet_server_authority();
+    let authority = certs::load_certificates(&certs::PemSource::Path(path.clone()), "--certificate-authorities")?;
+    let first = authority.first().with_context(|| format!("`{path}` holds no certificate"))?;
+    Ok(certs::fingerprint(first).to_string())
+}
+
+fn console_settings(installation: &Installation) -> Result<ConsoleSettings> {
+    Ok(ConsoleSettings {
+        fleet_server_urls: installation.urls(installation.ports.fleet_server),
+        elasticsearch_urls: installation.urls(installation.ports.elasticsearch),
+        ca_fingerprint: Some(installation.authorities.root_fingerprint()?),
+        version: version::STACK.to_owned(),
+        host_name: crate::host_names::own_name(),
+        instance_id: installation.identity.cluster_uuid.clone(),
+        ..ConsoleSettings::default()
+    })
+}
