@@ -66,18 +66,20 @@ impl AckTracker {
     }
 }
 
+impl Pending {
+    fn acknowledge(&mut self, number: u64) {
+        let index = number
+            .checked_sub(self.first)
+            .and_then(|index| usize::try_from(index).ok());
+        if let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) {
+            entry.acknowledged = true;
+        }
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn acknowledge(&self, pending: &mut Pending, number: u64) {
-        let index = number
-            .checked_sub(pending.first)
-            .and_then(|index| usize::try_from(index).ok());
-        if let Some(entry) = index.and_then(|index| pending.entries.get_mut(index)) {
-            entry.acknowledged = true;
-        }
     }
 
     fn advance(&self, pending: &mut Pending) {
@@ -117,7 +119,7 @@ impl Ack {
     pub fn acknowledge(self) {
         if let Some((shared, number)) = self.0 {
             let mut pending = shared.lock();
-            shared.acknowledge(&mut pending, number);
+            pending.acknowledge(number);
             shared.advance(&mut pending);
         }
     }
@@ -128,9 +130,9 @@ pub fn acknowledge_all(acks: impl IntoIterator<Item = Ack>) {
     let mut acks = acks.into_iter().filter_map(|ack| ack.0).peekable();
     while let Some((shared, number)) = acks.next() {
         let mut pending = shared.lock();
-        shared.acknowledge(&mut pending, number);
+        pending.acknowledge(number);
         while let Some((_, number)) = acks.next_if(|(next, _)| Arc::ptr_eq(next, &shared)) {
-            shared.acknowledge(&mut pending, number);
+            pending.acknowledge(number);
         }
         shared.advance(&mut pending);
     }

@@ -4,7 +4,9 @@
 //! differ; it is open to streams whose processors have all been folded into the constants ([`Documents::is_plain`]).
 //! The other way merges fields over the constants, runs the processors on the tree and writes it.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -14,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::ack::Ack;
 use crate::fields::{self, Fields};
-use crate::processors::{Outcome, Processors};
+use crate::processors::{LocaleFormat, Outcome, Processors};
 
 /// One document on its way.
 #[derive(Debug)]
@@ -72,10 +74,29 @@ pub struct Stream {
 /// Makes the documents of one stream.
 #[derive(Debug)]
 pub struct Documents {
+    prepared: RwLock<Arc<Prepared>>,
+    processors: Processors,
+    zone: Option<FollowedZone>,
+}
+
+/// What is the same for all documents at present.
+#[derive(Debug)]
+struct Prepared {
     stream: Arc<Stream>,
     constants: Fields,
-    processors: Processors,
 }
+
+/// `event.timezone` is constant until the clocks change.
+#[derive(Debug)]
+struct FollowedZone {
+    format: LocaleFormat,
+    since: Instant,
+    /// Seconds after `since` when it was looked at last.
+    checked: AtomicU64,
+}
+
+/// How often the zone of the machine is looked at.
+const ZONE_CHECK_SECONDS: u64 = 60;
 
 /// Fields that sources write themselves; a constant among them closes the plain way.
 const WRITTEN_BY_SOURCES: [&str; 4] = ["@timestamp", "message", "log", "error"];
@@ -92,7 +113,11 @@ impl Documents {
         mut processors: Processors,
     ) -> Self {
         constants.insert("data_stream".to_owned(), json!(data_stream));
-        processors.fold_into(&mut constants);
+        let zone = processors.fold_into(&mut constants).map(|format| FollowedZone {
+            format,
+            since: Instant::now(),
+            checked: AtomicU64::new(0),
+        });
         let index = data_stream.index();
         let prefix = prefix_of(&constants);
         let stream = Arc::new(Stream {
@@ -104,20 +129,56 @@ impl Documents {
             prefix,
         });
         Self {
-            stream,
-            constants,
+            prepared: RwLock::new(Arc::new(Prepared { stream, constants })),
             processors,
+            zone,
+        }
+    }
+
+    fn prepared(&self) -> Arc<Prepared> {
+        if let Some(zone) = &self.zone {
+            self.follow_zone(zone);
+        }
+        Arc::clone(&self.prepared.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Prepares the constants again when the machine's offset has changed since.
+    fn follow_zone(&self, zone: &FollowedZone) {
+        let seconds = zone.since.elapsed().as_secs();
+        if seconds < zone.checked.load(Ordering::Relaxed) + ZONE_CHECK_SECONDS {
+            return;
+        }
+        zone.checked.store(seconds, Ordering::Relaxed);
+        self.set_zone(zone.format.now());
+    }
+
+    fn set_zone(&self, zone: String) {
+        let mut prepared = self.prepared.write().unwrap_or_else(PoisonError::into_inner);
+        let mut constants = prepared.constants.clone();
+        let known = fields::get(&constants, "event.timezone").and_then(Value::as_str);
+        if known != Some(&zone) && fields::put(&mut constants, "event.timezone", Value::String(zone)).is_ok() {
+            let stream = Stream {
+                prefix: prefix_of(&constants),
+                ..Stream::clone(&prepared.stream)
+            };
+            *prepared = Arc::new(Prepared {
+                stream: Arc::new(stream),
+                constants,
+            });
         }
     }
 
     /// The stream that the documents belong to.
     pub fn stream(&self) -> Arc<Stream> {
-        Arc::clone(&self.stream)
+        Arc::clone(&self.prepared().stream)
     }
 
     /// Whether a source may append `@timestamp`, `message` and `log` to the prefix itself.
     pub fn is_plain(&self) -> bool {
-        self.processors.is_empty() && !WRITTEN_BY_SOURCES.iter().any(|key| self.constants.contains_key(*key))
+        self.processors.is_empty()
+            && !WRITTEN_BY_SOURCES
+                .iter()
+                .any(|key| self.prepared().constants.contains_key(*key))
     }
 
     /// The document with `fields` over the constants, after the processors; `None` when they dropped it. The document's
@@ -126,7 +187,7 @@ impl Documents {
         let mut document = Fields::new();
         document.insert("@timestamp".to_owned(), Value::String(clock::rfc3339_millis(time)));
         fields::merge(&mut document, fields);
-        fields::merge_missing(&mut document, &self.constants);
+        fields::merge_missing(&mut document, &self.prepared().constants);
         if self.processors.apply(&mut document) == Outcome::Drop {
             return None;
         }
@@ -148,7 +209,7 @@ impl Documents {
             return None;
         };
         Some(Event {
-            stream: Arc::clone(&self.stream),
+            stream: self.stream(),
             body,
             id,
             ack,
@@ -211,6 +272,15 @@ mod tests {
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["log"], json!({"offset": 5, "level": "info"}));
         assert_eq!(body["@timestamp"], json!("1970-01-01T00:00:00.000Z"));
+    }
+
+    #[test]
+    fn the_zone_follows_the_clocks() {
+        let documents = documents(json!({}), json!([{"add_locale": null}]));
+        assert!(documents.is_plain());
+        documents.set_zone("+11:30".to_owned());
+        let prefix = String::from_utf8(documents.stream().prefix.to_vec()).unwrap();
+        assert!(prefix.contains(r#""timezone":"+11:30""#), "{prefix}");
     }
 
     #[test]

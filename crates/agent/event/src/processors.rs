@@ -16,6 +16,7 @@ mod text;
 pub mod timestamp;
 mod when;
 
+pub(crate) use constant::LocaleFormat;
 pub use decode::{JsonInto, merge_json};
 
 use std::fmt;
@@ -91,6 +92,11 @@ trait Action: fmt::Debug + Send + Sync {
     fn is_constant(&self) -> bool {
         false
     }
+
+    /// Whether what it adds follows the zone of the machine.
+    fn locale(&self) -> Option<LocaleFormat> {
+        None
+    }
 }
 
 impl Processors {
@@ -119,9 +125,11 @@ impl Processors {
         apply_steps(&self.0, event)
     }
 
-    /// Applies the leading processors that are the same for every event to `constants`, and forgets them.
-    pub fn fold_into(&mut self, constants: &mut Fields) {
+    /// Applies the leading processors that are the same for every event to `constants`, and forgets them. Gives the
+    /// format of `event.timezone` when it is among them: the only constant that changes with time.
+    pub(crate) fn fold_into(&mut self, constants: &mut Fields) -> Option<LocaleFormat> {
         let mut folded = 0;
+        let mut locale = None;
         for step in &self.0 {
             let Step::Action { when: None, action, .. } = step else {
                 break;
@@ -131,9 +139,11 @@ impl Processors {
                 break;
             }
             *constants = changed;
+            locale = action.locale().or(locale);
             folded += 1;
         }
         self.0.drain(..folded);
+        locale
     }
 }
 
@@ -193,14 +203,13 @@ fn steps(list: &Value, context: &ProcessorContext, depth: usize) -> Result<Vec<S
         return Err(ProcessorError::Shape("is nested too deeply"));
     }
     match list {
-        Value::Null => Ok(Vec::new()),
         Value::Array(items) => items
             .iter()
             .filter(|item| !item.is_null())
             .map(|item| step(item, context, depth))
             .collect(),
         Value::Object(item) if !item.is_empty() => step(list, context, depth).map(|step| vec![step]),
-        Value::Object(_) => Ok(Vec::new()),
+        Value::Null | Value::Object(_) => Ok(Vec::new()),
         _ => Err(ProcessorError::Shape("must be a list")),
     }
 }
@@ -263,8 +272,8 @@ fn action(name: &str, settings: &Settings<'_>, context: &ProcessorContext) -> Op
         "add_labels" => constant::add_labels(settings),
         "add_tags" => constant::add_tags(settings),
         "add_locale" => constant::add_locale(settings),
-        "add_host_metadata" => constant::add_host_metadata(context),
-        "add_cloud_metadata" => constant::add_cloud_metadata(),
+        "add_host_metadata" => Ok(constant::add_host_metadata(context)),
+        "add_cloud_metadata" => Ok(constant::add_cloud_metadata()),
         "add_id" => identity::add_id(settings),
         "fingerprint" => identity::fingerprint(settings),
         "drop_fields" => select::drop_fields(settings),

@@ -56,8 +56,7 @@ impl Function {
     /// Checks the number of arguments.
     pub(super) fn accepts(self, count: usize) -> Result<(), String> {
         let (least, most) = match self {
-            Self::ArrayContains | Self::HasKey | Self::Match => (2, usize::MAX),
-            Self::Concat => (2, usize::MAX),
+            Self::ArrayContains | Self::HasKey | Self::Match | Self::Concat => (2, usize::MAX),
             Self::Length | Self::String => (1, 1),
             Self::Number => (1, 2),
             Self::IndexOf => (2, 3),

@@ -106,42 +106,57 @@ impl Action for AddTags {
     }
 }
 
-#[derive(Debug)]
-struct AddLocale {
-    abbreviation: bool,
+/// How `add_locale` writes the zone of the machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LocaleFormat {
+    /// `+02:00`.
+    Offset,
+    /// `CEST`.
+    Abbreviation,
 }
+
+impl LocaleFormat {
+    /// The zone at present: it belongs to the machine, not to the time in the event, and changes twice a year.
+    pub(crate) fn now(self) -> String {
+        let now = jiff::Zoned::now();
+        match self {
+            Self::Offset => now.strftime("%:z").to_string(),
+            Self::Abbreviation => now.strftime("%Z").to_string(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct AddLocale(LocaleFormat);
 
 pub(super) fn add_locale(settings: &Settings<'_>) -> Parsed {
     match settings.text("format")?.unwrap_or("offset") {
-        "offset" => Ok(Box::new(AddLocale { abbreviation: false })),
-        "abbreviation" => Ok(Box::new(AddLocale { abbreviation: true })),
+        "offset" => Ok(Box::new(AddLocale(LocaleFormat::Offset))),
+        "abbreviation" => Ok(Box::new(AddLocale(LocaleFormat::Abbreviation))),
         other => Err(format!("`format` must be `offset` or `abbreviation`, not `{other}`")),
     }
 }
 
 impl Action for AddLocale {
     fn apply(&self, event: &mut Fields) -> Result<(), String> {
-        // The present offset belongs to the machine, not to the time in the event.
-        let now = jiff::Zoned::now();
-        let zone = if self.abbreviation {
-            now.strftime("%Z").to_string()
-        } else {
-            now.strftime("%:z").to_string()
-        };
-        fields::put(event, "event.timezone", Value::String(zone)).map_err(|error| error.to_string())
+        fields::put(event, "event.timezone", Value::String(self.0.now())).map_err(|error| error.to_string())
     }
 
     fn is_constant(&self) -> bool {
         true
     }
+
+    fn locale(&self) -> Option<LocaleFormat> {
+        Some(self.0)
+    }
 }
 
-pub(super) fn add_host_metadata(context: &ProcessorContext) -> Parsed {
+pub(super) fn add_host_metadata(context: &ProcessorContext) -> Box<dyn Action> {
     let host = Value::Object(context.host.clone());
-    Ok(Box::new(Add(Fields::from_iter([("host".to_owned(), host)]))))
+    Box::new(Add(Fields::from_iter([("host".to_owned(), host)])))
 }
 
 /// No cloud's metadata service is asked, so no cloud is found and nothing is added: as outside of any cloud.
-pub(super) fn add_cloud_metadata() -> Parsed {
-    Ok(Box::new(Add(Fields::new())))
+pub(super) fn add_cloud_metadata() -> Box<dyn Action> {
+    Box::new(Add(Fields::new()))
 }

@@ -35,7 +35,7 @@ pub(super) fn convert(settings: &Settings<'_>) -> Parsed {
         other => return Err(format!("`mode` `{other}` is not known; it may be `copy` or `rename`")),
     };
     let fields = settings
-        .from_to()?
+        .transfers()?
         .into_iter()
         .map(|field| kind(&field).map(|kind| (field, kind)));
     Ok(Box::new(Convert {

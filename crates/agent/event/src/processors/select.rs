@@ -144,7 +144,7 @@ pub(super) fn copy_fields(settings: &Settings<'_>) -> Parsed {
 fn transfers(settings: &Settings<'_>, kind: Transfer) -> Parsed {
     Ok(Box::new(Transfers {
         kind,
-        fields: settings.from_to()?,
+        fields: settings.transfers()?,
         ignore_missing: settings.boolean("ignore_missing", false)?,
         fail_on_error: settings.boolean("fail_on_error", true)?,
     }))

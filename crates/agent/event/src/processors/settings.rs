@@ -86,7 +86,7 @@ impl<'a> Settings<'a> {
     }
 
     /// `fields: [{from, to, type}]`; `to` may be missing (then it is `from`).
-    pub(super) fn from_to(&self) -> Result<Vec<FromTo>, String> {
+    pub(super) fn transfers(&self) -> Result<Vec<FromTo>, String> {
         let list = self
             .value("fields")
             .and_then(Value::as_array)

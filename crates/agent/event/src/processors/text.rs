@@ -41,7 +41,7 @@ fn texts(settings: &Settings<'_>, change: Change, fields: Vec<FromTo>) -> Parsed
 }
 
 pub(super) fn urldecode(settings: &Settings<'_>) -> Parsed {
-    texts(settings, Change::UrlDecode, settings.from_to()?)
+    texts(settings, Change::UrlDecode, settings.transfers()?)
 }
 
 pub(super) fn lowercase(settings: &Settings<'_>) -> Parsed {
