@@ -118,7 +118,7 @@ fn with_pipeline_names(text: &str, name: impl Fn(&str) -> String) -> String {
         };
         match tag.trim().strip_prefix("IngestPipeline") {
             Some(file) => out.push_str(&name(file.trim().trim_matches(['"', '\'']))),
-            None => out.push_str(&format!("{{{{{tag}}}}}")),
+            None => out.extend(["{{", tag, "}}"]),
         }
         rest = next;
     }

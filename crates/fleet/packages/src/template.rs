@@ -209,7 +209,8 @@ fn url_encode(value: &Value) -> Value {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            encoded.push('%');
+            encoded.extend(format!("{byte:02X}").chars());
         }
     }
     encoded.into()

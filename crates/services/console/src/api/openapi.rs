@@ -90,9 +90,9 @@ fn operation_id(route: &Route) -> String {
     let path: String = route
         .path
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '.' })
         .collect();
-    let parts: Vec<&str> = path.split('-').filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = path.split('.').filter(|part| !part.is_empty()).collect();
     format!("{}-{}", route.method.as_str().to_lowercase(), parts.join("-"))
 }
 

@@ -88,7 +88,7 @@ pub async fn full_policy(console: &Console, id: &str, form: Form) -> Result<Full
 /// Compiles the policies (all, when `ids` is none) and publishes those that changed. The caller holds `console.changes`.
 ///
 /// # Errors
-/// A policy that cannot be compiled: the ones before it are published.
+/// The first policy that cannot be compiled; all others are published.
 pub(crate) async fn publish(
     console: &Console,
     actor: &Actor,
@@ -100,21 +100,33 @@ pub(crate) async fn publish(
         return Ok(());
     }
     let material = Arc::new(Material::read(console).await?);
+    let mut first_error = None;
     for stored in selected {
-        let mut policy: AgentPolicy = stored.parse(&AGENT_POLICIES)?;
-        let published = published(console, &policy).await?;
-        policy.revision += 1;
-        let round = Arc::clone(&material);
-        let compiled =
-            tokio::task::spawn_blocking(move || round.compile(&policy, Form::Fleet).map(|full| (policy, full)));
-        let (policy, full) = compiled
-            .await
-            .map_err(|_| FleetError::invalid("the policy cannot be compiled"))??;
-        if published.is_none_or(|published| comparable(&published) != comparable(&full.0)) {
-            write(console, actor, &stored, policy, full).await?;
+        if let Err(error) = publish_one(console, actor, &material, &stored).await {
+            tracing::error!(policy.id = %stored.id, error = %error, "policy not published");
+            first_error.get_or_insert(error);
         }
     }
-    Ok(())
+    first_error.map_or(Ok(()), Err)
+}
+
+async fn publish_one(
+    console: &Console,
+    actor: &Actor,
+    material: &Arc<Material>,
+    stored: &Stored,
+) -> Result<(), FleetError> {
+    let mut policy: AgentPolicy = stored.parse(&AGENT_POLICIES)?;
+    let published = published(console, &policy).await?;
+    policy.revision += 1;
+    let round = Arc::clone(material);
+    let compiled =
+        tokio::task::spawn_blocking(move || round.compile(&policy, Form::Fleet).map(|full| (policy, full))).await;
+    let (policy, full) = compiled.map_err(|_| FleetError::invalid("the policy cannot be compiled"))??;
+    if published.is_some_and(|published| comparable(&published) == comparable(&full.0)) {
+        return Ok(());
+    }
+    write(console, actor, stored, policy, full).await
 }
 
 fn document_id(policy_id: &str, revision: i64) -> String {

@@ -1,0 +1,225 @@
+//! Who may ask what: every route with no, wrong, foreign and valid credentials.
+
+use http::{Method, Request};
+use serde_json::json;
+
+use crate::harness::{Fleet, PASSWORD, basic};
+
+/// Routes that anybody may ask.
+const PUBLIC: [&str; 3] = ["/api/status", "/internal/security/login", "/internal/security/logout"];
+/// Routes for which being known is enough.
+const LOGIN: [&str; 3] = [
+    "/internal/security/me",
+    "/api/fleet/openapi.json",
+    "/api/fleet/check-permissions",
+];
+
+async fn routes(fleet: &Fleet) -> Vec<(Method, String)> {
+    let described = fleet.get("/api/fleet/openapi.json").await.ok();
+    let mut routes = Vec::new();
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let path = path.replace('{', "x").replace('}', "x");
+            routes.push((method.to_uppercase().parse().unwrap(), path));
+        }
+    }
+    routes
+}
+
+#[tokio::test]
+async fn every_route_refuses_strangers() {
+    let fleet = Fleet::start().await;
+    let routes = routes(&fleet).await;
+    assert!(routes.len() > 100, "{}", routes.len());
+    for (method, path) in routes.iter().filter(|(_, path)| !PUBLIC.contains(&path.as_str())) {
+        for credential in [
+            None,
+            Some("Basic ???".to_owned()),
+            Some("Bearer nope".to_owned()),
+            Some("ApiKey bm86cGU=".to_owned()),
+        ] {
+            let answer = fleet
+                .ask_as(credential.as_deref(), method.clone(), path, Some(json!({})))
+                .await;
+            assert_eq!(answer.status, 401, "{method} {path} {credential:?}");
+            assert!(
+                answer.headers["www-authenticate"]
+                    .to_str()
+                    .unwrap()
+                    .starts_with("Basic")
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_refuses_users_without_the_privilege() {
+    let fleet = Fleet::start().await;
+    let known_only = |path: &str| PUBLIC.contains(&path) || LOGIN.contains(&path);
+    for (method, path) in routes(&fleet).await.iter().filter(|(_, path)| !known_only(path)) {
+        let answer = fleet
+            .ask_as(Some(&basic("nobody", PASSWORD)), method.clone(), path, Some(json!({})))
+            .await;
+        assert_eq!(answer.status, 403, "{method} {path}: {}", answer.body);
+        let enrollment = format!("ApiKey {}", fleet.setup.enrollment_token.expose());
+        let answer = fleet
+            .ask_as(Some(&enrollment), method.clone(), path, Some(json!({})))
+            .await;
+        assert_eq!(
+            answer.status, 403,
+            "{method} {path} with an enrollment token: {}",
+            answer.body
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_route_knows_its_caller_and_never_blames_itself() {
+    let fleet = Fleet::start().await;
+    for (method, path) in routes(&fleet).await {
+        let answer = fleet.ask(method.clone(), &path, Some(json!({}))).await;
+        assert!(
+            ![401, 403, 500].contains(&answer.status.as_u16()),
+            "{method} {path}: {} {}",
+            answer.status,
+            answer.body
+        );
+    }
+}
+
+#[tokio::test]
+async fn readers_read_and_do_not_write() {
+    let fleet = Fleet::start().await;
+    let reader = basic("reader", PASSWORD);
+    assert_eq!(
+        fleet
+            .ask_as(Some(&reader), Method::GET, "/api/fleet/outputs", None)
+            .await
+            .status,
+        200
+    );
+    let body = json!({"name": "x", "host_urls": ["https://x:1"]});
+    let answer = fleet
+        .ask_as(Some(&reader), Method::POST, "/api/fleet/fleet_server_hosts", Some(body))
+        .await;
+    assert_eq!(answer.status, 403);
+}
+
+#[tokio::test]
+async fn writes_need_the_xsrf_header_and_the_right_version() {
+    let fleet = Fleet::start().await;
+    let request = |xsrf: bool, version: Option<&str>| {
+        let mut request = Request::post("/api/fleet/setup").header("authorization", basic("elastic", PASSWORD));
+        if xsrf {
+            request = request.header("kbn-xsrf", "1");
+        }
+        if let Some(version) = version {
+            request = request.header("elastic-api-version", version);
+        }
+        request.body(axum::body::Body::empty()).unwrap()
+    };
+    assert_eq!(
+        fleet.send(request(false, None)).await.refused(400),
+        "Request must contain a kbn-xsrf header."
+    );
+    assert_eq!(fleet.send(request(true, Some("2023-10-31"))).await.status, 200);
+    assert_eq!(
+        fleet.send(request(true, None)).await.headers["elastic-api-version"],
+        "2023-10-31"
+    );
+    assert_eq!(fleet.send(request(true, Some("1999-01-01"))).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_session_lasts_until_log_out() {
+    let fleet = Fleet::start().await;
+    let log_in = |password: &str| {
+        let body = json!({"providerType": "basic", "providerName": "basic", "currentURL": "/", "params": {"username": "elastic", "password": password}});
+        Request::post("/internal/security/login")
+            .body(axum::body::Body::from(body.to_string()))
+            .unwrap()
+    };
+    assert_eq!(fleet.send(log_in("wrong")).await.status, 401);
+    let answer = fleet.send(log_in(PASSWORD)).await;
+    let cookie = answer.headers["set-cookie"].to_str().unwrap().to_owned();
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("Secure") && cookie.contains("SameSite=Lax"),
+        "{cookie}"
+    );
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let me = || {
+        Request::get("/internal/security/me")
+            .header("cookie", &cookie)
+            .body(axum::body::Body::empty())
+            .unwrap()
+    };
+    assert_eq!(fleet.send(me()).await.ok()["username"], "elastic");
+    let log_out = Request::post("/internal/security/logout")
+        .header("cookie", &cookie)
+        .body(axum::body::Body::empty())
+        .unwrap();
+    fleet.send(log_out).await.ok();
+    assert_eq!(fleet.send(me()).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_session_ends_when_it_is_idle() {
+    let fleet = Fleet::start().await;
+    let session = fleet_console::domain::sessions::log_in(&fleet.console, "elastic", PASSWORD.into(), None)
+        .await
+        .unwrap();
+    let cookie = session.cookie().split(';').next().unwrap().to_owned();
+    let of_cookies = || fleet_console::domain::sessions::of_cookies(&fleet.console, &cookie);
+    for _ in 0..2 {
+        fleet.clock.step(jiff::SignedDuration::from_hours(7));
+        let found = of_cookies().await.unwrap().expect("used within eight hours");
+        assert!(found.accepts_csrf(&session.csrf_token()) && !found.accepts_csrf("other"));
+    }
+    fleet.clock.step(jiff::SignedDuration::from_hours(9));
+    assert!(of_cookies().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn guessing_passwords_ends_in_429() {
+    let fleet = Fleet::start().await;
+    for _ in 0..10 {
+        let answer = fleet
+            .ask_as(
+                Some(&basic("elastic", "guess")),
+                Method::GET,
+                "/api/fleet/outputs",
+                None,
+            )
+            .await;
+        assert_eq!(answer.status, 401);
+    }
+    let answer = fleet.get("/api/fleet/outputs").await;
+    assert!(answer.refused(429).contains("too many failed log-ins"));
+    fleet.clock.step(jiff::SignedDuration::from_mins(6));
+    assert_eq!(fleet.get("/api/fleet/outputs").await.status, 200);
+}
+
+#[tokio::test]
+async fn changes_are_in_the_audit_log_without_their_secrets() {
+    let fleet = Fleet::start().await;
+    let body =
+        json!({"id": "h", "name": "h", "host_urls": ["https://h:8220"], "secrets": {"ssl": {"key": "top secret"}}});
+    fleet.post("/api/fleet/fleet_server_hosts", body).await.item();
+    fleet
+        .put("/api/fleet/fleet_server_hosts/h", json!({"name": "renamed"}))
+        .await
+        .item();
+    let log = fleet.get("/api/fleet/audit_log").await.ok();
+    let text = log.to_string();
+    assert!(!text.contains("top secret"), "{text}");
+    let change = log["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|item| item["action"] == "update" && item["object"]["id"] == "h")
+        .unwrap();
+    assert_eq!(
+        (&change["actor"], &change["before"]["name"], &change["after"]["name"]),
+        (&json!("elastic"), &json!("h"), &json!("renamed"))
+    );
+}

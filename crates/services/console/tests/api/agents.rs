@@ -1,0 +1,271 @@
+//! Agents, as Fleet Server leaves their documents, and the actions for them.
+
+use serde_json::{Value, json};
+
+use crate::harness::Fleet;
+
+async fn agent(fleet: &Fleet, id: &str, changes: Value) {
+    let mut document = json!({
+        "type": "PERMANENT", "active": true, "policy_id": "default-policy", "enrolled_at": "2026-01-02T11:00:00Z",
+        "last_checkin": "2026-01-02T11:59:50Z", "last_checkin_status": "online", "policy_revision_idx": 1, "tags": ["prod"],
+        "agent": {"id": id, "version": "9.2.0"}, "access_api_key_id": "k",
+        "local_metadata": {"host": {"hostname": format!("host-{id}")}, "elastic": {"agent": {"version": "9.1.0", "upgradeable": true, "log_level": "info"}}},
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        document[key] = value.clone();
+    }
+    fleet.write(".fleet-agents", id, document).await;
+}
+
+async fn three_agents() -> Fleet {
+    let fleet = Fleet::start().await;
+    agent(&fleet, "a1", json!({})).await;
+    agent(
+        &fleet,
+        "a2",
+        json!({"last_checkin": "2026-01-02T11:00:00Z", "tags": ["test"]}),
+    )
+    .await;
+    agent(&fleet, "a3", json!({"active": false, "policy_id": "other"})).await;
+    fleet
+}
+
+async fn ids(fleet: &Fleet, query: &str) -> Vec<String> {
+    let answer = fleet
+        .get(&format!("/api/fleet/agents?sortField=agent.id&sortOrder=asc{query}"))
+        .await
+        .ok();
+    answer["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn an_agent_shows_what_clients_read() {
+    let fleet = three_agents().await;
+    let read = fleet.get("/api/fleet/agents/a1").await.item();
+    assert_eq!(
+        (&read["status"], &read["policy_revision"], &read["agent"]["version"]),
+        (&json!("online"), &json!(1), &json!("9.2.0"))
+    );
+    assert_eq!(read["local_metadata"]["host"]["hostname"], "host-a1");
+    assert!(read.get("policy_revision_idx").is_none() && read.get("replace_token").is_none());
+}
+
+#[tokio::test]
+async fn lists_are_filtered_by_fields_and_by_status() {
+    let fleet = three_agents().await;
+    assert_eq!(ids(&fleet, "").await, ["a1", "a2"]);
+    assert_eq!(ids(&fleet, "&showInactive=true").await, ["a1", "a2", "a3"]);
+    assert_eq!(ids(&fleet, "&kuery=status:offline").await, ["a2"]);
+    assert_eq!(
+        ids(&fleet, "&kuery=fleet-agents.status:online%20or%20status:offline").await,
+        ["a1", "a2"]
+    );
+    assert_eq!(
+        ids(&fleet, "&kuery=tags:prod%20and%20policy_id:%22default-policy%22").await,
+        ["a1"]
+    );
+    assert_eq!(
+        ids(&fleet, "&kuery=local_metadata.host.hostname.keyword:host-a2").await,
+        ["a2"]
+    );
+    assert_eq!(ids(&fleet, "&kuery=not%20status:online").await, ["a2"]);
+    assert!(
+        fleet
+            .get("/api/fleet/agents?kuery=nope:1")
+            .await
+            .refused(400)
+            .contains("nope")
+    );
+    assert!(
+        fleet
+            .get("/api/fleet/agents?page=600&perPage=20")
+            .await
+            .refused(400)
+            .contains("10000")
+    );
+}
+
+#[tokio::test]
+async fn deep_pages_go_by_search_after() {
+    let fleet = three_agents().await;
+    let first = fleet
+        .get("/api/fleet/agents?perPage=1&sortField=agent.id&sortOrder=asc")
+        .await
+        .ok();
+    let after: String =
+        url::form_urlencoded::byte_serialize(first["nextSearchAfter"].as_str().unwrap().as_bytes()).collect();
+    assert_eq!(ids(&fleet, &format!("&perPage=1&searchAfter={after}")).await, ["a2"]);
+}
+
+#[tokio::test]
+async fn the_summary_counts_every_agent_once() {
+    let fleet = three_agents().await;
+    let results = fleet.get("/api/fleet/agent_status").await.ok()["results"].clone();
+    for (key, expected) in [
+        ("online", 1),
+        ("offline", 1),
+        ("unenrolled", 1),
+        ("all", 3),
+        ("active", 2),
+        ("inactive", 0),
+    ] {
+        assert_eq!(results[key], expected, "{key}: {results}");
+    }
+    let of_policy = fleet.get("/api/fleet/agent_status?policyId=other").await.ok();
+    assert_eq!(of_policy["results"]["all"], 1);
+}
+
+#[tokio::test]
+async fn actions_reach_fleet_server_with_an_expiration() {
+    let fleet = three_agents().await;
+    fleet.post("/api/fleet/agents/a1/unenroll", json!({})).await.ok();
+    let action = newest_action(&fleet).await;
+    assert_eq!(
+        (&action["type"], &action["agents"]),
+        (&json!("UNENROLL"), &json!(["a1"]))
+    );
+    assert_eq!(action["expiration"], "2026-02-01T12:00:00.000Z");
+    assert!(action["signed"]["signature"].is_string());
+    assert_eq!(fleet.get("/api/fleet/agents/a1").await.item()["status"], "unenrolling");
+    fleet.clock.step(jiff::SignedDuration::from_secs(1));
+    fleet
+        .post(
+            "/api/fleet/agents/a2/actions",
+            json!({"action": {"type": "SETTINGS", "data": {"log_level": "debug"}}}),
+        )
+        .await
+        .item();
+    assert_eq!(newest_action(&fleet).await["data"], json!({"log_level": "debug"}));
+}
+
+async fn newest_action(fleet: &Fleet) -> Value {
+    let request = query::SearchRequest::new(".fleet-actions")
+        .size(1)
+        .sort_by("@timestamp", query::SortOrder::Descending);
+    fleet.store.search(request).await.unwrap().hits[0]
+        .document
+        .source
+        .to_value()
+}
+
+#[tokio::test]
+async fn revoking_ends_an_agent_at_once() {
+    let fleet = three_agents().await;
+    fleet
+        .post("/api/fleet/agents/a1/unenroll", json!({"revoke": true}))
+        .await
+        .ok();
+    assert_eq!(fleet.get("/api/fleet/agents/a1").await.item()["status"], "unenrolled");
+}
+
+#[tokio::test]
+async fn bulk_actions_take_ids_and_kql() {
+    let fleet = three_agents().await;
+    let other = fleet
+        .post(
+            "/api/fleet/agent_policies",
+            json!({"id": "p2", "name": "p2", "namespace": "default"}),
+        )
+        .await
+        .item();
+    let body = json!({"agents": "tags:prod or tags:test", "policy_id": other["id"]});
+    let answer = fleet.post("/api/fleet/agents/bulk_reassign", body).await.ok();
+    assert!(answer["actionId"].is_string());
+    assert_eq!(fleet.get("/api/fleet/agents/a2").await.item()["policy_id"], "p2");
+    let body = json!({"agents": ["a1", "a2"], "tagsToAdd": ["new"], "tagsToRemove": ["prod"]});
+    fleet.post("/api/fleet/agents/bulk_update_agent_tags", body).await.ok();
+    assert_eq!(fleet.get("/api/fleet/agents/a1").await.item()["tags"], json!(["new"]));
+    assert_eq!(
+        fleet.get("/api/fleet/agents/tags").await.ok(),
+        json!({"items": ["new", "test"]})
+    );
+    let status = fleet.get("/api/fleet/agents/action_status").await.ok();
+    let tags = status["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|item| item["type"] == "UPDATE_TAGS")
+        .unwrap();
+    assert_eq!((&tags["status"], &tags["nbAgentsAck"]), (&json!("COMPLETE"), &json!(2)));
+}
+
+#[tokio::test]
+async fn upgrades_are_checked_first() {
+    let fleet = three_agents().await;
+    let refused = fleet
+        .post("/api/fleet/agents/a1/upgrade", json!({"version": "99.0.0"}))
+        .await
+        .refused(400);
+    assert!(refused.contains("newer than the console"));
+    assert!(
+        fleet
+            .post("/api/fleet/agents/a1/upgrade", json!({"version": "9.1.0"}))
+            .await
+            .refused(400)
+            .contains("already running")
+    );
+    assert!(
+        fleet
+            .post("/api/fleet/agents/a1/upgrade", json!({"version": "x"}))
+            .await
+            .refused(400)
+            .contains("semantic version")
+    );
+    fleet
+        .post("/api/fleet/agents/a1/upgrade", json!({"version": "9.2.0"}))
+        .await
+        .ok();
+    assert_eq!(newest_action(&fleet).await["data"], json!({"version": "9.2.0"}));
+    assert_eq!(fleet.get("/api/fleet/agents/a1").await.item()["status"], "updating");
+}
+
+#[tokio::test]
+async fn an_acknowledged_action_is_complete() {
+    let fleet = three_agents().await;
+    let answer = fleet
+        .post(
+            "/api/fleet/agents/a1/request_diagnostics",
+            json!({"additional_metrics": ["CPU"]}),
+        )
+        .await
+        .ok();
+    let id = answer["actionId"].as_str().unwrap();
+    let state = |answer: Value| answer["items"][0]["status"].clone();
+    assert_eq!(
+        state(fleet.get("/api/fleet/agents/action_status").await.ok()),
+        "IN_PROGRESS"
+    );
+    assert_eq!(
+        fleet.get("/api/fleet/agents/a1/uploads").await.ok()["items"][0]["status"],
+        "AWAITING_UPLOAD"
+    );
+    let result =
+        json!({"@timestamp": "2026-01-02T12:00:01Z", "action_id": id, "agent_id": "a1", "error": "no space left"});
+    fleet.write(".fleet-actions-results", &format!("{id}:a1"), result).await;
+    let failed = fleet.get("/api/fleet/agents/action_status").await.ok();
+    assert_eq!(
+        (state(failed.clone()), &failed["items"][0]["latestErrors"][0]["error"]),
+        (json!("FAILED"), &json!("no space left"))
+    );
+    assert_eq!(
+        fleet.get("/api/fleet/agents/a1/uploads").await.ok()["items"][0]["status"],
+        "FAILED"
+    );
+}
+
+#[tokio::test]
+async fn silent_agents_are_unenrolled_when_their_policy_says_so() {
+    let fleet = three_agents().await;
+    let body = json!({"name": "Default policy", "namespace": "default", "unenroll_timeout": 1800});
+    fleet.put("/api/fleet/agent_policies/default-policy", body).await.item();
+    fleet_console::domain::agent_maintenance::round(&fleet.console)
+        .await
+        .unwrap();
+    assert_eq!(fleet.get("/api/fleet/agents/a1").await.item()["status"], "online");
+    assert_eq!(fleet.get("/api/fleet/agents/a2").await.item()["status"], "unenrolled");
+}

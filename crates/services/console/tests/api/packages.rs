@@ -1,0 +1,160 @@
+//! Packages: listed, read, uploaded.
+
+use std::io::{Cursor, Write};
+
+use axum::body::Body;
+use http::Request;
+use serde_json::json;
+
+use crate::harness::{Answer, Fleet, PASSWORD, basic};
+
+fn zip_of(version: &str, files: &[(&str, &str)]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (path, content) in files {
+        writer
+            .start_file(
+                format!("demo-{version}/{path}"),
+                zip::write::SimpleFileOptions::default(),
+            )
+            .unwrap();
+        writer.write_all(content.as_bytes()).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+const STREAM: &str = "title: Demo\ntype: logs\nstreams:\n- input: logfile\n  title: t\n  vars:\n  - {name: paths, type: text, multi: true, required: true, default: [/demo.log]}\n";
+const TEMPLATE: &str = "paths:\n{{#each paths as |path|}}\n- {{path}}\n{{/each}}\n";
+
+fn demo(version: &str) -> Vec<u8> {
+    let manifest = format!(
+        "name: demo\ntitle: Demo\nversion: {version}\ntype: integration\npolicy_templates:\n- name: demo\n  title: Demo\n  inputs:\n  - {{type: logfile, title: Logs}}\n"
+    );
+    zip_of(
+        version,
+        &[
+            ("manifest.yml", manifest.as_str()),
+            ("data_stream/log/manifest.yml", STREAM),
+            ("data_stream/log/agent/stream/stream.yml.hbs", TEMPLATE),
+        ],
+    )
+}
+
+async fn upload(fleet: &Fleet, zip: Vec<u8>) -> Answer {
+    let request = Request::post("/api/fleet/epm/packages")
+        .header("authorization", basic("elastic", PASSWORD))
+        .header("kbn-xsrf", "1")
+        .header("content-type", "application/zip");
+    fleet.send(request.body(Body::from(zip)).unwrap()).await
+}
+
+#[tokio::test]
+async fn our_own_packages_need_no_registry() {
+    let fleet = Fleet::start().await;
+    let list = fleet.get("/api/fleet/epm/packages").await.ok();
+    let status = |name: &str| {
+        list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|item| item["name"] == name)
+            .unwrap()["status"]
+            .clone()
+    };
+    assert_eq!(
+        (status("system"), status("prometheus")),
+        (json!("installed"), json!("not_installed"))
+    );
+    let read = fleet.get("/api/fleet/epm/packages/system").await.item();
+    assert_eq!(read["policy_templates"][0]["inputs"][0]["type"], "logfile");
+    assert_eq!(read["data_streams"][0]["streams"][0]["vars"][0]["name"], "paths");
+    let installed = fleet
+        .post("/api/fleet/epm/packages/prometheus", json!({"force": true}))
+        .await
+        .ok();
+    assert_eq!(installed["_meta"]["name"], "prometheus");
+    assert_eq!(
+        fleet.get("/api/fleet/epm/packages/prometheus").await.item()["status"],
+        "installed"
+    );
+    assert!(
+        fleet
+            .delete("/api/fleet/epm/packages/system/1.60.0")
+            .await
+            .refused(400)
+            .contains("in use")
+    );
+    fleet.delete("/api/fleet/epm/packages/prometheus/1.20.0").await.ok();
+    assert_eq!(
+        fleet
+            .delete("/api/fleet/epm/packages/prometheus/1.20.0")
+            .await
+            .refused(400),
+        "prometheus is not installed"
+    );
+    let templates = fleet
+        .get("/api/fleet/epm/templates/system/1.60.0/inputs?format=json")
+        .await
+        .ok();
+    assert_eq!(
+        templates["inputs"][0]["streams"][0]["paths"],
+        json!(["/var/log/auth.log*", "/var/log/secure*"])
+    );
+}
+
+#[tokio::test]
+async fn an_uploaded_package_can_be_used_and_upgraded() {
+    let fleet = Fleet::start().await;
+    assert_eq!(
+        upload(&fleet, demo("1.0.0")).await.ok()["_meta"]["install_source"],
+        "upload"
+    );
+    let body = json!({"name": "d", "policy_ids": ["default-policy"], "package": {"name": "demo", "version": "1.0.0"}, "inputs": {}});
+    let created = fleet.post("/api/fleet/package_policies", body).await.item();
+    let published = fleet.published("default-policy").await;
+    let input = published["data"]["inputs"].as_array().unwrap().last().unwrap();
+    assert_eq!(input["streams"][0]["paths"], json!(["/demo.log"]));
+    upload(&fleet, demo("1.1.0")).await.ok();
+    let ids = json!({"packagePolicyIds": [created["id"]]});
+    let dry = fleet
+        .post("/api/fleet/package_policies/upgrade/dryrun", ids.clone())
+        .await
+        .ok();
+    assert_eq!(
+        (&dry[0]["hasErrors"], &dry[0]["diff"][1]["package"]["version"]),
+        (&json!(false), &json!("1.1.0"))
+    );
+    assert_eq!(
+        fleet.post("/api/fleet/package_policies/upgrade", ids).await.ok()[0]["success"],
+        true
+    );
+    let published = fleet.published("default-policy").await;
+    let input = published["data"]["inputs"].as_array().unwrap().last().unwrap();
+    assert_eq!(input["meta"]["package"]["version"], "1.1.0");
+}
+
+#[tokio::test]
+async fn a_bad_upload_leaves_nothing() {
+    let fleet = Fleet::start().await;
+    assert!(
+        upload(&fleet, b"no zip".to_vec())
+            .await
+            .refused(400)
+            .contains("not a readable zip")
+    );
+    let bad = zip_of("1.0.0", &[("manifest.yml", "name: demo\nversion: 1.0.0\n")]);
+    assert!(upload(&fleet, bad).await.refused(400).contains("`title` is missing"));
+    let bad = zip_of(
+        "1.0.0",
+        &[
+            ("manifest.yml", "name: demo\ntitle: t\nversion: 1.0.0\n"),
+            ("data_stream/log/manifest.yml", "title: ["),
+        ],
+    );
+    assert!(
+        upload(&fleet, bad)
+            .await
+            .refused(400)
+            .contains("data_stream/log/manifest.yml")
+    );
+    fleet.get("/api/fleet/epm/packages/demo").await.refused(404);
+}

@@ -1,0 +1,303 @@
+//! Agent policies and package policies, and what is published of them.
+
+use serde_json::{Value, json};
+
+use crate::harness::Fleet;
+
+async fn policy(fleet: &Fleet, name: &str) -> String {
+    let body =
+        json!({"id": "", "name": name, "namespace": "default", "description": "", "monitoring_enabled": ["logs"]});
+    fleet.post("/api/fleet/agent_policies", body).await.item()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_policy_reads_back_and_has_tokens() {
+    let fleet = Fleet::start().await;
+    let id = policy(&fleet, "p").await;
+    let read = fleet.get(&format!("/api/fleet/agent_policies/{id}")).await.item();
+    for (key, expected) in
+        json!({"name": "p", "namespace": "default", "description": "", "status": "active", "is_managed": false,
+        "is_protected": false, "revision": 1, "updated_by": "elastic", "inactivity_timeout": 1_209_600, "agents": 0,
+        "package_policies": [], "monitoring_enabled": ["logs"]})
+        .as_object()
+        .unwrap()
+    {
+        assert_eq!(&read[key], expected, "{key}");
+    }
+    let keys = fleet
+        .get(&format!("/api/fleet/enrollment_api_keys?kuery=policy_id:%22{id}%22"))
+        .await
+        .ok();
+    assert!(
+        keys["items"][0]["name"].as_str().unwrap().starts_with("Default ("),
+        "{keys}"
+    );
+    let tokens = fleet
+        .get(&format!("/api/fleet/uninstall_tokens?policyId={id}"))
+        .await
+        .ok();
+    assert_eq!(tokens["items"][0].get("token"), None);
+    let token_id = tokens["items"][0]["id"].as_str().unwrap();
+    let token = fleet
+        .get(&format!("/api/fleet/uninstall_tokens/{token_id}"))
+        .await
+        .item();
+    assert_eq!(token["token"].as_str().unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn a_change_that_agents_see_is_a_new_revision_and_another_is_not() {
+    let fleet = Fleet::start().await;
+    let id = policy(&fleet, "p").await;
+    let path = format!("/api/fleet/agent_policies/{id}");
+    let body = json!({"name": "renamed", "namespace": "default", "description": "words"});
+    assert_eq!(fleet.put(&path, body).await.item()["revision"], 1);
+    let body = json!({"name": "renamed", "namespace": "default", "monitoring_enabled": ["logs", "metrics"]});
+    assert_eq!(fleet.put(&path, body).await.item()["revision"], 2);
+    let published = fleet.published(&id).await;
+    assert_eq!(
+        (&published["revision_idx"], &published["data"]["revision"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(published["data"]["agent"]["monitoring"]["metrics"], true);
+}
+
+#[tokio::test]
+async fn both_forms_of_package_policies_are_taken_and_shown() {
+    let fleet = Fleet::start().await;
+    let id = policy(&fleet, "p").await;
+    let simplified = json!({"name": "logs", "policy_ids": [id], "namespace": "", "package": {"name": "filestream", "version": "1.0.0"},
+        "inputs": {"filestream-filestream": {"streams": {"filestream.filestream": {"vars": {"paths": ["/srv/*.log"], "data_stream.dataset": "shop"}}}}}});
+    let created = fleet
+        .post("/api/fleet/package_policies?format=simplified", simplified)
+        .await
+        .item();
+    let stream = &created["inputs"]["filestream-filestream"]["streams"]["filestream.filestream"];
+    assert_eq!(stream["vars"]["paths"], json!(["/srv/*.log"]));
+    let legacy = json!({"name": "sys", "description": "", "policy_id": id, "namespace": "default", "enabled": true, "force": false, "vars": null,
+        "package": {"name": "system", "version": "1.60.0"},
+        "inputs": [{"type": "logfile", "policy_template": "system", "enabled": true, "streams": [
+            {"enabled": true, "data_stream": {"type": "logs", "dataset": "system.syslog"}, "vars": {"paths": {"value": ["/var/log/messages"], "type": "text"}}}]}]});
+    let created = fleet.post("/api/fleet/package_policies", legacy).await.item();
+    let compiled = &created["inputs"][0]["streams"][1]["compiled_stream"];
+    assert_eq!(compiled["paths"], json!(["/var/log/messages"]));
+    assert_eq!(
+        created["inputs"][2]["enabled"], false,
+        "inputs that the body leaves out are off"
+    );
+    let inputs = fleet.published(&id).await["data"]["inputs"].clone();
+    let types: Vec<&str> = inputs
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|input| input["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(types, ["filestream", "logfile"]);
+    assert_eq!(
+        inputs[0]["streams"][0]["data_stream"],
+        json!({"type": "logs", "dataset": "shop"})
+    );
+    let shown = fleet.get(&format!("/api/fleet/agent_policies/{id}")).await.item();
+    assert!(
+        shown["package_policies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(Value::is_object)
+    );
+    let again = fleet
+        .post(
+            "/api/fleet/package_policies",
+            json!({"name": "sys", "package": {"name": "system", "version": ""}, "inputs": []}),
+        )
+        .await;
+    assert!(again.refused(409).contains("already exists"));
+}
+
+#[tokio::test]
+async fn an_integration_that_cannot_work_is_refused() {
+    let fleet = Fleet::start().await;
+    let id = policy(&fleet, "p").await;
+    let with = |inputs: Value| json!({"name": "logs", "policy_ids": [id], "package": {"name": "filestream", "version": "1.0.0"}, "inputs": inputs});
+    for (inputs, expected) in [
+        (json!({"nope": {}}), "has no input `nope`"),
+        (
+            json!({"filestream-filestream": {"streams": {"filestream.filestream": {"vars": {"paths": []}}}}}),
+            "Paths is required",
+        ),
+        (
+            json!({"filestream-filestream": {"streams": {"filestream.filestream": {"vars": {"nope": 1}}}}}),
+            "no variable `nope`",
+        ),
+        (
+            json!({"filestream-filestream": {"streams": {"filestream.filestream": {"vars": {"parsers": "- ["}}}}}),
+            "not valid YAML",
+        ),
+    ] {
+        let message = fleet
+            .post("/api/fleet/package_policies", with(inputs))
+            .await
+            .refused(400);
+        assert!(message.contains(expected), "{message}");
+    }
+    let unknown =
+        json!({"name": "x", "policy_ids": [id], "package": {"name": "nope", "version": "1.0.0"}, "inputs": {}});
+    assert!(
+        fleet
+            .post("/api/fleet/package_policies", unknown)
+            .await
+            .refused(404)
+            .contains("nope")
+    );
+}
+
+#[tokio::test]
+async fn secrets_of_integrations_are_references_everywhere() {
+    let fleet = Fleet::start().await;
+    let id = policy(&fleet, "p").await;
+    let body = json!({"name": "prom", "policy_ids": [id], "package": {"name": "prometheus", "version": "1.0.0"}, "inputs": {
+        "prometheus-prometheus/metrics": {"streams": {"prometheus.collector": {"vars": {"username": "u", "password": "hunter2"}}}}}});
+    let created = fleet.post("/api/fleet/package_policies", body).await.item();
+    assert!(!created.to_string().contains("hunter2"), "{created}");
+    let reference = created["secret_references"][0]["id"].as_str().unwrap();
+    assert_eq!(
+        fleet.access.secret(reference).await.unwrap().unwrap().expose(),
+        "hunter2"
+    );
+    let published = fleet.published(&id).await;
+    assert_eq!(
+        published["data"]["inputs"][0]["streams"][0]["password"],
+        format!("$co.elastic.secret{{{reference}}}")
+    );
+    assert_eq!(published["data"]["secret_references"], json!([{"id": reference}]));
+    let id = created["id"].as_str().unwrap();
+    fleet.delete(&format!("/api/fleet/package_policies/{id}")).await.ok();
+    assert!(fleet.access.secret(reference).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn copies_start_at_revision_one_with_the_same_integrations() {
+    let fleet = Fleet::start().await;
+    let copy = fleet
+        .post("/api/fleet/agent_policies/default-policy/copy", json!({"name": "copy"}))
+        .await
+        .item();
+    let id = copy["id"].as_str().unwrap();
+    assert_eq!(copy["package_policies"][0]["package"]["name"], "system");
+    assert_eq!(fleet.published(id).await["data"]["inputs"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_policy_with_agents_stays() {
+    let fleet = Fleet::start().await;
+    let id = policy(&fleet, "p").await;
+    let agent = json!({"type": "PERMANENT", "active": true, "policy_id": id, "enrolled_at": "2026-01-02T11:00:00Z"});
+    fleet.write(".fleet-agents", "a1", agent).await;
+    let refused = fleet
+        .post("/api/fleet/agent_policies/delete", json!({"agentPolicyId": id}))
+        .await
+        .refused(400);
+    assert!(refused.contains("assigned to any active or inactive agents"));
+    fleet.delete("/api/fleet/agents/a1").await.ok();
+    let deleted = fleet
+        .post("/api/fleet/agent_policies/delete", json!({"agentPolicyId": id}))
+        .await
+        .ok();
+    assert_eq!(deleted, json!({"id": id, "name": "p"}));
+    assert_eq!(fleet.published(&id).await, Value::Null);
+    assert_eq!(
+        fleet
+            .get(&format!("/api/fleet/enrollment_api_keys?kuery=policy_id:%22{id}%22"))
+            .await
+            .ok()["total"],
+        0
+    );
+}
+
+#[tokio::test]
+async fn the_full_policy_is_signed_for_agents_and_a_file_for_others() {
+    let fleet = Fleet::start().await;
+    let full = fleet.get("/api/fleet/agent_policies/default-policy/full").await.item();
+    assert!(full["signed"]["signature"].as_str().unwrap().len() > 80);
+    assert!(full["agent"]["protection"]["signing_key"].as_str().unwrap().len() > 80);
+    let file = fleet
+        .get("/api/fleet/agent_policies/default-policy/download?standalone=true")
+        .await;
+    assert_eq!(file.headers["content-type"], "text/x-yaml");
+    let yaml = file.ok();
+    let read = settings::from_yaml_as_written("file", yaml.as_str().unwrap()).unwrap();
+    assert_eq!(read["outputs"]["default"]["api_key"], "${API_KEY}");
+    assert!(read.get("fleet").is_none() && read.get("signed").is_none());
+}
+
+#[tokio::test]
+async fn fleet_server_needs_elasticsearch() {
+    let fleet = Fleet::start().await;
+    fleet
+        .post(
+            "/api/fleet/outputs",
+            json!({"id": "l", "name": "l", "type": "logstash", "hosts": ["l:5044"]}),
+        )
+        .await
+        .item();
+    let body = json!({"name": "Fleet Server policy", "namespace": "default", "data_output_id": "l"});
+    let answer = fleet.put("/api/fleet/agent_policies/fleet-server-policy", body).await;
+    assert_eq!(answer.body["attributes"]["type"], "OutputInvalidError");
+    assert!(answer.refused(400).contains("Fleet Server needs Elasticsearch"));
+    fleet
+        .put("/api/fleet/outputs/l", json!({"is_default": true}))
+        .await
+        .item();
+    let pinned = fleet.get("/api/fleet/agent_policies/fleet-server-policy").await.item();
+    assert_eq!(pinned["data_output_id"], "fleet-default-output");
+    assert_eq!(
+        fleet.published("default-policy").await["data"]["outputs"]["l"]["type"],
+        "logstash"
+    );
+}
+
+#[tokio::test]
+async fn lists_filter_sort_and_page() {
+    let fleet = Fleet::start().await;
+    for name in ["b", "a", "c"] {
+        policy(&fleet, name).await;
+    }
+    let names = |answer: Value| -> Vec<String> {
+        answer["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let page = fleet
+        .get("/api/fleet/agent_policies?sortField=name&sortOrder=asc&perPage=2&page=2")
+        .await
+        .ok();
+    assert_eq!(
+        (names(page.clone()), &page["total"]),
+        (vec!["a".to_owned(), "b".to_owned()], &json!(5))
+    );
+    let found = fleet
+        .get("/api/fleet/agent_policies?kuery=ingest-agent-policies.name:%22c%22")
+        .await
+        .ok();
+    assert_eq!(names(found), ["c"]);
+    assert!(
+        fleet
+            .get("/api/fleet/agent_policies?perPage=200&full=true")
+            .await
+            .refused(400)
+            .contains("perPage")
+    );
+    assert!(
+        fleet
+            .get("/api/fleet/agent_policies?kuery=name:(")
+            .await
+            .refused(400)
+            .contains("KQL")
+    );
+}
