@@ -147,21 +147,21 @@ impl ChainRules<'_> {
     pub(crate) fn verify(
         &self,
         leaf: &CertificateDer<'_>,
+        facts: &Facts,
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Broken> {
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let facts = Facts::of(leaf).map_err(|_| unreadable())?;
-        check_itself(&facts, self.leaf_name(), seconds)?;
+        check_itself(facts, self.leaf_name(), seconds)?;
         if self.anchors.holds(leaf) {
-            check_usage(&facts, self.leaf_name(), self.role)?;
+            check_usage(facts, self.leaf_name(), self.role)?;
             return self.check_pins(std::iter::once(spki_pin(leaf)));
         }
         let leaf_is_unusual = facts.is_ca == Some(true) || facts.first_version;
         if leaf_is_unusual {
-            return unusual_leaf::verify(self, leaf, &facts, others, seconds);
+            return unusual_leaf::verify(self, leaf, facts, others, seconds);
         }
-        self.verify_path(leaf, &facts, others, now)
+        self.verify_path(leaf, facts, others, now)
     }
 
     fn verify_path(
@@ -334,7 +334,7 @@ impl ChainRules<'_> {
     }
 }
 
-fn unreadable() -> Broken {
+pub(crate) fn unreadable() -> Broken {
     Broken::new("certificate_unreadable", "a presented certificate cannot be read")
 }
 

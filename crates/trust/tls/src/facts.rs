@@ -125,7 +125,7 @@ impl Facts {
             ParsedExtension::CertificatePolicies(_)
             | ParsedExtension::AuthorityKeyIdentifier(_)
             | ParsedExtension::SubjectKeyIdentifier(_) => {}
-            ParsedExtension::ParseError { .. } => return Err(Unreadable),
+            ParsedExtension::ParseError { .. } if is_relied_on(extension) => return Err(Unreadable),
             _ if extension.critical && self.unknown_critical.is_none() => {
                 self.unknown_critical = Some(extension.oid.to_id_string());
             }
@@ -177,6 +177,13 @@ impl Facts {
 
 pub(crate) fn day(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| "an unknown date".to_owned(), clock::rfc3339_seconds)
+}
+
+/// Whether the verdict depends on what the extension says; one of another kind may be malformed, as long as it is not
+/// critical.
+fn is_relied_on(extension: &x509_parser::extensions::X509Extension<'_>) -> bool {
+    const RELIED_ON: [&str; 5] = ["2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.37"];
+    RELIED_ON.contains(&extension.oid.to_id_string().as_str())
 }
 
 fn usages(usage: &x509_parser::extensions::ExtendedKeyUsage<'_>) -> Vec<String> {

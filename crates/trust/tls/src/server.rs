@@ -231,14 +231,16 @@ impl ResolvesServerCert for OwnPairs {
     }
 }
 
+/// A client may name suites of TLS 1.3 without offering that version, so the suites of TLS 1.2 decide where there are any.
 fn suits(pair: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
-    let family = pair.key.algorithm();
-    let suite_fits = |suite: &CipherSuite| match rsa_suite(*suite) {
-        Some(rsa) => rsa == (family == SignatureAlgorithm::RSA),
-        // A suite of TLS 1.3 goes with every key.
-        None => (0x1301..=0x1303).contains(&u16::from(*suite)),
-    };
-    pair.key.choose_scheme(hello.signature_schemes()).is_some() && hello.cipher_suites().iter().any(suite_fits)
+    let rsa = pair.key.algorithm() == SignatureAlgorithm::RSA;
+    let mut older = hello
+        .cipher_suites()
+        .iter()
+        .filter_map(|suite| rsa_suite(*suite))
+        .peekable();
+    let suite_fits = older.peek().is_none() || older.any(|for_rsa| for_rsa == rsa);
+    suite_fits && pair.key.choose_scheme(hello.signature_schemes()).is_some()
 }
 
 /// Whether a TLS 1.2 suite that we have is for RSA keys; `None` for all others.

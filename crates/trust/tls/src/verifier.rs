@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, Unix
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::anchors::{Anchors, vouched_for};
-use crate::chain::{Broken, ChainRules, check_size};
+use crate::chain::{Broken, ChainRules, check_size, unreadable};
 use crate::facts::{Facts, Role};
 use crate::names::{self, Host};
 use crate::observe::{VerificationFailure, note};
@@ -89,16 +89,19 @@ impl ServerVerifier {
         now: UnixTime,
     ) -> Result<(), Broken> {
         check_size(leaf, others)?;
+        let facts = Facts::of(leaf);
         if self.mode != VerificationMode::None {
-            self.verify_chain(leaf, others, now)?;
-            self.verify_name(leaf, name)?;
+            let facts = facts.as_ref().map_err(|_| unreadable())?;
+            self.verify_chain(leaf, facts, others, now)?;
+            self.verify_name(facts, name)?;
         }
-        check_key(leaf, Role::Server)
+        facts.map_or(Ok(()), |facts| check_key(&facts, Role::Server))
     }
 
     fn verify_chain(
         &self,
         leaf: &CertificateDer<'_>,
+        facts: &Facts,
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Broken> {
@@ -112,7 +115,7 @@ impl ServerVerifier {
             algorithms: &self.algorithms,
         };
         rules
-            .verify(leaf, others, now)
+            .verify(leaf, facts, others, now)
             .map_err(|broken| self.with_advice(broken, leaf, others))
     }
 
@@ -131,23 +134,21 @@ impl ServerVerifier {
         }
     }
 
-    fn verify_name(&self, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Broken> {
+    fn verify_name(&self, facts: &Facts, name: &ServerName<'_>) -> Result<(), Broken> {
         let Some(host) = Host::parse(&name.to_str()).filter(|_| self.check_names) else {
             return Ok(());
         };
-        let facts =
-            Facts::of(leaf).map_err(|_| Broken::new("certificate_unreadable", "the certificate cannot be read"))?;
-        if names::covers(&facts, &host, self.mode) {
+        if names::covers(facts, &host, self.mode) {
             return Ok(());
         }
         let broken = Broken::new(
             "hostname_mismatch",
             format!(
                 "the server's certificate is not for `{host}`; it is for {}",
-                names_in_words(&facts)
+                names_in_words(facts)
             ),
         );
-        Err(if names::only_common_name_covers(&facts, &host) {
+        Err(if names::only_common_name_covers(facts, &host) {
             broken.hint("only the common name fits, which mode `strict` does not accept: issue the certificate with a subject alternative name, or use `ssl.verification_mode: full`")
         } else {
             broken.hint(format!(
@@ -191,17 +192,12 @@ fn names_in_words(facts: &Facts) -> String {
 }
 
 /// A key that no signature of ours can be checked with would fail later, as a bad signature.
-fn check_key(leaf: &CertificateDer<'_>, role: Role) -> Result<(), Broken> {
-    match Facts::of(leaf) {
-        Ok(Facts {
-            rsa_bits: Some(bits), ..
-        }) if bits < 2048 => {
+fn check_key(facts: &Facts, role: Role) -> Result<(), Broken> {
+    match facts.rsa_bits {
+        Some(bits) if bits < 2048 => {
             let whose = if role == Role::Server { "server" } else { "client" };
-            Err(Broken::new(
-                "unsupported_key_type",
-                format!("the {whose}'s certificate has an RSA key of {bits} bits; 2048 is the least"),
-            )
-            .hint("issue it anew with RSA 2048 or P-256"))
+            let rule = format!("the {whose}'s certificate has an RSA key of {bits} bits; 2048 is the least");
+            Err(Broken::new("unsupported_key_type", rule).hint("issue it anew with RSA 2048 or P-256"))
         }
         _ => Ok(()),
     }
@@ -221,19 +217,20 @@ pub(crate) struct ClientVerifier {
 impl ClientVerifier {
     fn verify(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Broken> {
         check_size(leaf, others)?;
+        let facts = Facts::of(leaf).map_err(|_| unreadable())?;
         let rules = ChainRules {
             anchors: &self.anchors,
             pins: &self.pins,
             role: Role::Client,
             algorithms: &self.algorithms,
         };
-        rules.verify(leaf, others, now).map_err(|broken| match (broken.class, &broken.hint) {
+        rules.verify(leaf, &facts, others, now).map_err(|broken| match (broken.class, &broken.hint) {
             ("unknown_authority", None) => broken.hint(
                 "add the CA that issued it to `ssl.certificate_authorities` of the server, or let the client send its intermediates",
             ),
             _ => broken,
         })?;
-        check_key(leaf, Role::Client)
+        check_key(&facts, Role::Client)
     }
 }
 
