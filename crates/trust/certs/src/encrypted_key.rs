@@ -19,7 +19,7 @@ const ROUNDS: u32 = 100_000;
 /// More rounds than this only keep the processor busy.
 const MAX_ROUNDS: u32 = 10_000_000;
 /// The most memory that a scrypt setting may ask for.
-const MAX_SCRYPT_BYTES: u64 = 1 << 30;
+const MAX_SCRYPT_BYTES: u64 = 256 << 20;
 
 const PBES2: &str = "1.2.840.113549.1.5.13";
 const PBE_SHA1_3DES: &str = "1.2.840.113549.1.12.1.3";

@@ -25,6 +25,11 @@ impl ExitStatus {
     pub const IO: Self = Self(74);
     /// The instances, a password or the CA are not usable.
     pub const CONFIG: Self = Self(78);
+
+    /// The status as the system takes it.
+    pub fn code(self) -> u8 {
+        self.0 as u8
+    }
 }
 
 /// Why the tool gives up.
