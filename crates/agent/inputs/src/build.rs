@@ -10,7 +10,8 @@ use crate::Input;
 use crate::filestream::Filestream;
 use crate::journald::Journald;
 use crate::listener::Listener;
-use crate::metrics::SystemMetrics;
+use crate::metrics::Metrics;
+use crate::prometheus::Prometheus;
 
 /// What inputs need to know of the agent and its host.
 #[derive(Clone, Debug)]
@@ -85,7 +86,8 @@ enum Kind {
     Filestream,
     Journald,
     Listener,
-    SystemMetrics,
+    Metrics,
+    Prometheus,
 }
 
 impl Kind {
@@ -94,7 +96,8 @@ impl Kind {
             "filestream" | "logfile" | "log" => Self::Filestream,
             "journald" => Self::Journald,
             "tcp" | "udp" | "syslog" => Self::Listener,
-            "system/metrics" => Self::SystemMetrics,
+            "system/metrics" | "elastic_agent/metrics" => Self::Metrics,
+            "prometheus/metrics" => Self::Prometheus,
             _ => return None,
         })
     }
@@ -148,7 +151,8 @@ pub fn build(input: &Value, context: &BuildContext) -> Result<Vec<BuiltInput>, B
             Kind::Filestream => Filestream::build(config)?,
             Kind::Journald => Journald::build(config)?,
             Kind::Listener => Listener::build(config)?,
-            Kind::SystemMetrics => SystemMetrics::build(config)?,
+            Kind::Metrics => Metrics::build(config)?,
+            Kind::Prometheus => Prometheus::build(config)?,
         };
         built.push(BuiltInput { stream_id, input });
     }
@@ -228,11 +232,6 @@ fn stream_config<'a>(
 }
 
 impl StreamConfig<'_> {
-    /// The agent's folders.
-    pub(crate) fn paths(&self) -> &InputPaths {
-        &self.context.paths
-    }
-
     /// The document maker of the stream: common fields, then `own` fields of the input, then the policy's processors.
     pub(crate) fn documents(&mut self, agent_type: &str, own: Fields) -> Documents {
         let mut constants = self.context.agent.constants(agent_type, &self.data_stream);

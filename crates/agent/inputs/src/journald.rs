@@ -156,7 +156,7 @@ impl Input for Journald {
                 Ended::CannotStart(problem) => {
                     context
                         .reporter
-                        .report_stream(&self.stream_id, UnitState::Failed, problem)
+                        .report_stream(&self.stream_id, UnitState::Failed, problem);
                 }
                 Ended::Broken(problem) => {
                     warn!(

@@ -15,6 +15,7 @@ pub mod host;
 mod journald;
 mod listener;
 mod metrics;
+mod prometheus;
 pub mod registry;
 
 use std::fmt;

@@ -57,7 +57,7 @@ const UDP_MESSAGE: u64 = 10 << 10;
 /// No message may be larger, whatever the settings say.
 const MESSAGE_HARD_LIMIT: u64 = 64 << 20;
 const MAX_CONNECTIONS: u64 = 1024;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// How long to wait before an address that could not be used is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 

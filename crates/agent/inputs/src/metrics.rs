@@ -1,8 +1,10 @@
-//! `system/metrics`: what the host is doing, read from `/proc` and the file systems.
+//! `system/metrics`: what the host is doing, read from `/proc` and the file systems; `elastic_agent/metrics`: what this
+//! agent itself uses.
 //!
 //! Names, types, units and formulas: reference on agent data, 2.1 and 2.2. Every metricset reads below a configurable
 //! root (`system.hostfs`). One that cannot read its source sends an event with `error.message` and the stream is degraded.
 
+mod agent;
 mod cpu;
 mod disk;
 mod filesystem;
@@ -36,9 +38,9 @@ trait Metricset: fmt::Debug + Send {
     fn fetch(&mut self) -> Result<Vec<Fields>, String>;
 }
 
-/// A stream of host metrics.
+/// A stream of metrics.
 #[derive(Debug)]
-pub(crate) struct SystemMetrics {
+pub(crate) struct Metrics {
     stream_id: String,
     documents: Arc<Documents>,
     period: Duration,
@@ -47,7 +49,7 @@ pub(crate) struct SystemMetrics {
 
 const DEFAULT_PERIOD: Duration = Duration::from_secs(10);
 
-impl SystemMetrics {
+impl Metrics {
     pub(crate) fn build(mut stream: StreamConfig<'_>) -> Result<Box<dyn Input>, BuildError> {
         let config = Config {
             stream: &stream.id,
@@ -70,9 +72,10 @@ impl SystemMetrics {
         }
         let metricsets = names
             .iter()
-            .map(|name| metricset(name, config, &proc))
+            .map(|name| metricset(name, stream.input_type, config, &proc))
             .collect::<Result<Vec<_>, BuildError>>()?;
-        let own = Fields::from_iter([("service".to_owned(), json!({"type": "system"}))]);
+        let service = stream.input_type.trim_end_matches("/metrics");
+        let own = Fields::from_iter([("service".to_owned(), json!({"type": service}))]);
         let documents = Arc::new(stream.documents("metricbeat", own));
         Ok(Box::new(Self {
             stream_id: stream.id,
@@ -83,7 +86,13 @@ impl SystemMetrics {
     }
 }
 
-fn metricset(name: &str, config: Config<'_>, proc: &Proc) -> Result<Box<dyn Metricset>, BuildError> {
+fn metricset(name: &str, input_type: &str, config: Config<'_>, proc: &Proc) -> Result<Box<dyn Metricset>, BuildError> {
+    if input_type == "elastic_agent/metrics" {
+        return match name {
+            "process" => Ok(Box::new(agent::AgentProcess::new())),
+            other => Err(config.error("metricsets", format!("metricset `{other}` is not supported"))),
+        };
+    }
     Ok(match name {
         "cpu" => Box::new(cpu::Cpu::new(proc, &config.texts(&["cpu.metrics"])?)),
         "core" => Box::new(cpu::Core::new(proc, &config.texts(&["core.metrics"])?)),
@@ -111,7 +120,7 @@ fn metricset(name: &str, config: Config<'_>, proc: &Proc) -> Result<Box<dyn Metr
 }
 
 #[async_trait]
-impl Input for SystemMetrics {
+impl Input for Metrics {
     async fn run(self: Box<Self>, context: InputContext) {
         let Self {
             stream_id,

@@ -167,7 +167,7 @@ impl Files {
     }
 
     /// Decides for every file that a scan found. Reads the ends of files that may be copies: blocks.
-    pub(super) fn reconcile(&mut self, found: Vec<Found>, complete: bool, now: Timestamp) {
+    pub(super) fn reconcile(&mut self, found: Vec<Found>, now: Timestamp) {
         self.scans += 1;
         self.tracked.values_mut().for_each(|file| file.present = false);
         let mut newcomers = Vec::new();
@@ -183,7 +183,7 @@ impl Files {
         for found in newcomers {
             self.adopt(found, now);
         }
-        self.clean(complete, now);
+        self.clean(now);
     }
 
     fn is_same(&self, id: FileId, found: &Found) -> bool {
@@ -387,14 +387,13 @@ impl Files {
     }
 
     /// Forgets what is gone for good.
-    fn clean(&mut self, complete: bool, now: Timestamp) {
+    fn clean(&mut self, now: Timestamp) {
         let mut forgotten = Vec::new();
         for (id, file) in &mut self.tracked {
             if file.running.is_some() {
                 continue;
             }
-            // A folder that could not be read says nothing about its files.
-            if !file.present && complete {
+            if !file.present && file.is_gone() {
                 file.missing = file.missing.saturating_add(1);
             }
             let gone = self.settings.clean_removed || file.meta.inode.is_none();
@@ -470,6 +469,12 @@ impl Files {
 }
 
 impl Tracked {
+    /// A folder that cannot be read says nothing about the files in it.
+    fn is_gone(&self) -> bool {
+        let there = fs_err::symlink_metadata(&self.meta.path);
+        self.meta.inode.is_none() || !matches!(there, Err(error) if error.kind() != std::io::ErrorKind::NotFound)
+    }
+
     /// Where the file was last seen, and how its inode looked.
     pub(super) fn place(&self) -> (Utf8PathBuf, Option<Inode>) {
         (Utf8PathBuf::from(&self.meta.path), self.meta.inode)

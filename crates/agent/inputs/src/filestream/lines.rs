@@ -345,7 +345,7 @@ mod tests {
         loop {
             match reader.next().unwrap() {
                 Next::Line(line) => {
-                    lines.push((line.start, String::from_utf8(reader.content(&line).to_vec()).unwrap()))
+                    lines.push((line.start, String::from_utf8(reader.content(&line).to_vec()).unwrap()));
                 }
                 other => return (lines, other),
             }

@@ -93,7 +93,7 @@ impl Watch {
         let now = self.context.clock.now();
         let scanned = tokio::task::spawn_blocking(move || {
             let mut scanned = scan(&settings, &files.known());
-            files.reconcile(std::mem::take(&mut scanned.files), scanned.problems.is_empty(), now);
+            files.reconcile(std::mem::take(&mut scanned.files), now);
             (files, scanned.problems)
         });
         match scanned.await {

@@ -89,7 +89,7 @@ fn filters_become_arguments() {
     );
 }
 
-fn input(program: &str) -> Box<Journald> {
+fn input(program: &str) -> Journald {
     let data_stream = event::DataStream {
         kind: "logs".into(),
         dataset: "d".into(),
@@ -103,13 +103,13 @@ fn input(program: &str) -> Box<Journald> {
         event::fields::Fields::new(),
         event::Processors::default(),
     );
-    Box::new(Journald {
+    Journald {
         stream_id: "j".into(),
         documents: Arc::new(documents),
         program: program.into(),
         arguments: Vec::new(),
         seek: Seek::Head,
-    })
+    }
 }
 
 struct Run {
@@ -134,7 +134,7 @@ fn run(folder: &Utf8Path, program: &str) -> Run {
         events,
         reporter,
         stop,
-        task: tokio::spawn(input(program).run(context)),
+        task: tokio::spawn(Box::new(input(program)).run(context)),
     }
 }
 

@@ -18,7 +18,7 @@ struct Run {
     _folder: tempfile::TempDir,
 }
 
-fn listener(protocol: Protocol, host: &str, more: impl FnOnce(&mut Settings)) -> Box<Listener> {
+fn listener(protocol: Protocol, host: &str, more: impl FnOnce(&mut Settings)) -> Listener {
     let data_stream = event::DataStream {
         kind: "logs".into(),
         dataset: "d".into(),
@@ -37,20 +37,20 @@ fn listener(protocol: Protocol, host: &str, more: impl FnOnce(&mut Settings)) ->
         host: host.to_owned(),
         max_message_size: 1000,
         max_connections: 10,
-        idle_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_mins(1),
         framing: Framing::Delimiter(b"\n".to_vec()),
         syslog: None,
     };
     more(&mut settings);
-    Box::new(Listener {
+    Listener {
         documents: Arc::new(documents),
         stream_id: "l".into(),
         settings,
         tls: None,
-    })
+    }
 }
 
-fn run(listener: Box<Listener>) -> Run {
+fn run(listener: Listener) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let (sender, events) = mpsc::channel(4);
     let reporter = Reporter::new("u", UnitType::Input);
@@ -63,7 +63,7 @@ fn run(listener: Box<Listener>) -> Run {
         registry: Registry::open(&registry).unwrap(),
         stop: stop.clone(),
     };
-    let task = tokio::spawn(listener.run(context));
+    let task = tokio::spawn(Box::new(listener).run(context));
     Run {
         events,
         reporter,
@@ -138,7 +138,7 @@ async fn lines_over_tcp_become_events() {
 async fn syslog_over_udp_is_taken_apart() {
     let host = free_port(Protocol::Udp).await;
     let mut run = run(listener(Protocol::Udp, &host, |settings| {
-        settings.syslog = Some(SyslogSettings::default())
+        settings.syslog = Some(SyslogSettings::default());
     }));
     run.healthy().await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();

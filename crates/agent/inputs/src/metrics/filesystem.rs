@@ -11,7 +11,7 @@ use super::{Metricset, Proc, system};
 #[derive(Debug)]
 struct Mount {
     device: String,
-    mount_point: String,
+    point: String,
     kind: String,
     options: String,
 }
@@ -33,7 +33,7 @@ impl Mounts {
         let ignored = self.ignored_types()?;
         let mounts = self.proc.read(path)?;
         let wanted = |mount: &Mount| {
-            mount.mount_point.starts_with('/') && !ignored.contains(&mount.kind) && !self.is_bind_mount(mount)
+            mount.point.starts_with('/') && !ignored.contains(&mount.kind) && !self.is_bind_mount(mount)
         };
         Ok(shortest_of_each_device(mounts.lines().filter_map(mount).filter(wanted)))
     }
@@ -55,7 +55,7 @@ impl Mounts {
     }
 
     fn usage(&self, mount: &Mount) -> Result<Usage, String> {
-        let path = self.proc.path(&mount.mount_point);
+        let path = self.proc.path(&mount.point);
         let usage = rustix::fs::statvfs(path.as_std_path()).map_err(|error| format!("{path}: {error}"))?;
         let size = usage.f_frsize;
         Ok(Usage {
@@ -86,7 +86,7 @@ fn mount(line: &str) -> Option<Mount> {
     let mut columns = line.split(' ').map(unescaped);
     Some(Mount {
         device: columns.next()?,
-        mount_point: columns.next()?,
+        point: columns.next()?,
         kind: columns.next()?,
         options: columns.next()?,
     })
@@ -110,7 +110,7 @@ fn shortest_of_each_device(mounts: impl Iterator<Item = Mount>) -> Vec<Mount> {
             continue;
         }
         match by_device.get(&mount.device) {
-            Some(&index) if kept[index].mount_point.len() <= mount.mount_point.len() => {}
+            Some(&index) if kept[index].point.len() <= mount.point.len() => {}
             Some(&index) => kept[index] = mount,
             None => {
                 by_device.insert(mount.device.clone(), kept.len());
@@ -147,7 +147,7 @@ impl Metricset for Filesystem {
             let mut group = json!({
                 "device_name": mount.device,
                 "type": mount.kind,
-                "mount_point": mount.mount_point,
+                "mount_point": mount.point,
                 "options": mount.options,
                 "total": usage.total,
                 "free": usage.free,

@@ -130,6 +130,9 @@ impl Metricset for Summary {
     }
 }
 
+/// Milliseconds by pid and start; the start tells a reused pid apart.
+type CpuTimes = HashMap<(u64, u64), u64>;
+
 #[derive(Debug)]
 pub(super) struct Process {
     proc: Proc,
@@ -138,8 +141,8 @@ pub(super) struct Process {
     by_memory: usize,
     with_ticks: bool,
     environment: Vec<String>,
-    /// CPU time of each process at the last fetch, and when that was. The start tells a reused pid apart.
-    before: Option<(Instant, HashMap<(u64, u64), u64>)>,
+    /// CPU time of each process at the last fetch, and when that was.
+    before: Option<(Instant, CpuTimes)>,
 }
 
 /// A process with what is needed to choose.
@@ -167,12 +170,13 @@ impl Process {
                 .map(|top| usize::try_from(top).unwrap_or(usize::MAX))
         };
         let limited = config.boolean(&["process.include_top_n.enabled"], true)?;
-        let (by_cpu, by_memory) = match limited {
-            true => (
+        let (by_cpu, by_memory) = if limited {
+            (
                 top(&["process.include_top_n.by_cpu"])?,
                 top(&["process.include_top_n.by_memory"])?,
-            ),
-            false => (0, 0),
+            )
+        } else {
+            (0, 0)
         };
         Ok(Self {
             proc: proc.clone(),
@@ -308,7 +312,7 @@ impl Process {
             own["cpu"]["system"] = json!({"ticks": stat.system_ms});
             own["cpu"]["total"]["ticks"] = json!(stat.cpu_ms());
         }
-        if let Some(descriptors) = self.descriptors(stat.pid, &read("limits")) {
+        if let Some(descriptors) = descriptors(&self.proc, &stat.pid.to_string(), &read("limits")) {
             own["fd"] = descriptors;
         }
         if let Some(io) = transfers(&read("io")) {
@@ -325,16 +329,6 @@ impl Process {
             fields.insert("user".to_owned(), json!({"name": name}));
         }
         fields
-    }
-
-    /// Open descriptors and their limits; `None` for processes of other users that we may not look into.
-    fn descriptors(&self, pid: u64, limits: &str) -> Option<Value> {
-        let open = fs::read_dir(self.proc.path(&format!("/proc/{pid}/fd"))).ok()?.count();
-        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-        let mut columns = line
-            .split_ascii_whitespace()
-            .map(|limit| limit.parse::<u64>().unwrap_or(u64::MAX >> 1));
-        Some(json!({"open": open, "limit": {"soft": columns.next()?, "hard": columns.next()?}}))
     }
 
     fn environment(&self, text: &str) -> Fields {
@@ -363,6 +357,39 @@ impl Metricset for Process {
         let chosen = self.choose(measured);
         Ok(chosen.iter().map(|process| self.event(process, &host)).collect())
     }
+}
+
+/// What the agent says of itself.
+#[derive(Debug)]
+pub(super) struct OwnProcess {
+    pub(super) user_ms: u64,
+    pub(super) system_ms: u64,
+    /// Bytes in memory.
+    pub(super) resident: u64,
+    pub(super) descriptors: Option<Value>,
+}
+
+impl OwnProcess {
+    pub(super) fn read(proc: &Proc) -> Result<Self, String> {
+        let stat = Stat::parse(&proc.read("/proc/self/stat")?).ok_or("`/proc/self/stat` is not as expected")?;
+        Ok(Self {
+            user_ms: stat.user_ms,
+            system_ms: stat.system_ms,
+            resident: stat.resident_pages * rustix::param::page_size() as u64,
+            descriptors: descriptors(proc, "self", &proc.read("/proc/self/limits")?),
+        })
+    }
+}
+
+/// Open descriptors and their limits; `None` for processes of other users that we may not look into.
+fn descriptors(proc: &Proc, pid: &str, limits: &str) -> Option<Value> {
+    let open = fs::read_dir(proc.path(&format!("/proc/{pid}/fd"))).ok()?.count();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    // `unlimited` has no number; the largest one that every store can keep stands for it.
+    let mut columns = line
+        .split_ascii_whitespace()
+        .map(|limit| limit.parse::<u64>().unwrap_or(u64::MAX >> 1));
+    Some(json!({"open": open, "limit": {"soft": columns.next()?, "hard": columns.next()?}}))
 }
 
 fn arguments(cmdline: &str) -> Vec<String> {

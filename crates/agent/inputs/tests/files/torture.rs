@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use crate::rig::{Folder, Running, Seen, file_input};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use serde_json::json;
 
@@ -78,6 +78,31 @@ impl Log {
     }
 }
 
+/// The files of a folder as they were.
+struct Snapshot {
+    folder: Utf8PathBuf,
+    files: Vec<(std::ffi::OsString, Vec<u8>)>,
+}
+
+impl Snapshot {
+    fn take(folder: &Utf8Path) -> Self {
+        let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+        let files = entries.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect();
+        Self {
+            folder: folder.to_owned(),
+            files,
+        }
+    }
+
+    fn restore(self) {
+        fs::remove_dir_all(&self.folder).unwrap();
+        fs::create_dir(&self.folder).unwrap();
+        for (name, bytes) in self.files {
+            fs::write(self.folder.as_std_path().join(name), bytes).unwrap();
+        }
+    }
+}
+
 async fn catch_up(running: &mut Running, seen: &mut Seen, log: &Log) {
     let Some(last) = log.written.last() else { return };
     let last = last.clone();
@@ -138,6 +163,17 @@ async fn torture(seed: u64, rounds: u64) {
                 running.stop().await;
                 fs::remove_file(log.path()).unwrap();
                 log.write(1 + dice.roll(200));
+                running = Running::start(&folder.path, &input);
+            }
+            6 => {
+                // A crash: what was written to the registry last is gone, and with it acknowledged offsets.
+                log.write(1);
+                catch_up(&mut running, &mut seen, &log).await;
+                let earlier = Snapshot::take(&folder.path.join("registry"));
+                log.write(1 + dice.roll(100));
+                catch_up(&mut running, &mut seen, &log).await;
+                running.stop().await;
+                earlier.restore();
                 running = Running::start(&folder.path, &input);
             }
             _ => {}

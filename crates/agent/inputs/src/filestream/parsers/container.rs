@@ -129,18 +129,15 @@ impl Parser for Container {
             return;
         }
         let slot = &mut self.parts[usize::from(stream == "stderr")];
-        let mut joined = match slot.take() {
-            Some(mut joined) => {
-                joined.end = message.end;
-                message.flags.into_iter().for_each(|flag| joined.add_flag(flag));
-                joined
-            }
-            None => {
-                message.text.clear();
-                message.fields.insert("stream".to_owned(), json!(stream));
-                message.time = time;
-                message
-            }
+        let mut joined = if let Some(mut joined) = slot.take() {
+            joined.end = message.end;
+            message.flags.into_iter().for_each(|flag| joined.add_flag(flag));
+            joined
+        } else {
+            message.text.clear();
+            message.fields.insert("stream".to_owned(), json!(stream));
+            message.time = time;
+            message
         };
         if joined.text.len() + text.len() <= MAX_JOINED {
             joined.text.push_str(&text);

@@ -28,7 +28,7 @@ fn run(settings: Value, lines: &[&str]) -> Vec<Message> {
         );
         at = end;
     }
-    parsers.expire(Instant::now() + Duration::from_secs(60), &mut out);
+    parsers.expire(Instant::now() + Duration::from_mins(1), &mut out);
     out
 }
 
