@@ -232,10 +232,10 @@ impl Replay {
             self.translate(&expected)
         };
         assert_eq!(ours, expected, "{note}: body");
-        self.compare_headers(exchange, answer, deviation);
+        Self::compare_headers(exchange, answer, deviation);
     }
 
-    fn compare_headers(&self, exchange: &Exchange, answer: &Answer, deviation: &Deviation) {
+    fn compare_headers(exchange: &Exchange, answer: &Answer, deviation: &Deviation) {
         let note = &exchange.note;
         let is_packed = answer.header("content-encoding").is_some();
         let has_own_length = deviation.message.is_some() || deviation.error.is_some() || is_packed;
