@@ -192,8 +192,7 @@ pub(crate) fn bytes_below(path: &Utf8Path) -> u64 {
         .filter_map(Result::ok)
         .map(|entry| match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => Utf8PathBuf::from_path_buf(entry.path())
-                .map(|path| bytes_below(&path))
-                .unwrap_or(0),
+                .map_or(0, |path| bytes_below(&path)),
             Ok(metadata) => metadata.len(),
             Err(_) => 0,
         })

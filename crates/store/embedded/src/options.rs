@@ -42,7 +42,7 @@ pub struct Rollover {
 impl Default for Rollover {
     fn default() -> Self {
         Self {
-            age: Duration::from_secs(7 * 24 * 3600),
+            age: Duration::from_hours(168),
             bytes: 4 << 30,
         }
     }
@@ -60,7 +60,7 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         Self {
-            age: Some(Duration::from_secs(30 * 24 * 3600)),
+            age: Some(Duration::from_hours(720)),
             bytes: None,
         }
     }

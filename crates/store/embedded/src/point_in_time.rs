@@ -12,7 +12,7 @@ use crate::streams::backing::Backing;
 
 /// Points in time that may be open: each keeps files and log pages from being reclaimed.
 const MOST_OPEN: usize = 100;
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const LONGEST: Duration = Duration::from_hours(24);
 
 /// A frozen view.
 pub(crate) struct PointInTime {

@@ -150,7 +150,11 @@ fn strftime(pattern: &str) -> Option<String> {
             'H' => format.push_str("%H"),
             'm' => format.push_str("%M"),
             's' => format.push_str("%S"),
-            'S' => format.push_str(&format!("%{}f", run.min(9))),
+            'S' => {
+                format.push('%');
+                format.push_str(&run.min(9).to_string());
+                format.push('f');
+            }
             'Z' | 'X' => format.push_str("%z"),
             'x' => format.push_str("%:z"),
             'E' => format.push_str("%a"),

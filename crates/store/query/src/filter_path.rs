@@ -37,7 +37,6 @@ fn descend<'a>(filters: &[&'a [String]], key: &str) -> (Vec<&'a [String]>, bool)
     let mut queue: Vec<&'a [String]> = filters.to_vec();
     while let Some(filter) = queue.pop() {
         match filter {
-            [] => {}
             [first, rest @ ..] if first == "**" => {
                 below.push(filter);
                 if rest.is_empty() {

@@ -31,7 +31,7 @@ struct Parser<'a> {
 }
 
 struct Text {
-    text: String,
+    content: String,
     wild: bool,
     quoted: bool,
 }
@@ -139,7 +139,7 @@ impl<'a> Parser<'a> {
             ("<", false, false),
         ] {
             if self.symbol(sign) {
-                let value = Value::from(self.one_text()?.text);
+                let value = Value::from(self.one_text()?.content);
                 let bound = Some(RangeBound {
                     value,
                     inclusive,
@@ -147,7 +147,7 @@ impl<'a> Parser<'a> {
                 });
                 let (from, to) = if lower { (bound, None) } else { (None, bound) };
                 return Ok(Query::Range {
-                    field: first.text,
+                    field: first.content,
                     from,
                     to,
                 });
@@ -155,7 +155,7 @@ impl<'a> Parser<'a> {
         }
         if self.symbol(":") {
             if self.symbol("(") {
-                let query = self.or(Some(&first.text))?;
+                let query = self.or(Some(&first.content))?;
                 return if self.symbol(")") {
                     Ok(query)
                 } else {
@@ -163,7 +163,7 @@ impl<'a> Parser<'a> {
                 };
             }
             let text = self.words()?;
-            return Ok(value_query(&first.text, &text));
+            return Ok(value_query(&first.content, &text));
         }
         self.rest = start;
         let text = self.words()?;
@@ -183,8 +183,8 @@ impl<'a> Parser<'a> {
                 self.rest = before;
                 break;
             }
-            all.text.push(' ');
-            all.text.push_str(&next.text);
+            all.content.push(' ');
+            all.content.push_str(&next.content);
             all.wild |= next.wild;
         }
         Ok(all)
@@ -204,7 +204,7 @@ impl<'a> Parser<'a> {
     fn one_text(&mut self) -> Result<Text, QueryError> {
         let quoted = self.symbol("\"");
         let mut found = Text {
-            text: String::new(),
+            content: String::new(),
             wild: false,
             quoted,
         };
@@ -213,27 +213,27 @@ impl<'a> Parser<'a> {
         let mut closed = !quoted;
         while let Some((at, c)) = chars.next() {
             match c {
-                '\\' => found.text.extend(chars.next().map(|(_, next)| next)),
+                '\\' => found.content.extend(chars.next().map(|(_, next)| next)),
                 '"' if quoted => {
                     closed = true;
                     end = at + 1;
                     break;
                 }
-                c if quoted => found.text.push(c),
+                c if quoted => found.content.push(c),
                 c if c.is_whitespace() || matches!(c, '(' | ')' | ':' | '<' | '>' | '"') => {
                     end = at;
                     break;
                 }
                 c => {
                     found.wild |= c == '*';
-                    found.text.push(c);
+                    found.content.push(c);
                 }
             }
         }
         if !closed {
             return Err(self.error("quotes do not close"));
         }
-        if found.text.is_empty() && !quoted {
+        if found.content.is_empty() && !quoted {
             return Err(self.error("nothing to search for"));
         }
         self.rest = &self.rest[end..];
@@ -244,9 +244,9 @@ impl<'a> Parser<'a> {
 fn value_query(field: &str, text: &Text) -> Query {
     let field = field.to_owned();
     if text.quoted {
-        return Query::MatchPhrase(field, text.text.clone());
+        return Query::MatchPhrase(field, text.content.clone());
     }
-    if text.text == "*" {
+    if text.content == "*" {
         return if field == "*" {
             Query::MatchAll
         } else {
@@ -256,13 +256,13 @@ fn value_query(field: &str, text: &Text) -> Query {
     if text.wild {
         return Query::Wildcard {
             field,
-            pattern: text.text.clone(),
+            pattern: text.content.clone(),
             case_insensitive: false,
         };
     }
     Query::Match {
         field,
-        text: text.text.clone(),
+        text: text.content.clone(),
         all: false,
     }
 }
@@ -316,12 +316,12 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_makes_it_panic(text in ".{0,60}") {
-            let _ = parse(&text);
+            drop(parse(&text));
         }
 
         #[test]
         fn no_mix_of_operators_makes_it_panic(text in "[a-b:()\"* <>=\\\\nodrt]{0,40}") {
-            let _ = parse(&text);
+            drop(parse(&text));
         }
     }
 }

@@ -40,7 +40,7 @@ fn filter_value(value: Value, path: &str, includes: &[String], excludes: &[Strin
             let was_empty = value.as_object().is_some_and(Map::is_empty);
             let kept = filter_object(value, path, includes, excludes);
             let empty = kept.as_object().is_some_and(Map::is_empty);
-            (included && (was_empty || !empty) || !empty).then_some(kept)
+            (!empty || included && was_empty).then_some(kept)
         }
         Value::Array(items) => {
             let was_empty = items.is_empty();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use query::aggregate::Plan;
 use query::{Query, QueryError, SearchRequest, SourceFilter, pattern};
 use rusqlite::Connection;
+use serde_json::{Map, Value};
 use store::{Document, Hit, SearchResponse, Source, StoreError};
 use tantivy::Searcher;
 
@@ -16,6 +17,7 @@ use crate::results::Page;
 use crate::state::search as state_search;
 use crate::state::{State, store_error};
 use crate::streams::backing::Backing;
+use crate::streams::fast_aggregations;
 use crate::streams::search as stream_search;
 
 /// What an index expression stands for.
@@ -155,7 +157,8 @@ fn search_in(
     let refused = |error: QueryError| StoreError::Unsupported(error.message);
     let plan = Plan::compile_at(&request.aggregations, now).map_err(refused)?;
     let mut gathered = plan.start();
-    let aggregates = !request.aggregations.is_empty();
+    let fast = fast_aggregations(targets, request, now)?;
+    let aggregates = !request.aggregations.is_empty() && fast.is_none();
     let mut failed = None;
     let keep = request.from.saturating_add(request.size);
     let mut page = Page::new(&request.sort, request.search_after.as_deref(), keep);
@@ -180,7 +183,10 @@ fn search_in(
     if let Some(error) = failed {
         return Err(refused(error));
     }
-    let aggregations = plan.finish(gathered).map_err(refused)?;
+    let aggregations = match fast {
+        Some(fast) => fast,
+        None => plan.finish(gathered).map_err(refused)?,
+    };
     let hits = page
         .finish(request.from)
         .into_iter()
@@ -192,6 +198,18 @@ fn search_in(
         total_is_lower_bound: false,
         aggregations,
     })
+}
+
+/// What tantivy itself can aggregate, when only data streams are asked.
+fn fast_aggregations(
+    targets: &Targets,
+    request: &SearchRequest,
+    now: jiff::Timestamp,
+) -> Result<Option<Map<String, Value>>, StoreError> {
+    if request.aggregations.is_empty() || !targets.indices.is_empty() || targets.backing.is_empty() {
+        return Ok(None);
+    }
+    fast_aggregations::aggregate(&targets.backing, &request.aggregations, &request.query, now)
 }
 
 /// Cuts the source down to what was asked for.

@@ -17,13 +17,10 @@ impl EmbeddedStore {
         let (mut appended, mut appended_places) = (Vec::new(), Vec::new());
         let mut resolved: HashMap<String, Option<Arc<Stream>>> = HashMap::new();
         for (place, operation) in operations.into_iter().enumerate() {
-            let stream = match resolved.get(&operation.index) {
-                Some(known) => known.clone(),
-                None => {
-                    let found = self.stream_for(&operation).await?;
-                    resolved.insert(operation.index.clone(), found.clone());
-                    found
-                }
+            let stream = if let Some(known) = resolved.get(&operation.index) { known.clone() } else {
+                let found = self.stream_for(&operation).await?;
+                resolved.insert(operation.index.clone(), found.clone());
+                found
             };
             match (stream, self.refusal(&operation)) {
                 (_, Some(rejection)) => outcomes[place] = Some(Outcome::Rejected(rejection)),

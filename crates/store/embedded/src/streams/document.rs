@@ -112,7 +112,7 @@ impl Builder {
     fn flag(&mut self, flag: bool) -> Result<(), String> {
         match LAYOUT.named(&self.path) {
             Some((field, Kind::Keyword | Kind::Text)) => {
-                self.document.add_text(field, if flag { "true" } else { "false" })
+                self.document.add_text(field, if flag { "true" } else { "false" });
             }
             Some((_, Kind::Long)) => return Err(self.misfit("long", &flag.to_string())),
             Some((_, Kind::Date)) => return Err(self.misfit("date", &flag.to_string())),
@@ -253,7 +253,7 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Key<'_> {
+impl Visitor<'_> for Key<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -114,7 +114,7 @@ impl Indexer {
             _ => open.dirty_since + COMMIT_AFTER,
         };
         let next = self.open.values().map(due).min();
-        next.map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(now))
+        next.map_or(Duration::from_hours(1), |due| due.saturating_duration_since(now))
     }
 
     fn add(&mut self, position: Position, documents: Vec<Placed>) {
@@ -132,9 +132,9 @@ impl Indexer {
 
     fn add_one(&mut self, position: Position, placed: Placed) -> Result<(), StoreError> {
         let number = placed.backing.row.number;
-        if !self.open.contains_key(&number) {
+        if let std::collections::hash_map::Entry::Vacant(e) = self.open.entry(number) {
             let open = open_writer(placed.stream.clone(), placed.backing.clone(), placed.seq_no)?;
-            self.open.insert(number, open);
+            e.insert(open);
         }
         let open = self.open.get_mut(&number).expect("it was just opened");
         open.writer.add_document(placed.document).map_err(index_error)?;
@@ -190,9 +190,9 @@ impl Indexer {
         if segments.len() < 2 || backing.deleted.load(std::sync::atomic::Ordering::Acquire) {
             return Ok(());
         }
-        if !self.open.contains_key(&number) {
+        if let std::collections::hash_map::Entry::Vacant(e) = self.open.entry(number) {
             let next_seq = backing.commit_point()?.next_seq;
-            self.open.insert(number, open_writer(stream, backing, next_seq)?);
+            e.insert(open_writer(stream, backing, next_seq)?);
         }
         let open = self.open.get_mut(&number).expect("it was just opened");
         if open.waiting > 0 {
@@ -236,13 +236,12 @@ impl Indexer {
             let Some(open) = self.open.get_mut(number) else {
                 continue;
             };
-            if let Err(error) = open.commit(self.seen) {
-                if !open.backing.deleted.load(std::sync::atomic::Ordering::Acquire) {
+            if let Err(error) = open.commit(self.seen)
+                && !open.backing.deleted.load(std::sync::atomic::Ordering::Acquire) {
                     tracing::warn!(index = %open.backing.row.name, %error, "a commit failed; it is tried again");
                     open.dirty_since = Instant::now() + RETRY_AFTER;
                     result = Err(error);
                 }
-            }
         }
         let needed = self
             .open

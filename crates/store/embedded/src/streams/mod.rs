@@ -6,6 +6,7 @@
 
 pub(crate) mod backing;
 mod document;
+pub(crate) mod fast_aggregations;
 mod indexer;
 mod logger;
 pub(crate) mod schema;

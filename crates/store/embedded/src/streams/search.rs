@@ -374,20 +374,17 @@ pub(crate) fn field_types(searcher: &Searcher) -> Result<Vec<(String, &'static s
         let entry = LAYOUT.schema.get_field_name(field);
         let mut occurs = false;
         for segment in searcher.segment_readers() {
-            occurs |= match kind {
-                Kind::Text => segment.inverted_index(field).map_err(index_error)?.terms().num_terms() > 0,
-                _ => {
-                    let handles = segment
-                        .fast_fields()
-                        .dynamic_column_handles(entry)
-                        .map_err(index_error)?;
-                    let mut filled = false;
-                    for handle in handles {
-                        let column = handle.open().map_err(|error| io_error(&error))?;
-                        filled |= column.num_values() > 0;
-                    }
-                    filled
+            occurs |= if kind == Kind::Text { segment.inverted_index(field).map_err(index_error)?.terms().num_terms() > 0 } else {
+                let handles = segment
+                    .fast_fields()
+                    .dynamic_column_handles(entry)
+                    .map_err(index_error)?;
+                let mut filled = false;
+                for handle in handles {
+                    let column = handle.open().map_err(|error| io_error(&error))?;
+                    filled |= column.num_values() > 0;
                 }
+                filled
             };
         }
         if occurs {

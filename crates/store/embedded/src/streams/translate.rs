@@ -306,10 +306,7 @@ impl<'a> Translator<'a> {
         let bound = |bound: Option<&RangeBound>, upper: bool| match bound {
             None => Some(Bound::Unbounded),
             // `gt` and `lte` mean the end of a date that is given in part.
-            Some(bound) => term(bound, bound.inclusive == upper).map(|term| match bound.inclusive {
-                true => Bound::Included(term),
-                false => Bound::Excluded(term),
-            }),
+            Some(bound) => term(bound, bound.inclusive == upper).map(|term| if bound.inclusive { Bound::Included(term) } else { Bound::Excluded(term) }),
         };
         Some(Box::new(RangeQuery::new(bound(from, false)?, bound(to, true)?)))
     }

@@ -395,18 +395,15 @@ impl Fixed {
             Self::Several { filters, .. } => filters.first().is_some_and(|(name, _)| name.is_some()),
             Self::Ranges { keyed, .. } => *keyed,
         };
-        Ok(match keyed {
-            true => {
-                let named = shown.into_iter().map(|(name, mut bucket)| {
-                    if let Value::Object(bucket) = &mut bucket {
-                        bucket.shift_remove("key");
-                    }
-                    (name.unwrap_or_default(), bucket)
-                });
-                json!({ "buckets": named.collect::<Map<_, _>>() })
-            }
-            false => json!({ "buckets": shown.into_iter().map(|(_, bucket)| bucket).collect::<Vec<_>>() }),
-        })
+        Ok(if keyed {
+            let named = shown.into_iter().map(|(name, mut bucket)| {
+                if let Value::Object(bucket) = &mut bucket {
+                    bucket.shift_remove("key");
+                }
+                (name.unwrap_or_default(), bucket)
+            });
+            json!({ "buckets": named.collect::<Map<_, _>>() })
+        } else { json!({ "buckets": shown.into_iter().map(|(_, bucket)| bucket).collect::<Vec<_>>() }) })
     }
 
     fn label(&self, place: usize) -> (Option<String>, Map<String, Value>) {

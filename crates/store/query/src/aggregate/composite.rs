@@ -30,13 +30,16 @@ pub(crate) struct Composite {
     after: Option<Key>,
 }
 
+/// A value, and whether larger ones come first.
+type Part = (Option<Scalar>, bool);
+
 /// A combination; a missing value sorts first.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Key(Vec<(Option<Scalar>, bool)>);
+pub(crate) struct Key(Vec<Part>);
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        let one = |((left, descending), (right, _)): (&(Option<Scalar>, bool), &(Option<Scalar>, bool))| {
+        let one = |((left, descending), (right, _)): (&Part, &Part)| {
             if *descending { right.cmp(left) } else { left.cmp(right) }
         };
         self.0
@@ -99,7 +102,7 @@ impl Composite {
                 .iter()
                 .flat_map(|start| {
                     values.iter().map(move |value| {
-                        let mut key: Vec<(Option<Scalar>, bool)> = start.clone();
+                        let mut key: Vec<Part> = start.clone();
                         key.push((value.clone(), source.descending));
                         key
                     })

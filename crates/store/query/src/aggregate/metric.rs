@@ -1,7 +1,7 @@
 //! Metrics: one result from all values.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 
 use serde_json::{Map, Value, json};
 
@@ -81,10 +81,7 @@ impl Gathered {
         let Some(value) = value else {
             return json!({ "value": null });
         };
-        match self.dates {
-            true => json!({ "value": value, "value_as_string": super::bucket::date_text(value, None, None) }),
-            false => json!({ "value": value }),
-        }
+        if self.dates { json!({ "value": value, "value_as_string": super::bucket::date_text(value, None, None) }) } else { json!({ "value": value }) }
     }
 
     fn stats(&self, average: Option<f64>) -> Value {
@@ -123,17 +120,14 @@ impl Gathered {
             let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
             Some(low + (high - low) * place.fract())
         };
-        match keyed {
-            true => percents
-                .iter()
-                .map(|percent| (percent_name(*percent), json!(at(*percent))))
-                .collect::<Map<_, _>>()
-                .into(),
-            false => percents
-                .iter()
-                .map(|percent| json!({ "key": percent, "value": at(*percent) }))
-                .collect(),
-        }
+        if keyed { percents
+        .iter()
+        .map(|percent| (percent_name(*percent), json!(at(*percent))))
+        .collect::<Map<_, _>>()
+        .into() } else { percents
+        .iter()
+        .map(|percent| json!({ "key": percent, "value": at(*percent) }))
+        .collect() }
     }
 }
 
@@ -146,9 +140,6 @@ fn percent_name(percent: f64) -> String {
 }
 
 fn fingerprint(value: &Scalar) -> u64 {
-    use std::hash::Hash;
     // Fixed keys: the same value must give the same number in every part of a search.
-    let mut hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().build_hasher();
-    value.hash(&mut hasher);
-    hasher.finish()
+    std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(value)
 }

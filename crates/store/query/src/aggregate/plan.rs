@@ -442,7 +442,7 @@ impl Compiler {
         }))
     }
 
-    fn date_interval(&self, parameters: &Value) -> Result<Interval, QueryError> {
+    fn date_interval(parameters: &Value) -> Result<Interval, QueryError> {
         let text = |key: &str| parameters.get(key).and_then(Value::as_str);
         let zone = text("time_zone").map_or(Ok(TimeZone::UTC), date_math::time_zone);
         let zone = zone.map_err(|error| QueryError::argument(error.to_string()))?;
@@ -465,7 +465,7 @@ impl Compiler {
     }
 
     fn date_histogram(&mut self, parameters: &Value) -> Result<Kind, QueryError> {
-        let interval = self.date_interval(parameters)?;
+        let interval = Self::date_interval(parameters)?;
         self.with_interval(parameters, interval, true)
     }
 
@@ -616,7 +616,7 @@ impl Compiler {
             let (kind, inner) = crate::parse::single(name, body)?;
             let interval = match kind {
                 "terms" => None,
-                "date_histogram" => Some(self.date_interval(inner)?),
+                "date_histogram" => Some(Self::date_interval(inner)?),
                 "histogram" => {
                     let step = inner.get("interval").and_then(Value::as_f64).filter(|step| *step > 0.0);
                     let step = step.ok_or_else(|| QueryError::argument(format!("source [{name}] needs [interval]")))?;

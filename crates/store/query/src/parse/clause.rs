@@ -390,14 +390,11 @@ fn multi_match(body: &Value) -> Result<Query, QueryError> {
             )));
         }
     };
-    let one = |field: String| match phrase {
-        true => Query::MatchPhrase(field, text.clone()),
-        false => Query::Match {
-            field,
-            text: text.clone(),
-            all,
-        },
-    };
+    let one = |field: String| if phrase { Query::MatchPhrase(field, text.clone()) } else { Query::Match {
+        field,
+        text: text.clone(),
+        all,
+    } };
     Ok(Query::any_of(
         fields.iter().map(|field| one(without_boost(field))).collect(),
     ))
