@@ -33,6 +33,7 @@ mod monitoring;
 mod paths;
 mod redact;
 pub mod sealed;
+mod self_metrics;
 mod units;
 
 pub use context::SetLogLevel;

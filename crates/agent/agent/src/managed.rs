@@ -34,6 +34,8 @@ const PAUSE_JITTER: Duration = Duration::from_millis(500);
 const SHORTEST_POLL: Duration = Duration::from_secs(5);
 /// Units that start or stop together are told together.
 const SETTLE: Duration = Duration::from_millis(200);
+/// The health is looked at this often even when no unit says that it changed.
+const LOOK: Duration = Duration::from_secs(2);
 /// A check-in that is not refused within this time is being held: the server has accepted it.
 const HELD: Duration = Duration::from_secs(3);
 const CONNECTED: &str = "Connected";
@@ -119,7 +121,7 @@ impl Managed {
             last_diagnostics: None,
             ended: None,
             key_refusals: 0,
-            backoff: Backoff::new(RETRY_INIT, RETRY_MAX),
+            backoff: retry_backoff(&context),
             context,
             store,
             enrollment,
@@ -276,8 +278,12 @@ impl Managed {
     /// Returns when Fleet should hear of a change of health; publishes all changes meanwhile.
     async fn health_changed(&self, changed: &Notify, reported: &(Health, String), asked: Instant) {
         loop {
-            changed.notified().await;
+            // A change between two looks wakes nobody; the timeout catches it.
+            let _elapsed = tokio::time::timeout(LOOK, changed.notified()).await;
             self.publish();
+            if self.overall() == *reported {
+                continue;
+            }
             let settled = SHORTEST_POLL.saturating_sub(asked.elapsed()).max(SETTLE);
             tokio::time::sleep(settled).await;
             self.publish();
@@ -535,6 +541,19 @@ pub(crate) fn variables(context: &Context, id: &str, host: &Host) -> Variables {
             "home": paths.home(), "data": paths.data(), "config": paths.config(), "logs": paths.log_files(),
         }))
         .with("runtime", json!({"os": "linux", "arch": host.architecture}))
+}
+
+/// `fleet.checkin.request_backoff_init` and `_max` of the local file, else the defaults.
+fn retry_backoff(context: &Context) -> Backoff {
+    let config = crate::standalone::read_config(&context.config_file)
+        .map(|(_, config)| config)
+        .unwrap_or_default();
+    let setting = |key: &str| {
+        let value = config.pointer("/fleet/checkin")?.get(key)?;
+        settings::parse_duration(value.as_str()?)
+    };
+    let init = setting("request_backoff_init").unwrap_or(RETRY_INIT);
+    Backoff::new(init, setting("request_backoff_max").unwrap_or(RETRY_MAX))
 }
 
 /// How one check-in ended.

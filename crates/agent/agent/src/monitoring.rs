@@ -1,6 +1,8 @@
-//! The agent watches itself: its own log files as a data stream. Source: agent data reference, section 4.
+//! The agent watches itself: its own log files and metrics as data streams. Source: agent data reference, section 4.
 
 use serde_json::{Value, json};
+
+use crate::self_metrics;
 
 /// The inputs that `agent.monitoring` asks for; none when it is off.
 pub(crate) fn inputs(policy: &Value, log_directory: &str) -> Vec<Value> {
@@ -25,6 +27,16 @@ pub(crate) fn inputs(policy: &Value, log_directory: &str) -> Vec<Value> {
     let mut inputs = Vec::new();
     if on("logs") {
         inputs.push(logs(text("use_output"), text("namespace"), log_directory));
+    }
+    if on("metrics") {
+        let period = monitoring.get("metrics_period").and_then(Value::as_str).unwrap_or("60s");
+        inputs.push(json!({
+            "id": "metrics-monitoring-agent",
+            "type": self_metrics::INPUT_TYPE,
+            "use_output": text("use_output"),
+            "data_stream": {"namespace": text("namespace")},
+            "period": period,
+        }));
     }
     inputs
 }
@@ -55,13 +67,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logs_are_watched_unless_switched_off() {
+    fn logs_and_metrics_are_watched_unless_switched_off() {
         let count = |monitoring: Value| {
             let policy = json!({"agent": {"monitoring": monitoring}, "outputs": {"default": {}}});
             inputs(&policy, "/logs").len()
         };
-        assert_eq!(count(json!({"enabled": true, "logs": true})), 1);
-        assert_eq!(count(json!({"enabled": true, "logs": false})), 0);
+        assert_eq!(count(json!({"enabled": true, "logs": true, "metrics": true})), 2);
+        assert_eq!(count(json!({"enabled": true, "logs": true, "metrics": false})), 1);
+        assert_eq!(count(json!({"enabled": true, "logs": false, "metrics": false})), 0);
         assert_eq!(count(json!({"enabled": false, "logs": true})), 0);
         assert_eq!(count(json!({"enabled": true, "logs": true, "use_output": "gone"})), 0);
         assert!(inputs(&json!({}), "/logs").is_empty());

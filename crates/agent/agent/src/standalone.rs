@@ -19,8 +19,9 @@ use crate::redact::redact;
 use crate::status::{AgentInfo, Health, StatusReport, component_statuses, overall};
 use crate::units::Units;
 
-/// Source: `agent.reload.period`.
+/// Default of `agent.reload.period`.
 const RELOAD_PERIOD: Duration = Duration::from_secs(10);
+const SHORTEST_RELOAD_PERIOD: Duration = Duration::from_millis(100);
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 /// A stand-alone agent.
@@ -53,10 +54,15 @@ impl Standalone {
     /// Runs what the files say until the process stops or starts over.
     pub(crate) async fn run(mut self, commands: &mut mpsc::Receiver<Asked>, stop: CancellationToken) -> Ended {
         let changed = self.units.changed();
-        let mut ticks = tokio::time::interval(RELOAD_PERIOD);
+        self.reload().await;
+        self.publish.send_replace(self.report());
+        let mut due = tokio::time::Instant::now() + self.reload_period();
         let ended = loop {
             tokio::select! {
-                _ = ticks.tick() => self.reload().await,
+                () = tokio::time::sleep_until(due) => {
+                    self.reload().await;
+                    due = tokio::time::Instant::now() + self.reload_period();
+                }
                 () = changed.notified() => {}
                 () = stop.cancelled() => break Ended::Stop,
                 asked = commands.recv() => {
@@ -92,6 +98,15 @@ impl Standalone {
                 self.trouble.clear();
             }
         }
+    }
+
+    fn reload_period(&self) -> Duration {
+        let text = self
+            .loaded
+            .as_ref()
+            .and_then(|loaded| loaded.policy.pointer("/agent/reload/period")?.as_str());
+        let period = text.and_then(settings::parse_duration).unwrap_or(RELOAD_PERIOD);
+        period.max(SHORTEST_RELOAD_PERIOD)
     }
 
     fn keep(&mut self, error: String) {

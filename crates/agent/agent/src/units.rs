@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::context::Context;
 use crate::fleet_server_component::FleetServerSeat;
 use crate::model::{self, Model, ModelError, ModelInput};
+use crate::self_metrics;
 
 /// How long an output may take to deliver what it has before it is replaced; what is left is kept.
 const REPLACE_DEADLINE: Duration = Duration::from_secs(5);
@@ -249,6 +250,12 @@ impl Units {
         }
         match self.lane(&model) {
             None => reporter.report(UnitState::Failed, format!("output `{}` does not run", model.output)),
+            Some(events) if model.kind == self_metrics::INPUT_TYPE => {
+                let agent = self.build.agent.clone();
+                let clock = Arc::clone(&self.context.clock);
+                let definition = model.definition.clone();
+                tasks.spawn(self_metrics::run(definition, agent, clock, events, reporter.clone(), stop.clone()));
+            }
             Some(events) => match inputs::build(&model.definition, &self.build) {
                 Err(error) => {
                     tracing::error!(input = %model.id, error = %error, "input cannot start");

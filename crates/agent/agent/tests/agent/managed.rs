@@ -10,6 +10,9 @@ async fn enrolled() -> (Server, Folder) {
     let server = Server::start();
     let folder = folder();
     enroll(server.enroll_options(&folder.paths)).await.unwrap();
+    // Failures are retried sooner than a person would want it, for the test's sake.
+    let config = "fleet: {enabled: true, checkin: {request_backoff_init: 400ms, request_backoff_max: 400ms}}";
+    fs_err::write(folder.path.join("elastic-agent.yml"), config).unwrap();
     (server, folder)
 }
 

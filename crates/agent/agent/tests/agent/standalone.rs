@@ -6,7 +6,7 @@ use crate::support::{Folder, Running, folder, status_becomes};
 
 fn config(folder: &Folder, path: &str, extra: &str) {
     let text = format!(
-        "outputs:\n  default:\n    type: file\n    path: {out}\ninputs:\n  - id: logs\n    type: filestream\n    streams:\n      - id: s\n        paths: [\"{path}\"]\n        data_stream.dataset: app\n{extra}",
+        "agent.reload.period: 200ms\noutputs:\n  default:\n    type: file\n    path: {out}\ninputs:\n  - id: logs\n    type: filestream\n    streams:\n      - id: s\n        paths: [\"{path}\"]\n        data_stream.dataset: app\n{extra}",
         out = folder.path.join("out"),
     );
     fs_err::write(folder.path.join("elastic-agent.yml"), text).unwrap();
