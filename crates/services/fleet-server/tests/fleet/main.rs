@@ -6,6 +6,7 @@ mod support;
 
 mod agents;
 mod faults;
+mod openapi;
 mod real_agents;
 mod robustness;
 mod traces;
