@@ -19,7 +19,7 @@ mod version;
 use std::ffi::OsString;
 use std::future::Future;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use crate::printer;
@@ -46,10 +46,22 @@ pub(crate) fn main(arguments: Vec<OsString>) -> i32 {
 
 fn dispatch(arguments: Arguments) -> Result<i32> {
     let common = arguments.common;
-    match arguments.command.unwrap_or(Command::Run(arguments::RunArguments::default())) {
+    match arguments
+        .command
+        .unwrap_or(Command::Run(arguments::RunArguments::default()))
+    {
         Command::Enroll(enroll) => enroll::run(&common, &enroll),
         Command::Install(install) => install::run(&common, &install),
         Command::Uninstall(uninstall) => install::uninstall(&common, &uninstall),
+        Command::Privileged(switch) => install::switch_user(&common, &switch, None),
+        Command::Unprivileged(switch) => {
+            let user = install::user_of(&switch);
+            install::switch_user(&common, &switch, Some(user))
+        }
+        Command::Upgrade(upgrade) => bail!(
+            "`upgrade {}`: this version cannot replace itself; install the new version's package, or run `install --force` with its program",
+            upgrade.words.join(" ")
+        ),
         Command::Run(_) => run::run(&common),
         Command::Status(status) => status::run(&common, status.output),
         Command::Inspect(inspect) => inspect::run(&common, &inspect),

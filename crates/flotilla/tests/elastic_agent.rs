@@ -10,7 +10,12 @@ const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 fn elastic_agent(arguments: &[&str]) -> Output {
     let link = Link::new(FLOTILLA, "elastic-agent");
     // A width of its own, so that help looks the same on every terminal.
-    Command::new(link.path()).args(arguments).env("COLUMNS", "120").stdin(Stdio::null()).output().unwrap()
+    Command::new(link.path())
+        .args(arguments)
+        .env("COLUMNS", "120")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -44,15 +49,35 @@ fn what_is_wrong_is_said_before_anything_is_touched() {
     check(&["no-such-command"], "no-such-command");
     check(&["enroll"], "no enrollment token");
     check(&["enroll", "-t", "x"], "no Fleet Server URL");
-    check(&["enroll", "--url", "http://fleet:8220", "-t", "x"], "override with --insecure");
-    check(&["enroll", "-a", "ca.crt", "--url", "https://fleet:8220", "-t", "x"], "must be provided as an absolute path");
-    check(&["enroll", "-a", "/no/such/ca.crt", "--url", "https://127.0.0.1:1", "-t", "x"], "/no/such/ca.crt");
+    check(
+        &["enroll", "--url", "http://fleet:8220", "-t", "x"],
+        "override with --insecure",
+    );
+    check(
+        &["enroll", "-a", "ca.crt", "--url", "https://fleet:8220", "-t", "x"],
+        "must be provided as an absolute path",
+    );
+    check(
+        &[
+            "enroll",
+            "-a",
+            "/no/such/ca.crt",
+            "--url",
+            "https://127.0.0.1:1",
+            "-t",
+            "x",
+        ],
+        "/no/such/ca.crt",
+    );
     check(&["enroll", "--join", "flotilla1.x"], "damaged");
     check(&["status"], "no agent runs here");
     check(&["status", "--output", "xml"], "xml");
     check(&["restart"], "no agent runs here");
     check(&["uninstall"], "no agent is installed");
-    check(&["install", "--base-path", "relative"], "--base-path must be an absolute path");
+    check(
+        &["install", "--base-path", "relative"],
+        "--base-path must be an absolute path",
+    );
     check(&["inspect", "everything"], "inspect everything");
     assert_eq!(home.path().read_dir().unwrap().count(), 0, "nothing was written");
 }
@@ -77,17 +102,31 @@ fn a_stand_alone_agent_runs_tells_its_health_and_stops_cleanly() {
     );
     fs_err::write(home.path().join("elastic-agent.yml"), config).unwrap();
     let link = Link::new(FLOTILLA, "elastic-agent");
-    let mut daemon = Command::new(link.path()).args(["run", &folder]).stdout(Stdio::null()).spawn().unwrap();
+    let mut daemon = Command::new(link.path())
+        .args(["run", &folder])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let soon = std::time::Duration::from_secs(30);
-    eventually("a healthy agent", soon, || elastic_agent(&["status", &folder]).status.success().then_some(()));
-    let status: serde_json::Value = serde_json::from_slice(&elastic_agent(&["status", "--output=json", &folder]).stdout).unwrap();
+    eventually("a healthy agent", soon, || {
+        elastic_agent(&["status", &folder]).status.success().then_some(())
+    });
+    let status: serde_json::Value =
+        serde_json::from_slice(&elastic_agent(&["status", "--output=json", &folder]).stdout).unwrap();
     assert_eq!((&status["state"], &status["FleetState"]), (&2.into(), &6.into()));
     assert_eq!(status["components"][0]["id"], "filestream-default");
     assert!(text(&elastic_agent(&["inspect", &folder]).stdout).contains("filestream"));
     assert!(text(&elastic_agent(&["logs", &folder]).stdout).contains("agent started"));
 
     let killed = Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
-    assert!(killed.success() && daemon.wait().unwrap().success(), "SIGTERM ends it cleanly");
+    assert!(
+        killed.success() && daemon.wait().unwrap().success(),
+        "SIGTERM ends it cleanly"
+    );
     let file = out.read_dir().unwrap().next().unwrap().unwrap().path();
-    assert!(fs_err::read_to_string(file).unwrap().contains("hello from the command line"));
+    assert!(
+        fs_err::read_to_string(file)
+            .unwrap()
+            .contains("hello from the command line")
+    );
 }

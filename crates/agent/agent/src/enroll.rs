@@ -160,6 +160,8 @@ fn hint(error: &FleetError) -> &'static str {
 pub async fn enroll(options: EnrollOptions) -> Result<Enrolled, EnrollError> {
     let mut connection = options.connection.clone();
     check_scheme(&connection, options.insecure)?;
+    // Files that cannot be loaded are told before anything is written.
+    FleetClient::new(&connection, &options.build.version)?;
     let store = StateStore::open(&options.paths)?;
     let before = match store.enrollment() {
         Ok(before) => before,

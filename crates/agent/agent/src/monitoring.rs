@@ -29,7 +29,10 @@ pub(crate) fn inputs(policy: &Value, log_directory: &str) -> Vec<Value> {
         inputs.push(logs(text("use_output"), text("namespace"), log_directory));
     }
     if on("metrics") {
-        let period = monitoring.get("metrics_period").and_then(Value::as_str).unwrap_or("60s");
+        let period = monitoring
+            .get("metrics_period")
+            .and_then(Value::as_str)
+            .unwrap_or("60s");
         inputs.push(json!({
             "id": "metrics-monitoring-agent",
             "type": self_metrics::INPUT_TYPE,

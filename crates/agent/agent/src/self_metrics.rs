@@ -49,11 +49,16 @@ async fn send(events: &EventSender, event: Event, stop: &CancellationToken) -> O
 
 fn period(definition: &Value) -> Duration {
     let text = definition.get("period").and_then(Value::as_str);
-    text.and_then(settings::parse_duration).unwrap_or(DEFAULT_PERIOD).max(SHORTEST_PERIOD)
+    text.and_then(settings::parse_duration)
+        .unwrap_or(DEFAULT_PERIOD)
+        .max(SHORTEST_PERIOD)
 }
 
 fn documents(definition: &Value, agent: &AgentMetadata) -> Documents {
-    let namespace = definition.pointer("/data_stream/namespace").and_then(Value::as_str).unwrap_or("default");
+    let namespace = definition
+        .pointer("/data_stream/namespace")
+        .and_then(Value::as_str)
+        .unwrap_or("default");
     let data_stream = DataStream {
         kind: "metrics".to_owned(),
         dataset: "elastic_agent.elastic_agent".to_owned(),
@@ -63,10 +68,20 @@ fn documents(definition: &Value, agent: &AgentMetadata) -> Documents {
     if let Some(Value::Object(own)) = constants.get_mut("elastic_agent") {
         own.insert("process".to_owned(), json!("elastic-agent"));
     }
-    constants.insert("component".to_owned(), json!({"id": "elastic-agent", "binary": "elastic-agent"}));
+    constants.insert(
+        "component".to_owned(),
+        json!({"id": "elastic-agent", "binary": "elastic-agent"}),
+    );
     constants.insert("metricset".to_owned(), json!({"name": "stats"}));
     let id = "metrics-monitoring-agent".to_owned();
-    Documents::new(id, INPUT_TYPE.to_owned(), data_stream, None, constants, Processors::default())
+    Documents::new(
+        id,
+        INPUT_TYPE.to_owned(),
+        data_stream,
+        None,
+        constants,
+        Processors::default(),
+    )
 }
 
 /// `system.process` of this process.

@@ -254,7 +254,14 @@ impl Units {
                 let agent = self.build.agent.clone();
                 let clock = Arc::clone(&self.context.clock);
                 let definition = model.definition.clone();
-                tasks.spawn(self_metrics::run(definition, agent, clock, events, reporter.clone(), stop.clone()));
+                tasks.spawn(self_metrics::run(
+                    definition,
+                    agent,
+                    clock,
+                    events,
+                    reporter.clone(),
+                    stop.clone(),
+                ));
             }
             Some(events) => match inputs::build(&model.definition, &self.build) {
                 Err(error) => {

@@ -22,6 +22,13 @@ pub(super) enum Command {
     Install(Box<InstallArguments>),
     /// Stop and remove an installed agent
     Uninstall(UninstallArguments),
+    /// Let the installed agent run as root
+    Privileged(SwitchArguments),
+    /// Let the installed agent run as a user of its own
+    Unprivileged(SwitchArguments),
+    /// Replace the installed agent by another version
+    #[command(hide = true)]
+    Upgrade(UpgradeArguments),
     /// Run the agent in the foreground
     Run(RunArguments),
     /// Show the health of the running agent; the exit status is 0 only when it is healthy
@@ -45,7 +52,14 @@ pub(super) enum Command {
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct CommonArguments {
     /// Configuration file, relative to --path.config
-    #[arg(short = 'c', long = "config", visible_alias = "c", global = true, default_value = "elastic-agent.yml", value_name = "FILE")]
+    #[arg(
+        short = 'c',
+        long = "config",
+        visible_alias = "c",
+        global = true,
+        default_value = "elastic-agent.yml",
+        value_name = "FILE"
+    )]
     pub(super) config: Utf8PathBuf,
     /// Top folder of the agent
     #[arg(long = "path.home", global = true, value_name = "DIR")]
@@ -273,6 +287,29 @@ pub(super) struct UninstallArguments {
     /// Do not tell Fleet
     #[arg(long)]
     pub(super) skip_fleet_audit: bool,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct SwitchArguments {
+    /// Ask nothing
+    #[arg(short = 'f', long)]
+    pub(super) force: bool,
+    /// Kept for compatibility: the service manager waits for the agent
+    #[arg(long, hide = true, value_name = "DURATION", allow_hyphen_values = true)]
+    pub(super) daemon_timeout: Option<String>,
+    /// The user; only for `unprivileged`
+    #[arg(long, value_name = "USER")]
+    pub(super) user: Option<String>,
+    /// The group; only for `unprivileged`
+    #[arg(long, value_name = "GROUP")]
+    pub(super) group: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct UpgradeArguments {
+    /// Version and flags
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) words: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Args)]

@@ -17,7 +17,9 @@ pub(super) fn run(common: &CommonArguments) -> Result<i32> {
     let mut common = common.clone();
     environment.fill_paths(&mut common);
     if environment.flag("FLEET_SERVER_ENABLE") {
-        bail!("FLEET_SERVER_ENABLE: a Fleet Server under an agent cannot be started yet; run `flotilla fleet-server` in a container of its own");
+        bail!(
+            "FLEET_SERVER_ENABLE: a Fleet Server under an agent cannot be started yet; run `flotilla fleet-server` in a container of its own"
+        );
     }
     if environment.flag("FLEET_ENROLL") {
         enroll_if_needed(&environment, &common)?;
@@ -47,18 +49,26 @@ struct Environment(BTreeMap<String, String>);
 impl Environment {
     /// The first variable of these that is set and not empty.
     fn text(&self, names: &[&str]) -> Option<String> {
-        names.iter().find_map(|name| self.0.get(*name)).filter(|value| !value.is_empty()).cloned()
+        names
+            .iter()
+            .find_map(|name| self.0.get(*name))
+            .filter(|value| !value.is_empty())
+            .cloned()
     }
 
     fn flag(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|value| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes" | "y"))
+        self.0
+            .get(name)
+            .is_some_and(|value| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes" | "y"))
     }
 
     fn fill_paths(&self, common: &mut CommonArguments) {
         let state = self.text(&["STATE_PATH"]).unwrap_or_else(|| DEFAULT_STATE.to_owned());
         let state = Utf8PathBuf::from(state);
         common.home.get_or_insert_with(|| state.join("data"));
-        common.config_dir.get_or_insert_with(|| self.text(&["CONFIG_PATH"]).map_or(state, Utf8PathBuf::from));
+        common
+            .config_dir
+            .get_or_insert_with(|| self.text(&["CONFIG_PATH"]).map_or(state, Utf8PathBuf::from));
         if let Some(logs) = self.text(&["LOGS_PATH"]) {
             common.logs.get_or_insert(logs.into());
         } else {
@@ -72,7 +82,9 @@ impl Environment {
             bail!("FLEET_ENROLL needs FLEET_ENROLLMENT_TOKEN; tokens are not looked up by name");
         }
         let list = |names: &[&str]| -> Vec<String> {
-            self.text(names).map(|text| text.split(',').map(|part| part.trim().to_owned()).collect()).unwrap_or_default()
+            self.text(names)
+                .map(|text| text.split(',').map(|part| part.trim().to_owned()).collect())
+                .unwrap_or_default()
         };
         Ok(JoinArguments {
             url: self.text(&["FLEET_URL"]),
@@ -99,7 +111,12 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> Environment {
-        Environment(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        Environment(
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
     }
 
     #[test]
@@ -114,7 +131,10 @@ mod tests {
         ]);
         let flags = environment.join_arguments().unwrap();
         assert_eq!(flags.certificate_authorities.as_deref(), Some("/es.crt"));
-        assert_eq!((flags.insecure, flags.header.len(), flags.tag.len()), (Some(true), 2, 2));
+        assert_eq!(
+            (flags.insecure, flags.header.len(), flags.tag.len()),
+            (Some(true), 2, 2)
+        );
         assert!(Join::check(&flags).is_ok());
     }
 

@@ -14,13 +14,16 @@ use super::log_output;
 use crate::printer;
 
 /// What stands in `elastic-agent.yml` of an agent that Fleet manages.
-const FLEET_TEMPLATE: &str = "# This agent is managed by Fleet; its policy decides what it collects.\nfleet:\n  enabled: true\n";
+const FLEET_TEMPLATE: &str =
+    "# This agent is managed by Fleet; its policy decides what it collects.\nfleet:\n  enabled: true\n";
 
 pub(super) fn run(common: &CommonArguments, arguments: &EnrollArguments) -> Result<i32> {
     log_output::to_stderr(common);
     let join = Join::check(&arguments.join)?;
     if arguments.join.fleet_server.fleet_server_es.is_some() {
-        bail!("a Fleet Server under an agent cannot be started by `enroll` yet; run `flotilla fleet-server` with its own settings, or `flotilla up`");
+        bail!(
+            "a Fleet Server under an agent cannot be started by `enroll` yet; run `flotilla fleet-server` with its own settings, or `flotilla up`"
+        );
     }
     let paths = common.paths();
     let options = join.options(paths.clone())?;
@@ -41,21 +44,34 @@ pub(super) fn run(common: &CommonArguments, arguments: &EnrollArguments) -> Resu
 /// Enrols; the error is the agent's, with what to do in it.
 pub(super) async fn enroll(options: EnrollOptions) -> Result<Enrolled> {
     let hosts = options.connection.hosts.join(", ");
-    agent::enroll(options).await.map_err(|error| anyhow::anyhow!("{error}")).with_context(|| format!("cannot enroll at {hosts}"))
+    agent::enroll(options)
+        .await
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .with_context(|| format!("cannot enroll at {hosts}"))
 }
 
 async fn tell(enrolled: &Enrolled, common: &CommonArguments, skip_daemon: bool) -> Result<i32> {
     for warning in &enrolled.warnings {
         printer::warning(warning);
     }
-    let again = if enrolled.kept_id { " again, as the same agent" } else { "" };
-    printer::line(format!("Successfully enrolled{again}: agent {}, policy {}", enrolled.agent_id, enrolled.policy_id));
+    let again = if enrolled.kept_id {
+        " again, as the same agent"
+    } else {
+        ""
+    };
+    printer::line(format!(
+        "Successfully enrolled{again}: agent {}, policy {}",
+        enrolled.agent_id, enrolled.policy_id
+    ));
     if skip_daemon {
         return Ok(0);
     }
     match Client::new(common.paths().socket()).ask(&Command::Reload).await {
         Ok(_) => printer::line("The running agent goes on with the new enrolment."),
-        Err(ControlError::NotRunning { .. }) => printer::line(format!("No agent runs here yet. Start it with: {}", start_command(common))),
+        Err(ControlError::NotRunning { .. }) => printer::line(format!(
+            "No agent runs here yet. Start it with: {}",
+            start_command(common)
+        )),
         Err(error) => printer::warning(format!("the running agent was not told ({error}); restart it")),
     }
     Ok(0)
@@ -63,7 +79,11 @@ async fn tell(enrolled: &Enrolled, common: &CommonArguments, skip_daemon: bool) 
 
 fn start_command(common: &CommonArguments) -> String {
     let mut command = "elastic-agent run".to_owned();
-    for (flag, value) in [("--path.home", &common.home), ("--path.config", &common.config_dir), ("--path.logs", &common.logs)] {
+    for (flag, value) in [
+        ("--path.home", &common.home),
+        ("--path.config", &common.config_dir),
+        ("--path.logs", &common.logs),
+    ] {
         if let Some(value) = value {
             command.push_str(&format!(" {flag}={value}"));
         }
@@ -91,6 +111,8 @@ fn confirm() -> Result<bool> {
     }
     printer::text("This host is enrolled already. Replace the enrolment? [Y/n] ");
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
+    std::io::stdin()
+        .read_line(&mut answer)
+        .context("cannot read the answer")?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes"))
 }

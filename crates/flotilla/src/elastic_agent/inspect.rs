@@ -26,7 +26,9 @@ pub(super) fn run(common: &CommonArguments, arguments: &InspectArguments) -> Res
 
 fn components(common: &CommonArguments) -> Result<i32> {
     let report = super::block_on(async { Ok(Client::new(common.paths().socket()).status().await?) })?;
-    printer::text(settings::to_yaml(&json!({"components": serde_json::to_value(report.components)?})));
+    printer::text(settings::to_yaml(
+        &json!({"components": serde_json::to_value(report.components)?}),
+    ));
     Ok(0)
 }
 
@@ -38,7 +40,9 @@ fn from_files(common: &CommonArguments) -> Result<Value> {
         return Ok(config);
     }
     let store = StateStore::open(&paths)?;
-    let Some(enrollment) = store.enrollment()? else { return Ok(json!({})) };
+    let Some(enrollment) = store.enrollment()? else {
+        return Ok(json!({}));
+    };
     let mut policy = store.state().policy.map_or_else(|| json!({}), |policy| policy.policy);
     let block = policy.get("fleet").cloned().unwrap_or_default();
     policy["fleet"] = serde_json::to_value(enrollment.connection.under_policy(&block))?;

@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs as unix_fs;
 
-use super::arguments::{CommonArguments, InstallArguments, JoinArguments, UninstallArguments};
+use super::arguments::{CommonArguments, InstallArguments, JoinArguments, SwitchArguments, UninstallArguments};
 use super::join::Join;
 use super::service::{self, Service, UnitSettings};
 use super::{enroll, log_output};
@@ -26,7 +26,10 @@ const MARKER: &str = ".installed";
 /// was started from, unless that is a folder of programs.
 pub(super) fn default_home() -> Utf8PathBuf {
     let program = std::env::args().next().map(Utf8PathBuf::from).unwrap_or_default();
-    let started_from = program.parent().filter(|parent| !parent.as_str().is_empty()).map(Utf8Path::to_owned);
+    let started_from = program
+        .parent()
+        .filter(|parent| !parent.as_str().is_empty())
+        .map(Utf8Path::to_owned);
     if let Some(folder) = &started_from
         && folder.join(MARKER).exists()
     {
@@ -37,16 +40,31 @@ pub(super) fn default_home() -> Utf8PathBuf {
         return installed.to_owned();
     }
     let of_programs = |folder: &Utf8PathBuf| folder.file_name() == Some("bin") || folder.file_name() == Some("sbin");
-    started_from.filter(|folder| !of_programs(folder)).unwrap_or_else(|| STATE_WITHOUT_INSTALLATION.into())
+    started_from
+        .filter(|folder| !of_programs(folder))
+        .unwrap_or_else(|| STATE_WITHOUT_INSTALLATION.into())
 }
 
 pub(super) fn run(common: &CommonArguments, arguments: &InstallArguments) -> Result<i32> {
     log_output::to_stderr(common);
     let mut join = Join::check(&arguments.join)?;
-    ensure!(arguments.base_path.is_absolute(), "--base-path must be an absolute path, not `{}`", arguments.base_path);
-    ensure!(rustix::process::geteuid().is_root(), "install needs root: run it with sudo; without root, use `elastic-agent enroll` and `elastic-agent run`");
-    ensure!(Service::manager_runs(), "no systemd runs on this host, so no service can be installed; use `elastic-agent enroll` and `elastic-agent run` under your own supervisor");
-    ensure!(arguments.join.fleet_server.fleet_server_es.is_none(), "a Fleet Server under an agent cannot be installed yet; run `flotilla fleet-server` with its own settings, or `flotilla up`");
+    ensure!(
+        arguments.base_path.is_absolute(),
+        "--base-path must be an absolute path, not `{}`",
+        arguments.base_path
+    );
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "install needs root: run it with sudo; without root, use `elastic-agent enroll` and `elastic-agent run`"
+    );
+    ensure!(
+        Service::manager_runs(),
+        "no systemd runs on this host, so no service can be installed; use `elastic-agent enroll` and `elastic-agent run` under your own supervisor"
+    );
+    ensure!(
+        arguments.join.fleet_server.fleet_server_es.is_none(),
+        "a Fleet Server under an agent cannot be installed yet; run `flotilla fleet-server` with its own settings, or `flotilla up`"
+    );
     let plan = Plan::new(arguments);
     plan.check(arguments)?;
     if !ask(arguments, &mut join)? {
@@ -55,7 +73,10 @@ pub(super) fn run(common: &CommonArguments, arguments: &InstallArguments) -> Res
     let mut undo = Undo::default();
     match plan.install(arguments, &join, &mut undo) {
         Ok(()) => {
-            printer::line(format!("Elastic Agent is installed in {} and runs as a service.", plan.top));
+            printer::line(format!(
+                "Elastic Agent is installed in {} and runs as a service.",
+                plan.top
+            ));
             Ok(0)
         }
         Err(error) => {
@@ -74,8 +95,13 @@ struct Plan {
 
 impl Plan {
     fn new(arguments: &InstallArguments) -> Self {
-        let namespace = arguments.namespace.clone().or_else(|| arguments.develop.then(|| "Development".to_owned()));
-        let folder = namespace.as_ref().map_or_else(|| "Agent".to_owned(), |namespace| format!("Agent-{namespace}"));
+        let namespace = arguments
+            .namespace
+            .clone()
+            .or_else(|| arguments.develop.then(|| "Development".to_owned()));
+        let folder = namespace
+            .as_ref()
+            .map_or_else(|| "Agent".to_owned(), |namespace| format!("Agent-{namespace}"));
         let user = match (&arguments.user, &arguments.group) {
             (Some(user), group) => Some((user.clone(), group.clone().unwrap_or_else(|| user.clone()))),
             (None, _) if arguments.unprivileged => Some((UNPRIVILEGED_USER.to_owned(), UNPRIVILEGED_GROUP.to_owned())),
@@ -91,9 +117,16 @@ impl Plan {
 
     fn check(&self, arguments: &InstallArguments) -> Result<()> {
         let program = program()?;
-        ensure!(!program.starts_with(&self.top), "this is the installed program; run `install` from somewhere else");
+        ensure!(
+            !program.starts_with(&self.top),
+            "this is the installed program; run `install` from somewhere else"
+        );
         let forced = arguments.join.force == Some(true);
-        ensure!(forced || !self.top.join(MARKER).exists(), "an agent is installed in `{}` already; pass --force to replace it", self.top);
+        ensure!(
+            forced || !self.top.join(MARKER).exists(),
+            "an agent is installed in `{}` already; pass --force to replace it",
+            self.top
+        );
         Ok(())
     }
 
@@ -117,7 +150,10 @@ impl Plan {
             options.tags.extend(self.namespace.clone());
             let enrolled = super::block_on(enroll::enroll(options))?;
             enrolled.warnings.iter().for_each(printer::warning);
-            printer::line(format!("Successfully enrolled: agent {}, policy {}", enrolled.agent_id, enrolled.policy_id));
+            printer::line(format!(
+                "Successfully enrolled: agent {}, policy {}",
+                enrolled.agent_id, enrolled.policy_id
+            ));
         }
         if let Some((user, group)) = &self.user {
             service::run("chown", &["-R", &format!("{user}:{group}"), self.top.as_str()])?;
@@ -191,7 +227,10 @@ fn ask(arguments: &InstallArguments, join: &mut Join) -> Result<bool> {
     if quiet {
         return Ok(true);
     }
-    ensure!(std::io::stdin().is_terminal(), "nobody can be asked here; pass --non-interactive (or --force) with --url and --enrollment-token, or --join");
+    ensure!(
+        std::io::stdin().is_terminal(),
+        "nobody can be asked here; pass --non-interactive (or --force) with --url and --enrollment-token, or --join"
+    );
     if !yes("Elastic Agent will be installed on this host and run as a service. Go on?")? {
         return Ok(false);
     }
@@ -216,7 +255,9 @@ fn yes(question: &str) -> Result<bool> {
 fn answer(question: &str) -> Result<String> {
     printer::text(format!("{question} "));
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).context("cannot read the answer")?;
+    std::io::stdin()
+        .read_line(&mut line)
+        .context("cannot read the answer")?;
     Ok(line.trim().to_owned())
 }
 
@@ -226,7 +267,18 @@ fn make_user(user: &str, group: &str) -> Result<()> {
         service::run("groupadd", &["--system", group])?;
     }
     if !known("passwd", user) {
-        service::run("useradd", &["--system", "--gid", group, "--no-create-home", "--shell", "/usr/sbin/nologin", user])?;
+        service::run(
+            "useradd",
+            &[
+                "--system",
+                "--gid",
+                group,
+                "--no-create-home",
+                "--shell",
+                "/usr/sbin/nologin",
+                user,
+            ],
+        )?;
     }
     Ok(())
 }
@@ -256,9 +308,15 @@ pub(super) fn uninstall(common: &CommonArguments, arguments: &UninstallArguments
     let paths = common.paths();
     let top = paths.home().to_owned();
     ensure!(paths.installed_marker().exists(), "no agent is installed in `{top}`");
-    ensure!(rustix::process::geteuid().is_root(), "uninstall needs root: run it with sudo");
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "uninstall needs root: run it with sudo"
+    );
     let here = std::env::current_dir().context("cannot tell the current folder")?;
-    ensure!(!here.starts_with(&top), "the current folder is inside `{top}`; change to another one first");
+    ensure!(
+        !here.starts_with(&top),
+        "the current folder is inside `{top}`; change to another one first"
+    );
     if !arguments.force && !yes(&format!("The agent in {top} will be removed, its data as well. Go on?"))? {
         bail!("nothing was changed");
     }
@@ -268,7 +326,9 @@ pub(super) fn uninstall(common: &CommonArguments, arguments: &UninstallArguments
         service.stop()?;
     }
     if !arguments.skip_fleet_audit {
-        let told = super::block_on(async { Ok(agent::tell_uninstalled(&paths, &super::build().version, &clock::system()).await) })?;
+        let told = super::block_on(async {
+            Ok(agent::tell_uninstalled(&paths, &super::build().version, &clock::system()).await)
+        })?;
         if let Err(error) = told {
             printer::warning(format!("Fleet could not be told: {error}"));
         }
@@ -279,6 +339,56 @@ pub(super) fn uninstall(common: &CommonArguments, arguments: &UninstallArguments
     }
     fs::remove_dir_all(&top)?;
     printer::line("Elastic Agent was uninstalled.");
+    Ok(0)
+}
+
+/// The user and group that `unprivileged` names, else those of `install --unprivileged`.
+pub(super) fn user_of(arguments: &SwitchArguments) -> (String, String) {
+    match (&arguments.user, &arguments.group) {
+        (None, None) => (UNPRIVILEGED_USER.to_owned(), UNPRIVILEGED_GROUP.to_owned()),
+        (user, group) => {
+            let user = user.clone().unwrap_or_else(|| UNPRIVILEGED_USER.to_owned());
+            let group = group.clone().unwrap_or_else(|| user.clone());
+            (user, group)
+        }
+    }
+}
+
+/// `privileged` and `unprivileged`: the service runs as another user from now on.
+pub(super) fn switch_user(
+    common: &CommonArguments,
+    arguments: &SwitchArguments,
+    user: Option<(String, String)>,
+) -> Result<i32> {
+    let paths = common.paths();
+    let top = paths.home();
+    ensure!(paths.installed_marker().exists(), "no agent is installed in `{top}`");
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "changing the agent's user needs root: run it with sudo"
+    );
+    let name = user.as_ref().map_or("root", |(user, _)| user.as_str());
+    if !arguments.force && !yes(&format!("The agent in {top} will be restarted as user {name}. Go on?"))? {
+        bail!("nothing was changed");
+    }
+    if let Some((user, group)) = &user {
+        make_user(user, group)?;
+    }
+    let service = Service::new(top.file_name().and_then(|name| name.strip_prefix("Agent-")));
+    service.stop()?;
+    let owner = user
+        .as_ref()
+        .map_or_else(|| "root:root".to_owned(), |(user, group)| format!("{user}:{group}"));
+    let switched = service::run("chown", &["-R", &owner, top.as_str()]).and_then(|()| {
+        service.register(&UnitSettings {
+            top,
+            user: user.as_ref().map(|(user, group)| (user.as_str(), group.as_str())),
+        })
+    });
+    // Whatever happened, a host without its agent is the worse outcome.
+    service.start()?;
+    switched?;
+    printer::line(format!("The agent runs as {name} now."));
     Ok(0)
 }
 
@@ -307,12 +417,25 @@ mod tests {
     #[test]
     fn the_place_follows_base_path_and_namespace() {
         let plan = |arguments: InstallArguments| Plan::new(&arguments);
-        let base = InstallArguments { base_path: "/srv".into(), ..InstallArguments::default() };
+        let base = InstallArguments {
+            base_path: "/srv".into(),
+            ..InstallArguments::default()
+        };
         assert_eq!(plan(base.clone()).top, "/srv/Elastic/Agent");
-        let develop = plan(InstallArguments { develop: true, ..base.clone() });
+        let develop = plan(InstallArguments {
+            develop: true,
+            ..base.clone()
+        });
         assert_eq!(develop.top, "/srv/Elastic/Agent-Development");
-        let user = plan(InstallArguments { unprivileged: true, ..base }).user;
-        assert_eq!(user, Some((UNPRIVILEGED_USER.to_owned(), UNPRIVILEGED_GROUP.to_owned())));
+        let user = plan(InstallArguments {
+            unprivileged: true,
+            ..base
+        })
+        .user;
+        assert_eq!(
+            user,
+            Some((UNPRIVILEGED_USER.to_owned(), UNPRIVILEGED_GROUP.to_owned()))
+        );
     }
 
     #[test]

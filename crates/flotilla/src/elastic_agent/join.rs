@@ -58,7 +58,10 @@ impl Join {
                 bail!("`{url}`: the connection is insecure, override with --insecure");
             }
         }
-        ensure!(flags.staging.as_ref().is_none_or(|hash| hash.len() >= 8), "invalid staging build hash: it has at least 8 characters");
+        ensure!(
+            flags.staging.as_ref().is_none_or(|hash| hash.len() >= 8),
+            "invalid staging build hash: it has at least 8 characters"
+        );
         Ok(join)
     }
 
@@ -72,16 +75,25 @@ impl Join {
     /// No URL or no token was given.
     pub(super) fn options(&self, paths: Paths) -> Result<EnrollOptions> {
         let Some(token) = self.token.clone() else {
-            return Err(Hint::error("no enrollment token", "pass --enrollment-token, or --join with the string that the console shows"));
+            return Err(Hint::error(
+                "no enrollment token",
+                "pass --enrollment-token, or --join with the string that the console shows",
+            ));
         };
         if self.urls.is_empty() {
-            return Err(Hint::error("no Fleet Server URL", "pass --url, or --join with the string that the console shows"));
+            return Err(Hint::error(
+                "no Fleet Server URL",
+                "pass --url, or --join with the string that the console shows",
+            ));
         }
         Ok(EnrollOptions {
             paths,
             connection: self.connection(),
             enrollment_token: token,
-            ca_fingerprint: self.ca_fingerprint.clone().filter(|_| self.flags.certificate_authorities.is_none()),
+            ca_fingerprint: self
+                .ca_fingerprint
+                .clone()
+                .filter(|_| self.flags.certificate_authorities.is_none()),
             insecure: self.insecure(),
             id: self.flags.id.clone(),
             replace_token: self.flags.replace_token.as_deref().map(Secret::from),
@@ -95,7 +107,10 @@ impl Join {
 
     fn connection(&self) -> ConnectionSettings {
         let flags = &self.flags;
-        let proxy = flags.proxy_url.as_deref().map(|url| ProxySettings { url: Secret::from(url), headers: self.proxy_headers.clone() });
+        let proxy = flags.proxy_url.as_deref().map(|url| ProxySettings {
+            url: Secret::from(url),
+            headers: self.proxy_headers.clone(),
+        });
         ConnectionSettings {
             hosts: self.urls.clone(),
             ssl: self.ssl(),
@@ -113,13 +128,29 @@ impl Join {
                 ssl.insert(key.to_owned(), value);
             }
         };
-        let list = |text: &String| json!(text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>());
-        put("certificate_authorities", flags.certificate_authorities.as_ref().map(list));
+        let list = |text: &String| {
+            json!(
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty())
+                    .collect::<Vec<_>>()
+            )
+        };
+        put(
+            "certificate_authorities",
+            flags.certificate_authorities.as_ref().map(list),
+        );
         put("ca_sha256", flags.ca_sha256.as_ref().map(list));
         put("certificate", flags.elastic_agent_cert.as_ref().map(|path| json!(path)));
         put("key", flags.elastic_agent_cert_key.as_ref().map(|path| json!(path)));
-        put("key_passphrase_path", flags.elastic_agent_cert_key_passphrase.as_ref().map(|path| json!(path)));
-        put("verification_mode", (flags.insecure == Some(true)).then(|| json!("none")));
+        put(
+            "key_passphrase_path",
+            flags.elastic_agent_cert_key_passphrase.as_ref().map(|path| json!(path)),
+        );
+        put(
+            "verification_mode",
+            (flags.insecure == Some(true)).then(|| json!("none")),
+        );
         ssl
     }
 }
@@ -131,14 +162,23 @@ fn check_paths(flags: &JoinArguments) -> Result<()> {
         ("--certificate-authorities", &flags.certificate_authorities),
         ("--elastic-agent-cert", &flags.elastic_agent_cert),
         ("--elastic-agent-cert-key", &flags.elastic_agent_cert_key),
-        ("--elastic-agent-cert-key-passphrase", &flags.elastic_agent_cert_key_passphrase),
+        (
+            "--elastic-agent-cert-key-passphrase",
+            &flags.elastic_agent_cert_key_passphrase,
+        ),
         ("--fleet-server-es-ca", &server.fleet_server_es_ca),
         ("--fleet-server-es-cert", &server.fleet_server_es_cert),
         ("--fleet-server-es-cert-key", &server.fleet_server_es_cert_key),
-        ("--fleet-server-service-token-path", &server.fleet_server_service_token_path),
+        (
+            "--fleet-server-service-token-path",
+            &server.fleet_server_service_token_path,
+        ),
         ("--fleet-server-cert", &server.fleet_server_cert),
         ("--fleet-server-cert-key", &server.fleet_server_cert_key),
-        ("--fleet-server-cert-key-passphrase", &server.fleet_server_cert_key_passphrase),
+        (
+            "--fleet-server-cert-key-passphrase",
+            &server.fleet_server_cert_key_passphrase,
+        ),
     ];
     for (flag, value) in named {
         let Some(value) = value else { continue };
@@ -146,7 +186,10 @@ fn check_paths(flags: &JoinArguments) -> Result<()> {
             continue;
         }
         for path in value.split(',').map(str::trim) {
-            ensure!(path.starts_with('/'), "{flag} must be provided as an absolute path, and `{path}` is not one");
+            ensure!(
+                path.starts_with('/'),
+                "{flag} must be provided as an absolute path, and `{path}` is not one"
+            );
         }
     }
     Ok(())
@@ -181,7 +224,10 @@ fn check_fleet_server(flags: &JoinArguments) -> Result<()> {
         (Some(_), None) => bail!("--fleet-server-cert-key is required when --fleet-server-cert is provided"),
         (None, Some(_)) => bail!("--fleet-server-cert is required when --fleet-server-cert-key is provided"),
         (Some(_), Some(_)) => {
-            ensure!(flags.url.is_some() || flags.join.is_some(), "--url is required when a certificate is provided");
+            ensure!(
+                flags.url.is_some() || flags.join.is_some(),
+                "--url is required when a certificate is provided"
+            );
         }
         (None, None) => {}
     }
@@ -194,9 +240,16 @@ fn check_fleet_server(flags: &JoinArguments) -> Result<()> {
 }
 
 fn check_elasticsearch(server: &FleetServerArguments) -> Result<()> {
-    let Some(text) = &server.fleet_server_es else { return Ok(()) };
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
-    ensure!(url.is_some(), "invalid connection string: --fleet-server-es must be an http or https URL with a host, not `{text}`");
+    let Some(text) = &server.fleet_server_es else {
+        return Ok(());
+    };
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    ensure!(
+        url.is_some(),
+        "invalid connection string: --fleet-server-es must be an http or https URL with a host, not `{text}`"
+    );
     ensure!(
         server.fleet_server_service_token.is_some() || server.fleet_server_service_token_path.is_some(),
         "invalid connection string: --fleet-server-es needs --fleet-server-service-token or --fleet-server-service-token-path"
@@ -216,7 +269,9 @@ fn headers(flag: &str, pairs: &[String]) -> Result<BTreeMap<String, String>> {
 
 /// A Go duration; negative means without end.
 fn timeout(text: Option<&str>) -> Result<Option<Duration>> {
-    let Some(text) = text else { return Ok(Some(DEFAULT_TIMEOUT)) };
+    let Some(text) = text else {
+        return Ok(Some(DEFAULT_TIMEOUT));
+    };
     if text.starts_with('-') {
         return Ok(None);
     }
@@ -237,7 +292,9 @@ mod tests {
     fn check(flags: &[&str]) -> Result<Join, String> {
         let arguments = ["elastic-agent", "enroll"].iter().chain(flags);
         let parsed = Arguments::try_parse_from(arguments).map_err(|error| error.to_string())?;
-        let Some(Command::Enroll(enroll)) = parsed.command else { return Err("not enroll".to_owned()) };
+        let Some(Command::Enroll(enroll)) = parsed.command else {
+            return Err("not enroll".to_owned());
+        };
         Join::check(&enroll.join).map_err(|error| error.to_string())
     }
 
@@ -248,21 +305,50 @@ mod tests {
 
     #[test]
     fn each_rule_has_its_error() {
-        for flag in ["--certificate-authorities", "--elastic-agent-cert", "--fleet-server-es-ca", "--fleet-server-cert", "--fleet-server-service-token-path"] {
+        for flag in [
+            "--certificate-authorities",
+            "--elastic-agent-cert",
+            "--fleet-server-es-ca",
+            "--fleet-server-cert",
+            "--fleet-server-service-token-path",
+        ] {
             error(&[flag, "relative.pem"], "must be provided as an absolute path");
         }
         error(&["-a", "/one.crt,two.crt"], "`two.crt`");
-        error(&["--elastic-agent-cert-key-passphrase", "/p"], "must both be provided when using");
-        error(&["--elastic-agent-cert", "/c"], "certificate and key paths must be non-empty");
-        error(&["--fleet-server-client-auth", "maybe"], "must be one of [none, optional, required]");
-        error(&["--fleet-server-service-token", "t", "--fleet-server-service-token-path", "/t"], "mutually exclusive");
+        error(
+            &["--elastic-agent-cert-key-passphrase", "/p"],
+            "must both be provided when using",
+        );
+        error(
+            &["--elastic-agent-cert", "/c"],
+            "certificate and key paths must be non-empty",
+        );
+        error(
+            &["--fleet-server-client-auth", "maybe"],
+            "must be one of [none, optional, required]",
+        );
+        error(
+            &[
+                "--fleet-server-service-token",
+                "t",
+                "--fleet-server-service-token-path",
+                "/t",
+            ],
+            "mutually exclusive",
+        );
         error(&["--url", "http://fleet:8220"], "override with --insecure");
         error(&["--fleet-server-cert", "/c"], "--fleet-server-cert-key is required");
         error(&["--fleet-server-cert-key", "/k"], "--fleet-server-cert is required");
-        error(&["--fleet-server-cert", "/c", "--fleet-server-cert-key", "/k"], "--url is required");
+        error(
+            &["--fleet-server-cert", "/c", "--fleet-server-cert-key", "/k"],
+            "--url is required",
+        );
         error(&["--fleet-server-es", "es:9200"], "invalid connection string");
         error(&["--fleet-server-es", "https://es:9200"], "service-token");
-        error(&["--delay-enroll", "--fleet-server-host", "0.0.0.0"], "cannot be used with");
+        error(
+            &["--delay-enroll", "--fleet-server-host", "0.0.0.0"],
+            "cannot be used with",
+        );
         error(&["--staging", "abc"], "staging build hash");
         error(&["--header", "novalue"], "--header must be `name=value`");
         error(&["--enroll-timeout", "soon"], "--enroll-timeout must be a duration");
@@ -274,12 +360,30 @@ mod tests {
     #[test]
     fn flags_become_the_connection() {
         let join = check(&[
-            "--url=https://fleet:8220", "-t", "token", "-a", "/a.crt,/b.crt", "--ca-sha256", "pin", "--insecure",
-            "--proxy-url", "http://proxy:3128", "--proxy-header", "p=q", "--header", "a=b,c=d", "--tag", "x,y", "--enroll-timeout=-1s",
+            "--url=https://fleet:8220",
+            "-t",
+            "token",
+            "-a",
+            "/a.crt,/b.crt",
+            "--ca-sha256",
+            "pin",
+            "--insecure",
+            "--proxy-url",
+            "http://proxy:3128",
+            "--proxy-header",
+            "p=q",
+            "--header",
+            "a=b,c=d",
+            "--tag",
+            "x,y",
+            "--enroll-timeout=-1s",
         ])
         .unwrap();
         let options = join.options(Paths::new("/h", None, None, None)).unwrap();
-        assert_eq!(options.connection.ssl["certificate_authorities"], json!(["/a.crt", "/b.crt"]));
+        assert_eq!(
+            options.connection.ssl["certificate_authorities"],
+            json!(["/a.crt", "/b.crt"])
+        );
         assert_eq!(options.connection.ssl["verification_mode"], "none");
         assert_eq!(options.connection.headers.len(), 2);
         assert_eq!(options.connection.proxy.unwrap().headers["p"], "q");

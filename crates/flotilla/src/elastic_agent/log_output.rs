@@ -32,10 +32,24 @@ pub(super) fn of_daemon(common: &CommonArguments) -> SetLogLevel {
     let (filter, handle) = reload::Layer::new(fixed.unwrap_or(LevelFilter::INFO));
     let registry = tracing_subscriber::registry();
     let _already_set = if common.to_stderr {
-        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(filter)).try_init()
+        registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .with_target(false)
+                    .with_filter(filter),
+            )
+            .try_init()
     } else {
         let writer = LogWriter::new(LogFileOptions::new(common.paths().log_files()), clock::system());
-        registry.with(EcsLayer { writer: Mutex::new(writer) }.with_filter(filter)).try_init()
+        registry
+            .with(
+                EcsLayer {
+                    writer: Mutex::new(writer),
+                }
+                .with_filter(filter),
+            )
+            .try_init()
     };
     Arc::new(move |level: &str| {
         let wanted = fixed.unwrap_or_else(|| level_named(level));
@@ -49,10 +63,14 @@ pub(super) fn of_daemon(common: &CommonArguments) -> SetLogLevel {
 pub(crate) fn of_process(directory: camino::Utf8PathBuf) -> SetLogLevel {
     let (filter, handle) = reload::Layer::new(LevelFilter::INFO);
     let writer = LogWriter::new(LogFileOptions::new(directory), clock::system());
-    let files = EcsLayer { writer: Mutex::new(writer) }.with_filter(filter);
-    let person = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(
-        EnvFilter::try_from_env("FLOTILLA_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
-    );
+    let files = EcsLayer {
+        writer: Mutex::new(writer),
+    }
+    .with_filter(filter);
+    let person = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_filter(EnvFilter::try_from_env("FLOTILLA_LOG").unwrap_or_else(|_| EnvFilter::new("warn")));
     let _already_set = tracing_subscriber::registry().with(files).with(person).try_init();
     Arc::new(move |level: &str| {
         if let Err(error) = handle.reload(level_named(level)) {
@@ -93,9 +111,19 @@ impl<S: Subscriber> Layer<S> for EcsLayer {
             fields.others.insert("log.origin".to_owned(), origin);
         }
         let now = jiff::Timestamp::now();
-        let line = ecs_line(now, metadata.level().as_str(), &fields.message, metadata.target(), fields.others);
+        let line = ecs_line(
+            now,
+            metadata.level().as_str(),
+            &fields.message,
+            metadata.target(),
+            fields.others,
+        );
         // A log that cannot be written has nowhere to complain to.
-        let _full_disk = self.writer.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
+        let _full_disk = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(&line);
     }
 }
 

@@ -38,7 +38,9 @@ pub(super) fn run(common: &CommonArguments, arguments: &LogsArguments) -> Result
 }
 
 fn is_wanted(line: &str, arguments: &LogsArguments) -> bool {
-    let Some(component) = &arguments.component else { return true };
+    let Some(component) = &arguments.component else {
+        return true;
+    };
     let value: Value = serde_json::from_str(line).unwrap_or_default();
     let of_line = value.get("component.id").or_else(|| value.pointer("/component/id"));
     of_line.and_then(Value::as_str) == Some(component)

@@ -46,11 +46,16 @@ pub(super) fn restart(common: &CommonArguments) -> Result<i32> {
 /// The first SIGINT or SIGTERM stops, a second one ends the process at once.
 pub(super) fn stop_at_signals(stop: &CancellationToken) -> Result<()> {
     let listen_for = |kind| signal(kind).context("cannot listen for signals");
-    let (mut interrupt, mut terminate) = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        listen_for(SignalKind::interrupt())?,
+        listen_for(SignalKind::terminate())?,
+    );
+    // Certificate files are followed as they change; the signal that asks for it must not end the agent.
+    let mut hangup = listen_for(SignalKind::hangup())?;
     let stop = stop.clone();
     tokio::spawn(async move {
         loop {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => continue }
             if stop.is_cancelled() {
                 // 130: ended by an interrupt, as shells say it.
                 std::process::exit(130);

@@ -24,7 +24,10 @@ pub(super) struct UnitSettings<'a> {
 impl Service {
     /// `elastic-agent`, or `elastic-agent-<namespace>`.
     pub(super) fn new(namespace: Option<&str>) -> Self {
-        let name = namespace.map_or_else(|| "elastic-agent".to_owned(), |namespace| format!("elastic-agent-{namespace}"));
+        let name = namespace.map_or_else(
+            || "elastic-agent".to_owned(),
+            |namespace| format!("elastic-agent-{namespace}"),
+        );
         Self { name }
     }
 
@@ -69,10 +72,15 @@ impl Service {
 /// The unit file. It may read the whole host, since logs are anywhere, and write only its own folder.
 pub(super) fn unit(settings: &UnitSettings<'_>) -> String {
     let top = settings.top;
-    let user = settings.user.map(|(user, group)| format!("User={user}\nGroup={group}\n")).unwrap_or_default();
+    let user = settings
+        .user
+        .map(|(user, group)| format!("User={user}\nGroup={group}\n"))
+        .unwrap_or_default();
     // Root without these could not read other users' logs or count their processes.
     let capabilities = match settings.user {
-        None => "CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_SYS_PTRACE CAP_NET_BIND_SERVICE CAP_CHOWN CAP_FOWNER",
+        None => {
+            "CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_SYS_PTRACE CAP_NET_BIND_SERVICE CAP_CHOWN CAP_FOWNER"
+        }
         Some(_) => "CapabilityBoundingSet=",
     };
     format!(
@@ -124,7 +132,10 @@ fn systemctl(arguments: &[&str]) -> Result<()> {
 
 /// Runs a program and waits; its own words are in the error.
 pub(super) fn run(program: &str, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(program).args(arguments).output().with_context(|| format!("cannot run `{program}`"))?;
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("cannot run `{program}`"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("`{program} {}` failed: {}", arguments.join(" "), said.trim());
@@ -141,7 +152,10 @@ mod tests {
         let top = Utf8Path::new("/srv/Elastic/Agent");
         let privileged = unit(&UnitSettings { top, user: None });
         assert!(privileged.contains("ExecStart=/srv/Elastic/Agent/elastic-agent\n") && !privileged.contains("User="));
-        let unprivileged = unit(&UnitSettings { top, user: Some(("agent-user", "agent-group")) });
+        let unprivileged = unit(&UnitSettings {
+            top,
+            user: Some(("agent-user", "agent-group")),
+        });
         assert!(unprivileged.contains("User=agent-user\nGroup=agent-group\n"));
         assert!(unprivileged.contains("CapabilityBoundingSet=\n"));
     }

@@ -42,7 +42,10 @@ fn tree(report: &StatusReport, full: bool) -> String {
     agent.children.push(status(report.state, &report.message));
     if full {
         let info = &report.info;
-        agent.children.push(Node::new(format!("info: id {}, version {}, pid {}", info.id, info.version, info.pid)));
+        agent.children.push(Node::new(format!(
+            "info: id {}, version {}, pid {}",
+            info.id, info.version, info.pid
+        )));
     }
     for component in &report.components {
         if !full && component.state == Health::Healthy {
@@ -50,7 +53,11 @@ fn tree(report: &StatusReport, full: bool) -> String {
         }
         let mut node = Node::new(component.id.clone());
         node.children.push(status(component.state, &component.message));
-        for unit in component.units.iter().filter(|unit| full || unit.state != Health::Healthy) {
+        for unit in component
+            .units
+            .iter()
+            .filter(|unit| full || unit.state != Health::Healthy)
+        {
             let mut child = Node::new(unit.unit_id.clone());
             let kind = if unit.unit_type == 1 { "output" } else { "input" };
             child.children.push(status(unit.state, &unit.message));
@@ -84,7 +91,10 @@ struct Node {
 
 impl Node {
     fn new(text: String) -> Self {
-        Self { text, children: Vec::new() }
+        Self {
+            text,
+            children: Vec::new(),
+        }
     }
 
     fn write(&self, into: &mut String, indent: &str, branch: &str, below: &str) {
@@ -121,7 +131,10 @@ mod tests {
             message: "1 component is DEGRADED".to_owned(),
             fleet_state: Health::Healthy,
             fleet_message: "Connected".to_owned(),
-            components: vec![component("a-default", Health::Healthy), component("b-default", Health::Degraded)],
+            components: vec![
+                component("a-default", Health::Healthy),
+                component("b-default", Health::Degraded),
+            ],
             ..StatusReport::default()
         };
         let expected = "┌─ fleet\n│  └─ status: (HEALTHY) Connected\n└─ elastic-agent\n   ├─ status: (DEGRADED) 1 component is DEGRADED\n   └─ b-default\n      └─ status: (DEGRADED) why\n";

@@ -9,7 +9,8 @@ use crate::printer;
 
 pub(super) fn run(common: &CommonArguments, arguments: &VersionArguments) -> Result<i32> {
     let build = super::build();
-    let binary = json!({"version": build.version, "commit": build.commit, "build_time": build.time, "snapshot": build.snapshot});
+    let binary =
+        json!({"version": build.version, "commit": build.commit, "build_time": build.time, "snapshot": build.snapshot});
     if arguments.binary_only {
         return print(arguments.yaml, &binary, None);
     }
@@ -36,7 +37,13 @@ fn print(yaml: bool, binary: &Value, daemon: Option<&Value>) -> Result<i32> {
         printer::text(settings::to_yaml(&both));
         return Ok(0);
     }
-    let text = |build: &Value| format!("{} (build: {})", build["version"].as_str().unwrap_or_default(), build["commit"].as_str().unwrap_or_default());
+    let text = |build: &Value| {
+        format!(
+            "{} (build: {})",
+            build["version"].as_str().unwrap_or_default(),
+            build["commit"].as_str().unwrap_or_default()
+        )
+    };
     printer::line(format!("Binary: {}", text(binary)));
     if let Some(daemon) = daemon {
         printer::line(format!("Daemon: {}", text(daemon)));
