@@ -118,9 +118,9 @@ impl Console {
         self.fleet_server_client.get_or_init(|| client);
     }
 
-    /// The Fleet API, to be served on 5601.
+    /// The pages and the Fleet API, to be served on 5601.
     pub fn router(self: &Arc<Self>) -> axum::Router {
-        crate::api::router(Arc::clone(self))
+        crate::pages::router(Arc::clone(self)).fallback_service(crate::api::router(Arc::clone(self)))
     }
 
     /// Background work until `stop`: unenrols agents that were silent for longer than their policy allows.

@@ -8,5 +8,6 @@
 pub mod domain;
 
 mod api;
+mod pages;
 mod console;
 pub use console::{Console, ConsoleSettings, SetupSummary};

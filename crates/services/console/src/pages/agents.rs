@@ -1,0 +1,312 @@
+//! The list of agents.
+
+use askama::Template;
+use axum::extract::Query;
+use axum::response::Html;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::frame::Frame;
+use super::look::{Look, Moment, Paging, Segment, segments};
+use super::problem::{Problem, show};
+use super::session::SignedIn;
+use crate::domain::agent_policies;
+use crate::domain::agent_status::AgentStatus;
+use crate::domain::agents::{self, Agent, AgentFilter, StatusSummary};
+use crate::domain::error::FleetError;
+use crate::domain::page::{Page as Part, PageRequest};
+
+const PER_PAGE: usize = 50;
+
+/// What stands in the URL.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Filters {
+    /// KQL, or a host's name.
+    q: String,
+    policy: String,
+    status: String,
+    page: usize,
+}
+
+#[derive(Template)]
+#[template(path = "agents.html")]
+struct Page {
+    frame: Frame,
+    query: String,
+    wrong: String,
+    policies: Vec<Choice>,
+    status: Option<String>,
+    filtered: bool,
+    live_url: String,
+    segments: Vec<Segment>,
+    counts: Vec<Count>,
+    rows: Vec<Row>,
+    page: Paging,
+}
+
+/// An option of a select.
+pub(super) struct Choice {
+    pub(super) value: String,
+    pub(super) name: String,
+    pub(super) selected: bool,
+}
+
+struct Count {
+    look: Look,
+    count: String,
+    href: String,
+    selected: bool,
+}
+
+struct Row {
+    id: String,
+    look: Look,
+    host: String,
+    tags: Vec<String>,
+    policy_id: String,
+    policy_name: String,
+    revision: String,
+    verified: bool,
+    last_activity: Moment,
+    version: String,
+}
+
+/// Shown always, so that the counts do not jump.
+const SHOWN: [(AgentStatus, &str); 6] = [
+    (AgentStatus::Online, "ok"),
+    (AgentStatus::Degraded, "warn"),
+    (AgentStatus::Error, "bad"),
+    (AgentStatus::Updating, "act"),
+    (AgentStatus::Offline, "off"),
+    (AgentStatus::Inactive, "off"),
+];
+
+pub(super) async fn page(reader: SignedIn, Query(filters): Query<Filters>) -> Result<Html<String>, Problem> {
+    let console = &reader.console;
+    let policies = agent_policies::list(console).await?;
+    let filter = filters.agent_filter();
+    let request = PageRequest {
+        page: filters.page.max(1),
+        per_page: PER_PAGE,
+    };
+    let (found, summary, wrong) = match agents::list(console, &filter, request).await {
+        Ok(found) => (
+            found,
+            agents::summary(console, &filters.without_status().agent_filter()).await?,
+            String::new(),
+        ),
+        Err(error @ FleetError::Invalid { .. }) => {
+            let nothing = Part {
+                items: Vec::new(),
+                total: 0,
+                request,
+            };
+            (nothing, StatusSummary::default(), error.to_string())
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let now = console.clock.now();
+    let name_of = |id: &str| {
+        policies
+            .iter()
+            .find(|policy| policy.id == id)
+            .map_or(id, |policy| policy.name.as_str())
+            .to_owned()
+    };
+    let page = Page {
+        frame: Frame::new(&reader, "Agents", "Agents"),
+        query: filters.q.clone(),
+        wrong,
+        policies: choices(
+            policies.iter().map(|policy| (policy.id.as_str(), policy.name.as_str())),
+            &filters.policy,
+        ),
+        status: (!filters.status.is_empty()).then(|| filters.status.clone()),
+        filtered: filters.any(),
+        live_url: filters.url(request.page),
+        segments: segments(&SHOWN.map(|(status, tone)| (tone, summary.of(status)))),
+        counts: SHOWN
+            .iter()
+            .map(|(status, _)| filters.count(*status, &summary))
+            .collect(),
+        page: Paging::of(&found, |number| filters.url(number)),
+        rows: found
+            .items
+            .iter()
+            .map(|agent| Row::of(agent, now, &name_of(agent.document.policy_id.as_str())))
+            .collect(),
+    };
+    show(&page)
+}
+
+/// All policies, with one for "any" in front.
+fn choices<'a>(policies: impl Iterator<Item = (&'a str, &'a str)>, chosen: &str) -> Vec<Choice> {
+    let any = Choice {
+        value: String::new(),
+        name: "Any agent policy".to_owned(),
+        selected: chosen.is_empty(),
+    };
+    let rest = policies.map(|(id, name)| Choice {
+        value: id.to_owned(),
+        name: name.to_owned(),
+        selected: id == chosen,
+    });
+    std::iter::once(any).chain(rest).collect()
+}
+
+impl Filters {
+    fn agent_filter(&self) -> AgentFilter {
+        let mut clauses = Vec::new();
+        if !self.q.trim().is_empty() {
+            clauses.push(format!("({})", as_kuery(self.q.trim())));
+        }
+        if !self.policy.is_empty() {
+            clauses.push(format!("policy_id : {}", quoted(&self.policy)));
+        }
+        if !self.status.is_empty() {
+            clauses.push(format!("status : {}", quoted(&self.status)));
+        }
+        AgentFilter {
+            kuery: (!clauses.is_empty()).then(|| clauses.join(" and ")),
+            show_inactive: self.status == AgentStatus::Inactive.name(),
+            sort_field: Some("enrolled_at".to_owned()),
+            ..AgentFilter::default()
+        }
+    }
+
+    fn without_status(&self) -> Self {
+        Self {
+            q: self.q.clone(),
+            policy: self.policy.clone(),
+            status: String::new(),
+            page: 1,
+        }
+    }
+
+    fn any(&self) -> bool {
+        !(self.q.is_empty() && self.policy.is_empty() && self.status.is_empty())
+    }
+
+    fn url(&self, page: usize) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let mut pairs = Vec::new();
+        for (name, value) in [("q", &self.q), ("policy", &self.policy), ("status", &self.status)] {
+            if !value.is_empty() {
+                pairs.push(format!("{name}={}", encode(value)));
+            }
+        }
+        if page > 1 {
+            pairs.push(format!("page={page}"));
+        }
+        if pairs.is_empty() {
+            "/app/fleet/agents".to_owned()
+        } else {
+            format!("/app/fleet/agents?{}", pairs.join("&"))
+        }
+    }
+
+    fn count(&self, status: AgentStatus, summary: &StatusSummary) -> Count {
+        let selected = self.status == status.name();
+        let wanted = if selected {
+            String::new()
+        } else {
+            status.name().to_owned()
+        };
+        Count {
+            look: Look::of_agent(status),
+            count: super::look::figure(summary.of(status)),
+            href: Self {
+                status: wanted,
+                ..self.without_status()
+            }
+            .url(1),
+            selected,
+        }
+    }
+}
+
+/// KQL as it is; a plain word looks for hosts.
+fn as_kuery(text: &str) -> String {
+    if text.contains([':', '<', '>', '(']) {
+        text.to_owned()
+    } else {
+        format!("local_metadata.host.hostname : *{}*", text.replace(' ', "*"))
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+impl Row {
+    fn of(agent: &Agent, now: jiff::Timestamp, policy_name: &str) -> Self {
+        let document = &agent.document;
+        Self {
+            id: agent.id.clone(),
+            look: Look::of_agent(agent.status),
+            host: host_name(agent),
+            tags: document.tags.clone(),
+            policy_id: document.policy_id.as_str().to_owned(),
+            policy_name: policy_name.to_owned(),
+            revision: document
+                .policy_revision_idx
+                .map_or_else(|| "–".to_owned(), |revision| revision.to_string()),
+            verified: !is_unverified(agent),
+            last_activity: Moment::parse(now, document.last_checkin.as_deref()),
+            version: document
+                .agent
+                .as_ref()
+                .map(|agent| agent.version.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// What the agent calls its host, else its id.
+pub(super) fn host_name(agent: &Agent) -> String {
+    let name = agent
+        .document
+        .local_metadata
+        .as_ref()
+        .and_then(|metadata| metadata.pointer("/host/hostname"));
+    name.and_then(Value::as_str)
+        .filter(|name| !name.is_empty())
+        .unwrap_or(&agent.id)
+        .to_owned()
+}
+
+/// Whether the agent says that it does not verify its Fleet Server.
+pub(super) fn is_unverified(agent: &Agent) -> bool {
+    let mode = agent
+        .document
+        .local_metadata
+        .as_ref()
+        .and_then(|metadata| metadata.pointer("/elastic/agent/insecure"));
+    mode.and_then(Value::as_bool).unwrap_or(false) || agent.document.tags.iter().any(|tag| tag == "insecure")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_looks_for_hosts_and_kuery_stays() {
+        assert_eq!(as_kuery("web"), "local_metadata.host.hostname : *web*");
+        assert_eq!(as_kuery("tags : edge"), "tags : edge");
+    }
+
+    #[test]
+    fn filters_are_in_the_url() {
+        let filters = Filters {
+            q: "a b".into(),
+            policy: String::new(),
+            status: "online".into(),
+            page: 1,
+        };
+        assert_eq!(filters.url(2), "/app/fleet/agents?q=a%20b&status=online&page=2");
+        assert_eq!(Filters::default().url(1), "/app/fleet/agents");
+        assert_eq!(quoted("a\"b"), "\"a\\\"b\"");
+    }
+}

@@ -1,0 +1,73 @@
+//! The pages: HTML written on the server, from the same domain functions that the API calls.
+//!
+//! A page is its URL: filters, order and place are in it, and links and forms work without script. A handler takes a
+//! [`session::SignedIn`], which cannot be made without a valid session; one that changes something checks the form's
+//! token and the caller's privilege. [`look`] says how states, times and sizes are shown; templates hold the HTML.
+
+mod session;
+
+mod add_agent;
+mod agent;
+mod agents;
+mod data_streams;
+mod enrollment_tokens;
+mod home;
+mod login;
+mod policies;
+mod settings;
+
+mod assets;
+mod frame;
+mod look;
+mod problem;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+use http::{HeaderName, HeaderValue, header};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::Console;
+
+/// No origin but our own, no inline script or style.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self'; \
+     script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// All pages and their files.
+pub(crate) fn router(console: Arc<Console>) -> Router {
+    let pages = Router::new()
+        .route("/", get(home::page))
+        .route("/login", get(login::page).post(login::log_in))
+        .route("/logout", post(login::log_out))
+        .route("/app/fleet", get(|| async { Redirect::to("/app/fleet/agents") }))
+        .route("/app/fleet/agents", get(agents::page))
+        .route("/app/fleet/agents/add", get(add_agent::page))
+        .route("/app/fleet/agents/{id}", get(agent::page))
+        .route("/app/fleet/agents/{id}/unenroll", post(agent::unenroll))
+        .route("/app/fleet/policies", get(policies::list).post(policies::create))
+        .route("/app/fleet/policies/{id}", get(policies::page).post(policies::update))
+        .route(
+            "/app/fleet/enrollment-tokens",
+            get(enrollment_tokens::page).post(enrollment_tokens::create),
+        )
+        .route(
+            "/app/fleet/enrollment-tokens/{id}/revoke",
+            post(enrollment_tokens::revoke),
+        )
+        .route("/app/fleet/data-streams", get(data_streams::list))
+        .route("/app/fleet/data-streams/{name}", get(data_streams::page))
+        .route("/app/fleet/settings", get(settings::page))
+        .route("/assets/{*path}", get(assets::file))
+        .with_state(console);
+    let header = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    pages
+        .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(header(header::REFERRER_POLICY, "same-origin"))
+        .layer(header(header::CACHE_CONTROL, "no-store"))
+        .layer(header(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"))
+}
