@@ -96,7 +96,7 @@ impl Kind {
             "filestream" | "logfile" | "log" => Self::Filestream,
             "journald" => Self::Journald,
             "tcp" | "udp" | "syslog" => Self::Listener,
-            "system/metrics" | "elastic_agent/metrics" => Self::Metrics,
+            "system/metrics" => Self::Metrics,
             "prometheus/metrics" => Self::Prometheus,
             _ => return None,
         })

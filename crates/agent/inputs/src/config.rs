@@ -104,6 +104,20 @@ impl<'a> Config<'a> {
             .ok_or_else(|| self.error(path, "it must be a text"))
     }
 
+    /// Says in the log which of these switches are on and do nothing here.
+    pub(crate) fn warn_without_effect(&self, switches: &[&str]) {
+        for switch in switches
+            .iter()
+            .filter(|switch| self.value(switch) == Some(&Value::Bool(true)))
+        {
+            tracing::warn!(
+                stream.id = self.stream,
+                setting = switch,
+                "a setting is not supported and has no effect"
+            );
+        }
+    }
+
     /// A list of texts; one text is a list of one.
     pub(crate) fn texts(&self, paths: &[&'static str]) -> Result<Vec<String>, BuildError> {
         let Some((path, value)) = self.first(paths) else {

@@ -1,10 +1,8 @@
-//! `system/metrics`: what the host is doing, read from `/proc` and the file systems; `elastic_agent/metrics`: what this
-//! agent itself uses.
+//! `system/metrics`: what the host is doing, read from `/proc` and the file systems.
 //!
 //! Names, types, units and formulas: reference on agent data, 2.1 and 2.2. Every metricset reads below a configurable
 //! root (`system.hostfs`). One that cannot read its source sends an event with `error.message` and the stream is degraded.
 
-mod agent;
 mod cpu;
 mod disk;
 mod filesystem;
@@ -72,10 +70,9 @@ impl Metrics {
         }
         let metricsets = names
             .iter()
-            .map(|name| metricset(name, stream.input_type, config, &proc))
+            .map(|name| metricset(name, config, &proc))
             .collect::<Result<Vec<_>, BuildError>>()?;
-        let service = stream.input_type.trim_end_matches("/metrics");
-        let own = Fields::from_iter([("service".to_owned(), json!({"type": service}))]);
+        let own = Fields::from_iter([("service".to_owned(), json!({"type": "system"}))]);
         let documents = Arc::new(stream.documents("metricbeat", own));
         Ok(Box::new(Self {
             stream_id: stream.id,
@@ -86,13 +83,7 @@ impl Metrics {
     }
 }
 
-fn metricset(name: &str, input_type: &str, config: Config<'_>, proc: &Proc) -> Result<Box<dyn Metricset>, BuildError> {
-    if input_type == "elastic_agent/metrics" {
-        return match name {
-            "process" => Ok(Box::new(agent::AgentProcess::new())),
-            other => Err(config.error("metricsets", format!("metricset `{other}` is not supported"))),
-        };
-    }
+fn metricset(name: &str, config: Config<'_>, proc: &Proc) -> Result<Box<dyn Metricset>, BuildError> {
     Ok(match name {
         "cpu" => Box::new(cpu::Cpu::new(proc, &config.texts(&["cpu.metrics"])?)),
         "core" => Box::new(cpu::Core::new(proc, &config.texts(&["core.metrics"])?)),

@@ -88,6 +88,16 @@ pub(super) struct Close {
     pub(super) after_interval: Option<Duration>,
 }
 
+/// Switches of newer stock agents that this one does not have.
+const WITHOUT_EFFECT: [&str; 6] = [
+    "delete.enabled",
+    "take_over.enabled",
+    "read_until_eof.enabled",
+    "include_file_owner_name",
+    "include_file_owner_group_name",
+    "prospector.scanner.resend_on_touch",
+];
+
 const FINGERPRINT_LENGTH: u64 = 1024;
 const MIN_FINGERPRINT_LENGTH: u64 = 64;
 const MAX_FINGERPRINT_LENGTH: u64 = 1 << 20;
@@ -101,6 +111,7 @@ impl FileSettings {
             stream: &stream.id,
             settings: stream.settings,
         };
+        config.warn_without_effect(&WITHOUT_EFFECT);
         let seconds = Duration::from_secs;
         let settings = Self {
             paths: paths(config)?,

@@ -164,6 +164,7 @@ struct Host {
 
 impl Process {
     pub(super) fn read(config: Config<'_>, proc: &Proc) -> Result<Self, BuildError> {
+        config.warn_without_effect(&["process.cgroups.enabled"]);
         let top = |paths: &[&'static str]| {
             config
                 .number(paths, 0)
@@ -312,7 +313,7 @@ impl Process {
             own["cpu"]["system"] = json!({"ticks": stat.system_ms});
             own["cpu"]["total"]["ticks"] = json!(stat.cpu_ms());
         }
-        if let Some(descriptors) = descriptors(&self.proc, &stat.pid.to_string(), &read("limits")) {
+        if let Some(descriptors) = descriptors(&self.proc, stat.pid, &read("limits")) {
             own["fd"] = descriptors;
         }
         if let Some(io) = transfers(&read("io")) {
@@ -359,30 +360,8 @@ impl Metricset for Process {
     }
 }
 
-/// What the agent says of itself.
-#[derive(Debug)]
-pub(super) struct OwnProcess {
-    pub(super) user_ms: u64,
-    pub(super) system_ms: u64,
-    /// Bytes in memory.
-    pub(super) resident: u64,
-    pub(super) descriptors: Option<Value>,
-}
-
-impl OwnProcess {
-    pub(super) fn read(proc: &Proc) -> Result<Self, String> {
-        let stat = Stat::parse(&proc.read("/proc/self/stat")?).ok_or("`/proc/self/stat` is not as expected")?;
-        Ok(Self {
-            user_ms: stat.user_ms,
-            system_ms: stat.system_ms,
-            resident: stat.resident_pages * rustix::param::page_size() as u64,
-            descriptors: descriptors(proc, "self", &proc.read("/proc/self/limits")?),
-        })
-    }
-}
-
 /// Open descriptors and their limits; `None` for processes of other users that we may not look into.
-fn descriptors(proc: &Proc, pid: &str, limits: &str) -> Option<Value> {
+fn descriptors(proc: &Proc, pid: u64, limits: &str) -> Option<Value> {
     let open = fs::read_dir(proc.path(&format!("/proc/{pid}/fd"))).ok()?.count();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     // `unlimited` has no number; the largest one that every store can keep stands for it.

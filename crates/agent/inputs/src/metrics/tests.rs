@@ -343,11 +343,3 @@ fn this_host_is_measured_as_it_says_itself() {
     one(&mut filesystem::Fsstat::new(&proc, Vec::new()));
     all(&mut disk::DiskIo::new(&proc, Vec::new()));
 }
-
-#[test]
-fn this_agent_measures_itself() {
-    let event = one(&mut agent::AgentProcess::new());
-    assert_eq!(event["elastic_agent"]["process"], "elastic-agent");
-    assert!(event["system"]["process"]["memory"]["size"].as_u64().unwrap() > 0);
-    assert!(event["system"]["process"]["fd"]["open"].as_u64().unwrap() > 0);
-}

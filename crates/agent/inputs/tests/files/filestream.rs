@@ -218,9 +218,10 @@ async fn old_and_excluded_files_are_left_alone() {
 async fn gzip_files_are_read_and_are_known_by_what_is_in_them() {
     let folder = Folder::new();
     let (log, packed) = (folder.path.join("app.log"), folder.path.join("app.log.1.gz"));
-    let lines: String = (0..100)
-        .map(|number| format!("line {number} with some text behind it\n"))
+    let lines: Vec<String> = (0..100)
+        .map(|number| format!("line {number} with some text behind it"))
         .collect();
+    let lines = format!("{}\n", lines.join("\n"));
     append(&log, &lines);
     let more = json!({"compression": "auto"});
     let mut running = Running::start(&folder.path, &input(&folder, more.clone()));

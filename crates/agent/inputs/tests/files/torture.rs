@@ -87,7 +87,9 @@ struct Snapshot {
 impl Snapshot {
     fn take(folder: &Utf8Path) -> Self {
         let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
-        let files = entries.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect();
+        let files = entries
+            .map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap()))
+            .collect();
         Self {
             folder: folder.to_owned(),
             files,
