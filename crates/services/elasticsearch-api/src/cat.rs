@@ -405,7 +405,7 @@ fn size(bytes: u64) -> String {
         None => format!("{bytes}b"),
         Some((name, unit)) => {
             let tenths = bytes * 10 / unit;
-            if tenths % 10 == 0 {
+            if tenths.is_multiple_of(10) {
                 format!("{}{name}", tenths / 10)
             } else {
                 format!("{}.{}{name}", tenths / 10, tenths % 10)

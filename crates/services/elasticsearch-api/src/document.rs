@@ -20,7 +20,7 @@ use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::payload::{Media, Payload};
-use crate::write::{Body, Kind, Prepared, Targets, Write, prepare, refresh_of};
+use crate::write::{Body, Kind, Targets, Write, prepare, refresh_of};
 use crate::{answer, names, search};
 
 const WRITE_PARAMETERS: &[&str] = &[
@@ -146,9 +146,8 @@ async fn write(
         body,
     };
     let targets = Targets::resolve(api, caller, std::iter::once(index.as_str())).await?;
-    let operation = match prepare(write, &targets).map_err(|refused| refused.0)? {
-        Prepared::Operation(operation) => operation,
-        Prepared::Dropped => return Ok(answer::json(&json!({ "_index": index, "_id": id, "result": "noop" }))),
+    let Some(operation) = prepare(write, &targets).map_err(|refused| refused.0)? else {
+        return Ok(answer::json(&json!({ "_index": index, "_id": id, "result": "noop" })));
     };
     match api.store.bulk(vec![operation], refresh).await?.pop() {
         Some(Outcome::Done(written)) => Ok(written_answer(&written)),
@@ -242,7 +241,7 @@ pub(crate) async fn get(
     if let Some(fields) = params.list("stored_fields") {
         return stored_fields(&document, &fields, &headers);
     }
-    Ok(answer::json(&found(&document, &source_filter(&params)?)))
+    Ok(answer::json(&found(&document, &source_filter(&params))))
 }
 
 /// `GET|HEAD /{index}/_source/{id}`.
@@ -257,7 +256,7 @@ pub(crate) async fn source(
     let document =
         document.ok_or_else(|| ApiError::not_found(format!("Document not found [{index}]/[_doc]/[{id}]")))?;
     Ok(answer::json(
-        &filtered(&document, &source_filter(&params)?).unwrap_or(Value::Null),
+        &filtered(&document, &source_filter(&params)).unwrap_or(Value::Null),
     ))
 }
 
@@ -287,19 +286,19 @@ fn filtered(document: &Document, filter: &SourceFilter) -> Option<Value> {
 }
 
 /// `_source`, `_source_includes`, `_source_excludes`.
-fn source_filter(params: &Params) -> Result<SourceFilter, ApiError> {
+fn source_filter(params: &Params) -> SourceFilter {
     let includes = params.list("_source_includes").unwrap_or_default();
     let excludes = params.list("_source_excludes").unwrap_or_default();
     match params.text("_source") {
-        None | Some("" | "true") if includes.is_empty() && excludes.is_empty() => Ok(SourceFilter::All),
-        None | Some("" | "true") => Ok(SourceFilter::Some { includes, excludes }),
-        Some("false") => Ok(SourceFilter::None),
+        None | Some("" | "true") if includes.is_empty() && excludes.is_empty() => SourceFilter::All,
+        None | Some("" | "true") => SourceFilter::Some { includes, excludes },
+        Some("false") => SourceFilter::None,
         Some(_) => {
             let named = params.list("_source").unwrap_or_default();
-            Ok(SourceFilter::Some {
+            SourceFilter::Some {
                 includes: [named, includes].concat(),
                 excludes,
-            })
+            }
         }
     }
 }
@@ -370,10 +369,12 @@ struct Mget {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MgetDocument {
-    _index: Option<String>,
-    _id: String,
-    #[serde(default)]
-    _source: Option<Value>,
+    #[serde(rename = "_index")]
+    index: Option<String>,
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(default, rename = "_source")]
+    source: Option<Value>,
     #[serde(default, rename = "routing")]
     _routing: Option<Value>,
 }
@@ -409,9 +410,9 @@ async fn multiple(
     let params = params.only(READ_PARAMETERS)?;
     let body: Mget = payload.parse()?;
     let ids = body.ids.into_iter().map(|id| MgetDocument {
-        _index: None,
-        _id: id,
-        _source: None,
+        index: None,
+        id,
+        source: None,
         _routing: None,
     });
     let wanted: Vec<_> = body.docs.into_iter().chain(ids).collect();
@@ -424,21 +425,21 @@ async fn multiple(
     }
     let mut docs = Vec::with_capacity(wanted.len());
     for document in wanted {
-        let Some(index) = document._index.clone().or_else(|| index.clone()) else {
+        let Some(index) = document.index.clone().or_else(|| index.clone()) else {
             return Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "action_request_validation_exception",
                 "Validation Failed: 1: index is missing for doc 0;",
             ));
         };
-        let filter = match &document._source {
-            None => source_filter(&params)?,
+        let filter = match &document.source {
+            None => source_filter(&params),
             Some(value) => search::source_filter(value)?,
         };
-        docs.push(match read(api, caller, &index, &document._id).await {
+        docs.push(match read(api, caller, &index, &document.id).await {
             Ok(Some(document)) => found(&document, &filter),
-            Ok(None) => json!({ "_index": index, "_id": document._id, "found": false }),
-            Err(error) => json!({ "_index": index, "_id": document._id, "error": error.body()["error"] }),
+            Ok(None) => json!({ "_index": index, "_id": document.id, "found": false }),
+            Err(error) => json!({ "_index": index, "_id": document.id, "error": error.body()["error"] }),
         });
     }
     Ok(answer::json(&json!({ "docs": docs })))

@@ -17,7 +17,7 @@ pub(crate) struct ApiError {
     pub(crate) kind: Cow<'static, str>,
     pub(crate) reason: String,
     /// Further fields of the error object, such as `index`.
-    pub(crate) details: Map<String, Value>,
+    pub(crate) details: Box<Map<String, Value>>,
     challenge: bool,
 }
 
@@ -27,7 +27,7 @@ impl ApiError {
             status,
             kind: kind.into(),
             reason: reason.into(),
-            details: Map::new(),
+            details: Box::default(),
             challenge: false,
         }
     }
@@ -54,7 +54,7 @@ impl ApiError {
             "index_not_found_exception",
             format!("no such index [{index}]"),
         );
-        error.details = Map::from_iter([
+        *error.details = Map::from_iter([
             ("resource.type".to_owned(), json!("index_or_alias")),
             ("resource.id".to_owned(), json!(index)),
             ("index_uuid".to_owned(), json!("_na_")),
@@ -94,7 +94,7 @@ impl ApiError {
         let mut cause = Map::new();
         cause.insert("type".to_owned(), json!(self.kind));
         cause.insert("reason".to_owned(), json!(self.reason));
-        cause.extend(self.details.clone());
+        cause.extend((*self.details).clone());
         cause
     }
 
@@ -173,7 +173,7 @@ impl From<Rejection> for ApiError {
             rejection.kind,
             RejectionKind::VersionConflict | RejectionKind::DocumentMissing
         ) {
-            error.details = Map::from_iter([
+            *error.details = Map::from_iter([
                 ("index_uuid".to_owned(), json!("_na_")),
                 ("shard".to_owned(), json!("0")),
                 ("index".to_owned(), json!(rejection.index)),

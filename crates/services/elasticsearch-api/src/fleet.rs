@@ -20,7 +20,7 @@ use crate::{answer, names, search};
 /// When the request does not say. Source: Elasticsearch reference, get global checkpoints.
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 /// Longer waits are cut: a connection that nobody reads any more must not hold memory for ever.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// Secrets are keys and passwords, certificates at most.
 const LONGEST_SECRET: usize = 1024 * 1024;
 

@@ -56,8 +56,12 @@ impl FromRequest<Arc<ElasticsearchApi>> for Payload {
         };
         let media = Media::of(&parts.headers, packed.is_empty())?;
         let bytes = coding.unpack(packed).await?;
-        let _memory = take_memory(&api.body_memory, bytes.len())?;
-        Ok(Self { bytes, media, _memory })
+        let memory = take_memory(&api.body_memory, bytes.len())?;
+        Ok(Self {
+            bytes,
+            media,
+            _memory: memory,
+        })
     }
 }
 

@@ -262,3 +262,150 @@ pub(crate) async fn wrong_method(_caller: Caller, method: Method, uri: Uri) -> R
     let text = format!("Incorrect HTTP method for uri [{uri}] and method [{method}]");
     answer::with_status(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": text, "status": 405 }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use access::{Access, NewApiKey, Secret};
+    use axum::body::Body;
+    use axum::http::Request;
+    use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+    use embedded::{EmbeddedOptions, EmbeddedStore};
+    use serde_json::Value;
+    use store::Store;
+    use tower::ServiceExt;
+
+    use crate::api::ApiSettings;
+
+    struct Walk {
+        router: axum::Router,
+        /// A key that may do nothing.
+        foreign: String,
+        elastic: String,
+        _folder: tempfile::TempDir,
+    }
+
+    async fn walk() -> Walk {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = camino::Utf8PathBuf::from_path_buf(folder.path().join("store")).unwrap();
+        let clock = clock::system();
+        let store: Arc<dyn Store> = EmbeddedStore::open(EmbeddedOptions::new(directory, clock.clone())).unwrap();
+        let access = Access::open(Arc::clone(&store), clock.clone()).await.unwrap();
+        access.set_password("elastic", Secret::from("password")).await.unwrap();
+        let nothing = json!({ "nothing": { "cluster": [], "indices": [] } });
+        let key = NewApiKey {
+            name: "foreign".to_owned(),
+            role_descriptors: nothing,
+            ..NewApiKey::default()
+        };
+        let key = access
+            .create_api_key(&access.fleet_server_principal(), key)
+            .await
+            .unwrap();
+        let settings = ApiSettings {
+            cluster_name: "c".to_owned(),
+            node_name: "n".to_owned(),
+            cluster_uuid: "u".to_owned(),
+            version: "9.2.0".to_owned(),
+        };
+        Walk {
+            router: ElasticsearchApi::new(settings, store, access, clock).router(),
+            foreign: format!("ApiKey {}", key.encoded().expose()),
+            elastic: "Basic ZWxhc3RpYzpwYXNzd29yZA==".to_owned(),
+            _folder: folder,
+        }
+    }
+
+    impl Walk {
+        async fn status(&self, method: &str, path: &str, authorization: Option<&str>) -> (StatusCode, Value) {
+            let mut request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header(CONTENT_TYPE, "application/json");
+            if let Some(authorization) = authorization {
+                request = request.header(AUTHORIZATION, authorization);
+            }
+            let request = request.body(Body::from("{}\n")).unwrap();
+            let response = self.router.clone().oneshot(request).await.unwrap();
+            let status = response.status();
+            let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            (status, serde_json::from_slice(&bytes).unwrap_or_default())
+        }
+    }
+
+    const METHODS: [&str; 5] = ["GET", "HEAD", "PUT", "POST", "DELETE"];
+
+    /// The path with something in each place.
+    fn filled(path: &str) -> String {
+        [
+            ("{index}", "logs-x-default"),
+            ("{id}", "1"),
+            ("{name}", "some"),
+            ("{what}", "http"),
+            ("{namespace}", "elastic"),
+            ("{service}", "fleet-server"),
+        ]
+        .iter()
+        .fold(path.to_owned(), |path, (place, value)| path.replace(place, value))
+    }
+
+    /// What a key that may do nothing is answered: who it is and what it may, and that nothing is there for it to see.
+    fn harmless(method: &str, path: &str, answer: &Value) -> bool {
+        let sees_nothing = answer.pointer("/hits/total/value") == Some(&json!(0))
+            || answer.get("count") == Some(&json!(0))
+            || ["data_streams", "indices", "fields"].iter().any(|list| {
+                answer
+                    .get(list)
+                    .is_some_and(|found| *found == json!([]) || *found == json!({}))
+            });
+        let about_itself = [
+            "/_security/_authenticate",
+            "/_security/_query/api_key",
+            "/_security/api_key",
+            "/_security/user/_has_privileges",
+        ];
+        let tables = path.starts_with("/_cat/") || path == "/_alias" || path == "/_refresh";
+        method == "HEAD" || sees_nothing || about_itself.contains(&path) || tables
+    }
+
+    #[tokio::test]
+    async fn every_route_asks_who_is_there_and_what_they_may() {
+        let walk = walk().await;
+        for route in routes() {
+            let path = filled(route.path);
+            for method in METHODS {
+                let (status, _) = walk.status(method, &path, None).await;
+                assert_eq!(status, 401, "{method} {path} without a credential");
+                let (status, _) = walk.status(method, &path, Some("ApiKey eDp5")).await;
+                assert_eq!(status, 401, "{method} {path} with a wrong credential");
+                let (status, answer) = walk.status(method, &path, Some(&walk.foreign)).await;
+                assert!(
+                    !status.is_success() || harmless(method, &path, &answer),
+                    "{method} {path} with a foreign credential: {status} {answer}"
+                );
+                assert!(
+                    !status.is_server_error(),
+                    "{method} {path} with a foreign credential: {status}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_superuser_is_refused_nowhere() {
+        let walk = walk().await;
+        for route in routes() {
+            let path = filled(route.path);
+            for method in METHODS {
+                let (status, answer) = walk.status(method, &path, Some(&walk.elastic)).await;
+                assert!(
+                    ![401, 403].contains(&status.as_u16()),
+                    "{method} {path}: {status} {answer}"
+                );
+                assert!(!status.is_server_error(), "{method} {path}: {status} {answer}");
+            }
+        }
+        let (status, _) = walk.status("GET", "/no/such/path/at/all", None).await;
+        assert_eq!(status, 401);
+    }
+}

@@ -58,7 +58,7 @@ const ACTION: &str = "indices:data/read/search";
 /// Searches of one `_msearch`.
 const MOST_SEARCHES: usize = 10_000;
 /// A point in time may not be kept for longer. Source: Elasticsearch, `search.max_keep_alive`.
-const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_KEEP_ALIVE: Duration = Duration::from_hours(24);
 
 /// `GET|POST /_search`.
 pub(crate) async fn search_all(
@@ -196,16 +196,18 @@ impl Answer {
             #[serde(skip_serializing_if = "Option::is_none")]
             total: Option<Value>,
             max_score: Option<f32>,
-            hits: Vec<HitAnswer<'a>>,
+            #[serde(rename = "hits")]
+            list: Vec<HitAnswer<'a>>,
         }
         let relation = if self.response.total_is_lower_bound {
             "gte"
         } else {
             "eq"
         };
-        let total = match total_as_int {
-            true => json!(self.response.total),
-            false => json!({ "value": self.response.total, "relation": relation }),
+        let total = if total_as_int {
+            json!(self.response.total)
+        } else {
+            json!({ "value": self.response.total, "relation": relation })
         };
         let hits: Vec<_> = self.response.hits.iter().map(|hit| self.hit(hit)).collect();
         let whole = Whole {
@@ -214,8 +216,8 @@ impl Answer {
             _shards: json!({ "total": 1, "successful": 1, "skipped": 0, "failed": 0 }),
             hits: Hits {
                 total: self.counts.then_some(total),
-                max_score: hits.iter().filter_map(|hit| hit._score).reduce(f32::max),
-                hits,
+                max_score: self.response.hits.iter().filter_map(|hit| hit.score).reduce(f32::max),
+                list: hits,
             },
             aggregations: self.has_aggregations.then_some(&self.response.aggregations),
             status,
@@ -391,8 +393,11 @@ pub(crate) async fn multiple(
     Ok(answer::text_json(StatusCode::OK, text.into()))
 }
 
+/// Header and body of one search of `_msearch`.
+type Pair = (Map<String, Value>, Value);
+
 /// Header and body of each search.
-fn pairs(payload: &Payload) -> Result<Vec<(Map<String, Value>, Value)>, ApiError> {
+fn pairs(payload: &Payload) -> Result<Vec<Pair>, ApiError> {
     let mut lines = payload.bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
     let mut pairs = Vec::new();
     while let Some(header) = lines.next() {

@@ -77,13 +77,6 @@ pub(crate) enum Body {
     Update(Bytes),
 }
 
-/// What is to be sent to the store.
-pub(crate) enum Prepared {
-    Operation(Operation),
-    /// A pipeline dropped the document.
-    Dropped,
-}
-
 /// A write that is refused before the store sees it.
 pub(crate) struct Refused(pub(crate) ApiError);
 
@@ -176,8 +169,8 @@ impl Target {
     }
 }
 
-/// Checks one write and turns it into an operation.
-pub(crate) fn prepare(write: Write, targets: &Targets) -> Result<Prepared, Refused> {
+/// Checks one write and turns it into an operation; `None` when a pipeline drops the document.
+pub(crate) fn prepare(write: Write, targets: &Targets) -> Result<Option<Operation>, Refused> {
     let target = targets.of(&write.index)?;
     if !target.allowed[write.kind as usize] {
         let refusal = targets
@@ -203,16 +196,9 @@ pub(crate) fn prepare(write: Write, targets: &Targets) -> Result<Prepared, Refus
                 .as_deref()
                 .or(target.pipeline.as_deref())
                 .filter(|name| *name != "_none");
-            let source = match document(
-                &write.index,
-                write.id.as_deref(),
-                text,
-                pipeline,
-                target.stamped,
-                targets,
-            )? {
-                Some(source) => source,
-                None => return Ok(Prepared::Dropped),
+            let id = write.id.as_deref();
+            let Some(source) = document(&write.index, id, text, pipeline, target.stamped, targets)? else {
+                return Ok(None);
             };
             match write.kind {
                 Kind::Index => Action::Index { source, expected },
@@ -220,7 +206,7 @@ pub(crate) fn prepare(write: Write, targets: &Targets) -> Result<Prepared, Refus
             }
         }
     };
-    Ok(Prepared::Operation(Operation {
+    Ok(Some(Operation {
         index: write.index,
         id: write.id,
         require_data_stream: write.require_data_stream,

@@ -360,39 +360,12 @@ impl Access {
         if expires.is_some_and(|expires| expires <= now.as_millisecond()) {
             return Err(rejected("api key is expired"));
         }
-        let principal = Arc::new(self.principal_of(document)?);
+        let principal = Arc::new(document.into_principal()?);
         // A key that expires is read each time rather than remembered beyond its end.
         if expires.is_none() {
             self.keys.put(id, (hash, Arc::clone(&principal)), now, epoch);
         }
         Ok(principal)
-    }
-
-    fn principal_of(&self, key: KeyDocument) -> Result<Principal, AccessError> {
-        let limited_by = match (&key.account, &key.limited_by) {
-            (Some(account), _) => service_account::rights(account).unwrap_or_default(),
-            (None, Some(roles)) => Arc::new(Rights::from_descriptors(roles)?),
-            (None, None) => Arc::default(),
-        };
-        let assigned = match key.role_descriptors.is_empty() {
-            true => Arc::clone(&limited_by),
-            false => Arc::new(Rights::from_descriptors(&key.role_descriptors)?),
-        };
-        Ok(Principal {
-            username: key.username,
-            kind: PrincipalKind::ApiKey {
-                name: key.name,
-                by_service_account: key.account.is_some(),
-            },
-            roles: Vec::new(),
-            full_name: None,
-            email: None,
-            metadata: key.metadata,
-            api_key_id: Some(key.id),
-            assigned,
-            limited_by: Some(limited_by),
-            own_descriptors: OwnDescriptors::ApiKey,
-        })
     }
 }
 
@@ -426,6 +399,34 @@ impl ApiKeyFilter {
 }
 
 impl KeyDocument {
+    fn into_principal(self) -> Result<Principal, AccessError> {
+        let limited_by = match (&self.account, &self.limited_by) {
+            (Some(account), _) => service_account::rights(account).unwrap_or_default(),
+            (None, Some(roles)) => Arc::new(Rights::from_descriptors(roles)?),
+            (None, None) => Arc::default(),
+        };
+        let assigned = if self.role_descriptors.is_empty() {
+            Arc::clone(&limited_by)
+        } else {
+            Arc::new(Rights::from_descriptors(&self.role_descriptors)?)
+        };
+        Ok(Principal {
+            username: self.username,
+            kind: PrincipalKind::ApiKey {
+                name: self.name,
+                by_service_account: self.account.is_some(),
+            },
+            roles: Vec::new(),
+            full_name: None,
+            email: None,
+            metadata: self.metadata,
+            api_key_id: Some(self.id),
+            assigned,
+            limited_by: Some(limited_by),
+            own_descriptors: OwnDescriptors::ApiKey,
+        })
+    }
+
     fn into_info(self) -> ApiKeyInfo {
         let time = |millis: i64| jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         ApiKeyInfo {

@@ -46,13 +46,12 @@ impl<V: Clone> Cache<V> {
     /// The fresh entry of `key`.
     pub(crate) fn fresh(&self, key: &str, now: Timestamp) -> Option<V> {
         let mut generations = self.lock();
-        let found = match generations.young.get(key) {
-            Some(entry) => entry.clone(),
-            None => {
-                let entry = generations.old.remove(key)?;
-                self.insert(&mut generations, key, entry.clone());
-                entry
-            }
+        let found = if let Some(entry) = generations.young.get(key) {
+            entry.clone()
+        } else {
+            let entry = generations.old.remove(key)?;
+            self.insert(&mut generations, key, entry.clone());
+            entry
         };
         (now.duration_since(found.checked) < TIME_TO_LIVE).then_some(found.value)
     }

@@ -293,19 +293,19 @@ impl Parts {
                 self.year = Some(2000 + value);
                 Some(rest)
             }
-            'y' | 'u' | 'Y' => store(&mut self.year, number(count.min(4), 4)?),
-            'M' | 'L' if count >= 3 => store(&mut self.month, name(text, &MONTHS)?),
-            'M' | 'L' => store(&mut self.month, number(count, most)?),
-            'd' => store(&mut self.day, number(count, most)?),
+            'y' | 'u' | 'Y' => keep(number(count.min(4), 4), |value| self.year = Some(value)),
+            'M' | 'L' if count >= 3 => keep(name(text, &MONTHS), |value| self.month = Some(value)),
+            'M' | 'L' => keep(number(count, most), |value| self.month = Some(value)),
+            'd' => keep(number(count, most), |value| self.day = Some(value)),
             'E' | 'e' => name(text, &DAYS).map(|(_, rest)| rest),
-            'H' | 'h' => store(&mut self.hour, number(count, most)?),
+            'H' | 'h' => keep(number(count, most), |value| self.hour = Some(value)),
             'a' => {
                 let half = text.get(..2)?;
                 self.afternoon = Some(half.eq_ignore_ascii_case("pm"));
                 (self.afternoon == Some(true) || half.eq_ignore_ascii_case("am")).then(|| &text[2..])
             }
-            'm' => set(&mut self.minute, number(count, most)?),
-            's' => set(&mut self.second, number(count, most)?),
+            'm' => keep(number(count, most), |value| self.minute = value),
+            's' => keep(number(count, most), |value| self.second = value),
             'S' | 'n' => {
                 let (value, rest) = number(1, 9)?;
                 let read = u32::try_from(text.len() - rest.len()).ok()?;
@@ -364,13 +364,10 @@ impl Parts {
     }
 }
 
-fn store<'a>(part: &mut Option<i64>, (value, rest): (i64, &'a str)) -> Option<&'a str> {
-    *part = Some(value);
-    Some(rest)
-}
-
-fn set<'a>(part: &mut i64, (value, rest): (i64, &'a str)) -> Option<&'a str> {
-    *part = value;
+/// Keeps a value that could be read; returns the rest.
+fn keep(read: Option<(i64, &str)>, keep: impl FnOnce(i64)) -> Option<&str> {
+    let (value, rest) = read?;
+    keep(value);
     Some(rest)
 }
 
@@ -378,8 +375,8 @@ fn set<'a>(part: &mut i64, (value, rest): (i64, &'a str)) -> Option<&'a str> {
 fn name<'a>(text: &'a str, names: &[&str]) -> Option<(i64, &'a str)> {
     let length = text.bytes().take_while(u8::is_ascii_alphabetic).count();
     let word = text[..length].to_ascii_lowercase();
-    let fits = |name: &&str| **name == word || (length == 3 && name.starts_with(&word));
-    let at = names.iter().position(|name| fits(&name))?;
+    let fits = |name: &str| name == word || (length == 3 && name.starts_with(&word));
+    let at = names.iter().position(|name| fits(name))?;
     Some((
         i64::try_from(at).ok()? + 1,
         text[length..].strip_prefix('.').unwrap_or(&text[length..]),

@@ -117,7 +117,7 @@ fn expand(
             .ok_or_else(|| format!("Unable to find pattern [{name}] in Grok's pattern dictionary"))?;
         let inner_text = |captures: &mut Vec<Capture>| expand(definition, definitions, captures, depth + 1);
         match parts.next().filter(|field| !field.is_empty()) {
-            None => expanded.push_str(&format!("(?:{})", inner_text(captures)?)),
+            None => expanded.extend(["(?:", &inner_text(captures)?, ")"]),
             Some(field) => {
                 let to = match parts.next() {
                     None | Some("string") => Type::Text,
@@ -132,7 +132,7 @@ fn expand(
                     field: field.to_owned(),
                     to,
                 });
-                expanded.push_str(&format!("(?P<{group}>{})", inner_text(captures)?));
+                expanded.extend(["(?P<", &group, ">", &inner_text(captures)?, ")"]);
             }
         }
         rest = &inner[close + 1..];

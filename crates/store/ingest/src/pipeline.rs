@@ -136,15 +136,15 @@ impl Pipelines {
             Some(Ok(false)) => return Ok(true),
             Some(Err(message)) => Err(error(message)),
             None | Some(Ok(true)) => match step.kind.run(context) {
-                Ok(Effect::Continue) => Ok(true),
                 Ok(Effect::Drop) => Ok(false),
                 Ok(Effect::Pipeline { name, .. }) if self.contains(&name) => self.run_in(&name, context, depth + 1),
                 Ok(Effect::Pipeline {
-                    ignore_missing: true, ..
-                }) => Ok(true),
-                Ok(Effect::Pipeline { name, .. }) => Err(error(format!(
+                    name,
+                    ignore_missing: false,
+                }) => Err(error(format!(
                     "Pipeline processor configured for non-existent pipeline [{name}]"
                 ))),
+                Ok(Effect::Continue | Effect::Pipeline { .. }) => Ok(true),
                 Err(message) => Err(error(message)),
             },
         };

@@ -89,20 +89,17 @@ impl Outline<'_> {
     pub fn stamped(&self, ingested: &str, status: AgentIdStatus) -> Result<Vec<u8>, serde_json::Error> {
         let stamp = format!(r#""agent_id_status":"{}","ingested":"{ingested}""#, status.as_str());
         let mut stamped = Vec::with_capacity(self.text.len() + stamp.len() + 16);
-        match &self.event {
-            Some(event) => {
-                stamped.extend_from_slice(&self.text.as_bytes()[..event.start]);
-                self.write_event(&self.text[event.clone()], &stamp, &mut stamped)?;
-                stamped.extend_from_slice(&self.text.as_bytes()[event.end..]);
-            }
-            None => {
-                let open = self.text.find('{').map_or(0, |at| at + 1);
-                stamped.extend_from_slice(&self.text.as_bytes()[..open]);
-                stamped.extend_from_slice(b"\"event\":{");
-                stamped.extend_from_slice(stamp.as_bytes());
-                stamped.extend_from_slice(if self.is_empty { b"}" } else { b"}," });
-                stamped.extend_from_slice(&self.text.as_bytes()[open..]);
-            }
+        if let Some(event) = &self.event {
+            stamped.extend_from_slice(&self.text.as_bytes()[..event.start]);
+            self.write_event(&self.text[event.clone()], &stamp, &mut stamped)?;
+            stamped.extend_from_slice(&self.text.as_bytes()[event.end..]);
+        } else {
+            let open = self.text.find('{').map_or(0, |at| at + 1);
+            stamped.extend_from_slice(&self.text.as_bytes()[..open]);
+            stamped.extend_from_slice(b"\"event\":{");
+            stamped.extend_from_slice(stamp.as_bytes());
+            stamped.extend_from_slice(if self.is_empty { b"}" } else { b"}," });
+            stamped.extend_from_slice(&self.text.as_bytes()[open..]);
         }
         Ok(stamped)
     }

@@ -20,7 +20,7 @@ use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::payload::{Media, Payload};
-use crate::write::{Kind, Prepared, Refused, Targets, Write, prepare, refresh_of};
+use crate::write::{Kind, Refused, Targets, Write, prepare, refresh_of};
 
 /// Parameters of `_bulk`. Those that only tune shards and routing are accepted: there is one shard.
 const PARAMETERS: &[&str] = &[
@@ -134,11 +134,11 @@ fn prepare_all(writes: Vec<Write>, targets: &Targets) -> (Vec<Item>, Vec<Operati
     for write in writes {
         let (kind, index, id) = (write.kind, write.index.clone(), write.id.clone());
         let fate = match prepare(write, targets) {
-            Ok(Prepared::Operation(operation)) => {
+            Ok(Some(operation)) => {
                 operations.push(operation);
                 Fate::Sent
             }
-            Ok(Prepared::Dropped) => Fate::Dropped,
+            Ok(None) => Fate::Dropped,
             Err(Refused(error)) => Fate::Refused(error),
         };
         items.push(Item { kind, index, id, fate });

@@ -35,7 +35,10 @@ async fn searches_see_what_the_checkpoint_promises() {
     let server = Server::start().await;
     let fleet = &server.fleet_server;
     let action = json!({ "action_id": "1", "agents": ["a"], "expiration": "2099-01-01T00:00:00Z" }).to_string();
-    server.call_as(fleet, "PUT", "/.fleet-actions/_doc/1", action).await.ok();
+    server
+        .call_as(fleet, "PUT", "/.fleet-actions/_doc/1", action)
+        .await
+        .ok();
     let body = json!({
         "query": { "bool": { "filter": [{ "range": { "_seq_no": { "gt": -1 } } }, { "range": { "_seq_no": { "lte": 0 } } }, { "range": { "expiration": { "gt": "now" } } }, { "terms": { "agents": ["a"] } }] } },
         "sort": ["_seq_no"], "size": 100, "seq_no_primary_term": true, "_source": { "excludes": ["agents"] },
@@ -44,12 +47,27 @@ async fn searches_see_what_the_checkpoint_promises() {
     let found = server.call_as(fleet, "POST", path, body.to_string()).await.ok();
     assert_eq!(found["hits"]["total"]["value"], 1, "{found}");
     assert_eq!(found["hits"]["hits"][0]["_seq_no"], 0);
-    let lines = format!("{}\n{body}\n", json!({ "index": ".fleet-actions", "wait_for_checkpoints": [0] }));
-    let many = server.call_as(fleet, "POST", "/_fleet/_fleet_msearch", lines).await.ok();
+    let lines = format!(
+        "{}\n{body}\n",
+        json!({ "index": ".fleet-actions", "wait_for_checkpoints": [0] })
+    );
+    let many = server
+        .call_as(fleet, "POST", "/_fleet/_fleet_msearch", lines)
+        .await
+        .ok();
     let hit = &many["responses"][0]["hits"]["hits"][0];
-    assert_eq!(hit["_source"], json!({ "action_id": "1", "expiration": "2099-01-01T00:00:00Z" }));
-    let lines = format!("{}\n{body}\n", json!({ "index": ".fleet-nothing", "wait_for_checkpoints": [-1] }));
-    let many = server.call_as(fleet, "POST", "/_fleet/_fleet_msearch", lines).await.ok();
+    assert_eq!(
+        hit["_source"],
+        json!({ "action_id": "1", "expiration": "2099-01-01T00:00:00Z" })
+    );
+    let lines = format!(
+        "{}\n{body}\n",
+        json!({ "index": ".fleet-nothing", "wait_for_checkpoints": [-1] })
+    );
+    let many = server
+        .call_as(fleet, "POST", "/_fleet/_fleet_msearch", lines)
+        .await
+        .ok();
     assert_eq!(many["responses"][0]["status"], 404);
 }
 
@@ -57,12 +75,24 @@ async fn searches_see_what_the_checkpoint_promises() {
 async fn secrets_are_kept_read_and_deleted() {
     let server = Server::start().await;
     let fleet = &server.fleet_server;
-    let id = server.call_as(fleet, "POST", "/_fleet/secret", r#"{"value":"id:key"}"#).await.ok()["id"].as_str().unwrap().to_owned();
+    let id = server
+        .call_as(fleet, "POST", "/_fleet/secret", r#"{"value":"id:key"}"#)
+        .await
+        .ok()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let path = format!("/_fleet/secret/{id}");
-    assert_eq!(server.call_as(fleet, "GET", &path, "").await.ok(), json!({ "id": id, "value": "id:key" }));
+    assert_eq!(
+        server.call_as(fleet, "GET", &path, "").await.ok(),
+        json!({ "id": id, "value": "id:key" })
+    );
     let viewer = server.user("ann", &["viewer"]).await;
     assert_eq!(server.call_as(&viewer, "GET", &path, "").await.status, 403);
-    assert_eq!(server.call_as(fleet, "DELETE", &path, "").await.ok(), json!({ "deleted": true }));
+    assert_eq!(
+        server.call_as(fleet, "DELETE", &path, "").await.ok(),
+        json!({ "deleted": true })
+    );
     assert_eq!(server.call_as(fleet, "GET", &path, "").await.status, 404);
     assert_eq!(server.call_as(fleet, "DELETE", &path, "").await.status, 404);
 }

@@ -19,7 +19,6 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) struct Server {
     router: Router,
     pub(crate) access: Arc<Access>,
-    pub(crate) store: Arc<dyn Store>,
     /// The `Authorization` of the user `elastic`.
     pub(crate) elastic: String,
     /// The `Authorization` of a Fleet Server.
@@ -45,14 +44,24 @@ impl Reply {
 
     /// The JSON of a success.
     pub(crate) fn ok(&self) -> Value {
-        assert!(self.status.is_success(), "{} {}", self.status, String::from_utf8_lossy(&self.bytes));
+        assert!(
+            self.status.is_success(),
+            "{} {}",
+            self.status,
+            String::from_utf8_lossy(&self.bytes)
+        );
         self.json()
     }
 
     /// Status, error type and reason of a refusal.
     pub(crate) fn refusal(&self) -> (u16, String, String) {
         let json = self.json();
-        let text = |pointer: &str| json.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            json.pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         (self.status.as_u16(), text("/error/type"), text("/error/reason"))
     }
 }
@@ -76,7 +85,6 @@ impl Server {
         Self {
             router,
             access,
-            store,
             elastic: basic("elastic", PASSWORD),
             fleet_server: format!("Bearer {}", token.expose()),
             _folder: folder,
@@ -85,7 +93,12 @@ impl Server {
 
     /// The `Authorization` of a new API key that a Fleet Server made.
     pub(crate) async fn agent_key(&self, roles: Value, metadata: Value) -> String {
-        let new = NewApiKey { name: "agent".to_owned(), role_descriptors: roles, metadata, expires: None };
+        let new = NewApiKey {
+            name: "agent".to_owned(),
+            role_descriptors: roles,
+            metadata,
+            expires: None,
+        };
         let owner = self.access.fleet_server_principal();
         let key = self.access.create_api_key(&owner, new).await.unwrap();
         format!("ApiKey {}", key.encoded().expose())
@@ -116,7 +129,13 @@ impl Server {
         path: &str,
         body: impl Into<Vec<u8>>,
     ) -> Reply {
-        self.send(method, path, &[("authorization", authorization), ("content-type", "application/json")], body).await
+        self.send(
+            method,
+            path,
+            &[("authorization", authorization), ("content-type", "application/json")],
+            body,
+        )
+        .await
     }
 
     pub(crate) async fn send(
@@ -130,10 +149,19 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.router.clone().oneshot(request.body(Body::from(body.into())).unwrap()).await.unwrap();
+        let response = self
+            .router
+            .clone()
+            .oneshot(request.body(Body::from(body.into())).unwrap())
+            .await
+            .unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes().to_vec();
-        Reply { status: parts.status, headers: parts.headers, bytes }
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            bytes,
+        }
     }
 }
 

@@ -165,7 +165,7 @@ fn groups_in_braces(replacement: &str) -> String {
             },
             '$' if characters.peek().is_some_and(char::is_ascii_digit) => {
                 let digit = characters.next().unwrap_or('0');
-                braced.push_str(&format!("${{{digit}}}"));
+                braced.extend(['$', '{', digit, '}']);
             }
             '$' if characters.peek() == Some(&'{') => braced.push('$'),
             '$' => braced.push_str("$$"),
