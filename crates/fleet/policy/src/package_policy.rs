@@ -127,13 +127,12 @@ pub fn complete(package: &Package, policy: &mut PackagePolicy) -> Result<(), Pac
             let template = input.policy_template.as_ref();
             input.kind == default.kind && template.is_none_or(|name| Some(name) == default.policy_template.as_ref())
         };
-        match given.iter().position(matches) {
-            Some(position) => policy.inputs.push(completed_input(given.remove(position), default)?),
-            None => {
-                default.enabled = false;
-                default.streams.iter_mut().for_each(|stream| stream.enabled = false);
-                policy.inputs.push(default);
-            }
+        if let Some(position) = given.iter().position(matches) {
+            policy.inputs.push(completed_input(given.remove(position), default)?)
+        } else {
+            default.enabled = false;
+            default.streams.iter_mut().for_each(|stream| stream.enabled = false);
+            policy.inputs.push(default);
         }
     }
     match given.first() {
@@ -150,20 +149,17 @@ fn completed_input(mut input: PolicyInput, default: PolicyInput) -> Result<Polic
     complete_vars(&mut input.vars, default.vars);
     let mut given = std::mem::take(&mut input.streams);
     for mut stream in default.streams {
-        match given
+        if let Some(position) = given
             .iter()
             .position(|candidate| candidate.data_stream.dataset == stream.data_stream.dataset)
         {
-            Some(position) => {
-                let mut own = given.remove(position);
-                complete_vars(&mut own.vars, stream.vars);
-                own.data_stream.elasticsearch = own.data_stream.elasticsearch.or(stream.data_stream.elasticsearch);
-                input.streams.push(own);
-            }
-            None => {
-                stream.enabled = false;
-                input.streams.push(stream);
-            }
+            let mut own = given.remove(position);
+            complete_vars(&mut own.vars, stream.vars);
+            own.data_stream.elasticsearch = own.data_stream.elasticsearch.or(stream.data_stream.elasticsearch);
+            input.streams.push(own);
+        } else {
+            stream.enabled = false;
+            input.streams.push(stream);
         }
     }
     match given.first() {

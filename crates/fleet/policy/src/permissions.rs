@@ -60,10 +60,10 @@ fn of_output(inputs: &PolicyInputs<'_>, chosen: &Chosen<'_>, output: &Output) ->
     }
     roles.insert("_elastic_agent_checks".into(), json!({"cluster": ["monitor"]}));
     for package_policy in inputs.package_policies.iter().filter(|policy| policy.enabled) {
-        if chosen.of(package_policy.output_id.as_ref()).id == output.id {
-            if let Some(role) = of_package_policy(inputs, package_policy) {
-                roles.insert(package_policy.id.clone(), role);
-            }
+        if chosen.of(package_policy.output_id.as_ref()).id == output.id
+            && let Some(role) = of_package_policy(inputs, package_policy)
+        {
+            roles.insert(package_policy.id.clone(), role);
         }
     }
     if output.write_to_logs_streams == Some(true) {
@@ -106,18 +106,18 @@ fn of_package_policy(inputs: &PolicyInputs<'_>, package_policy: &PackagePolicy) 
         .as_ref()
         .and_then(|package| inputs.package(&package.name));
     let namespace = namespace_of(inputs, package_policy);
-    let mut indices: Vec<Value> = match package.filter(|package| ALL_DATA_STREAMS.contains(&package.name.as_str())) {
-        Some(package) => package
-            .data_streams
-            .iter()
-            .map(|stream| json!({"names": [format!("{}-{}-{namespace}", stream.kind, stream.dataset)], "privileges": WRITE}))
-            .collect(),
-        None => {
+    let mut indices: Vec<Value> =
+        if let Some(package) = package.filter(|package| ALL_DATA_STREAMS.contains(&package.name.as_str())) {
+            package
+    .data_streams
+    .iter()
+    .map(|stream| json!({"names": [format!("{}-{}-{namespace}", stream.kind, stream.dataset)], "privileges": WRITE}))
+    .collect()
+        } else {
             let enabled = package_policy.inputs.iter().filter(|input| input.enabled);
             let streams = enabled.flat_map(|input| input.streams.iter().filter(|stream| stream.enabled));
             streams.map(|stream| of_stream(package, stream, namespace)).collect()
-        }
-    };
+        };
     indices.extend(additional_data_streams(package_policy));
     let cluster = package
         .map(|package| package.cluster_privileges.clone())

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 use crate::model::{PolicyInput, PolicyStream};
 use crate::package_policy::{PackagePolicyError, default_inputs, default_vars};
 
+/// Inputs, and the variables of the package as a whole, in the form in which they are kept.
+pub type FullForm = (Vec<PolicyInput>, Option<Map<String, Value>>);
+
 /// Reads the simplified `inputs` and `vars`; what they leave out has the package's defaults.
 ///
 /// # Errors
@@ -16,7 +19,7 @@ pub fn read(
     package: &Package,
     inputs: &Map<String, Value>,
     vars: Option<&Map<String, Value>>,
-) -> Result<(Vec<PolicyInput>, Option<Map<String, Value>>), PackagePolicyError> {
+) -> Result<FullForm, PackagePolicyError> {
     let mut full = default_inputs(package);
     for (key, given) in inputs {
         let input = full.iter_mut().find(|input| input_key(input) == *key).ok_or_else(|| {

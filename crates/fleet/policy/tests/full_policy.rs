@@ -1,5 +1,7 @@
 //! Full policies, field by field, as snapshots.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+
 use std::sync::Arc;
 
 use packages::Package;

@@ -130,10 +130,12 @@ async fn selected(console: &Console, call: &Call) -> Result<Vec<Agent>, ApiError
     Ok(agents::select(console, &selection).await?)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the last expression of handlers")]
 fn action_id(id: String) -> Result<Reply, ApiError> {
     Ok(Reply::Json(json!({"actionId": id})))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the last expression of handlers")]
 fn empty() -> Result<Reply, ApiError> {
     Ok(Reply::Json(json!({})))
 }

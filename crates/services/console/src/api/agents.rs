@@ -215,9 +215,9 @@ pub(super) fn answer_of(agent: &Agent) -> Value {
         }
     }
     if let Some(map) = answer.as_object_mut() {
-        HIDDEN.iter().for_each(|key| {
-            map.remove(*key);
-        });
+        for key in HIDDEN {
+            map.remove(key);
+        }
     }
     answer
 }

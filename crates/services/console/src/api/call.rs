@@ -117,11 +117,13 @@ pub(crate) enum Reply {
 }
 
 /// `{"item": ..}`.
+#[expect(clippy::unnecessary_wraps, reason = "the last expression of handlers")]
 pub(crate) fn item(value: impl Serialize) -> Result<Reply, ApiError> {
     Ok(Reply::Json(json!({"item": answer_of(value)})))
 }
 
 /// `{"items": [..], total, page, perPage}` of a whole list.
+#[expect(clippy::unnecessary_wraps, reason = "the last expression of handlers")]
 pub(crate) fn whole_list(items: Vec<Value>) -> Result<Reply, ApiError> {
     let total = items.len();
     Ok(Reply::Json(
@@ -141,9 +143,9 @@ const INTERNAL: [&str; 3] = ["created_at", "from_setup", "setup_pending"];
 pub(crate) fn answer_of(value: impl Serialize) -> Value {
     let mut value = serde_json::to_value(value).expect("our own types can always be written");
     if let Some(map) = value.as_object_mut() {
-        INTERNAL.iter().for_each(|key| {
-            map.remove(*key);
-        });
+        for key in INTERNAL {
+            map.remove(key);
+        }
     }
     value
 }

@@ -213,12 +213,13 @@ async fn authenticate(
         return Ok(Some(sessions::authenticate(console, &credential, address).await?));
     }
     let cookies = cookies(headers);
-    if !cookies.is_empty() {
-        if let Some(session) = sessions::of_cookies(console, &cookies).await? {
-            return Ok(Some(session.principal));
-        }
+    if !cookies.is_empty()
+        && let Some(session) = sessions::of_cookies(console, &cookies).await?
+    {
+        return Ok(Some(session.principal));
     }
-    let Some(common_name) = peer.and_then(|peer| common_name(peer)) else {
+    // The built-in superuser has a password only: whoever issues certificates must not be able to become it.
+    let Some(common_name) = peer.and_then(common_name).filter(|name| name != "elastic") else {
         return Ok(None);
     };
     match sessions::authenticate(console, &Credential::Certificate { common_name }, address).await {
@@ -268,8 +269,8 @@ fn check_privilege(route: &Route, principal: &Principal) -> Result<(), ApiError>
 
 async fn read_body(body: axum::body::Body, limit: usize) -> Result<Bytes, ApiError> {
     axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let too_large =
-            std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        let too_large = std::error::Error::source(&error)
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if too_large {
             ApiError::TooLarge(format!("Payload content length greater than maximum allowed: {limit}"))
         } else {

@@ -157,14 +157,13 @@ fn check_kind(kind: &Kind, value: Value, place: &str) -> Result<Value, ApiError>
         ApiError::BadRequest(message)
     };
     match (kind, value) {
-        (Kind::Any, value)
-        | (Kind::Text, value @ Value::String(_))
-        | (Kind::Bool, value @ Value::Bool(_))
-        | (Kind::Number, value @ Value::Number(_)) => Ok(value),
         (Kind::NonEmptyText, Value::String(text)) if text.is_empty() => Err(ApiError::BadRequest(format!(
             "[{place}]: value has length [0] but it must have a minimum length of [1]."
         ))),
-        (Kind::NonEmptyText, value @ Value::String(_)) => Ok(value),
+        (Kind::Any, value)
+        | (Kind::Text | Kind::NonEmptyText, value @ Value::String(_))
+        | (Kind::Bool, value @ Value::Bool(_))
+        | (Kind::Number, value @ Value::Number(_)) => Ok(value),
         (Kind::Choice(choices), Value::String(text)) => {
             if choices.contains(&text.as_str()) {
                 return Ok(Value::String(text));

@@ -33,12 +33,11 @@ pub async fn list(console: &Console, page: usize, per_page: usize, errors: usize
             cancelled.insert(target.to_owned(), action.timestamp.clone());
             continue;
         }
-        match actions.get_mut(&action.action_id) {
-            Some(known) => known.agents.extend(action.agents),
-            None => {
-                order.push(action.action_id.clone());
-                actions.insert(action.action_id.clone(), action);
-            }
+        if let Some(known) = actions.get_mut(&action.action_id) {
+            known.agents.extend(action.agents);
+        } else {
+            order.push(action.action_id.clone());
+            actions.insert(action.action_id.clone(), action);
         }
     }
     let mut items = Vec::new();

@@ -13,7 +13,7 @@ use crate::domain::agents::{self, Agent, Selection};
 use crate::domain::error::FleetError;
 use crate::domain::{agent_policies, settings};
 
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 const KEEP_UNENROLLED: SignedDuration = SignedDuration::from_hours(24);
 
 /// Runs once a minute until `stop`.

@@ -252,9 +252,9 @@ pub(crate) fn refuse_hosted(policy: &Stored, force: bool, what: &str) -> Result<
 }
 
 fn normalise(fields: &mut Fields) {
-    INSTRUCTIONS.iter().for_each(|key| {
-        fields.remove(*key);
-    });
+    for key in INSTRUCTIONS {
+        fields.remove(key);
+    }
     remove_unset(fields, &REFERENCES);
     remove_nulls(fields);
 }
@@ -276,12 +276,11 @@ async fn check(console: &Console, fields: &Fields, id: &str) -> Result<(), Fleet
     }
     check_namespace(text(fields, "namespace").unwrap_or_default())?;
     check_tags(fields)?;
-    if let Some(overrides) = fields.get("overrides").and_then(Value::as_object) {
-        if overrides.keys().any(|key| key.starts_with("inputs")) {
-            return Err(FleetError::invalid(
-                "[request body.overrides]: inputs overrides is not allowed",
-            ));
-        }
+    let overrides = fields.get("overrides").and_then(Value::as_object);
+    if overrides.is_some_and(|overrides| overrides.keys().any(|key| key.starts_with("inputs"))) {
+        return Err(FleetError::invalid(
+            "[request body.overrides]: inputs overrides is not allowed",
+        ));
     }
     check_references(console, fields, id).await
 }
@@ -346,15 +345,13 @@ async fn check_references(console: &Console, fields: &Fields, id: &str) -> Resul
                 "[request body.{key}]: `{reference}` does not exist"
             )));
         };
-        let is_output = matches!(key, "data_output_id" | "monitoring_output_id");
-        if is_output && text(&found.fields, "type") != Some("elasticsearch") && key == "data_output_id" {
-            if with_package(console, "fleet_server").await?.contains(id) {
-                let kind = text(&found.fields, "type").unwrap_or_default();
-                return Err(FleetError::invalid_output(format!(
-                    "Output of type \"{kind}\" is not usable with policy \"{}\": Fleet Server needs Elasticsearch.",
-                    text(fields, "name").unwrap_or_default()
-                )));
-            }
+        let kind = text(&found.fields, "type").unwrap_or_default();
+        let unfit = key == "data_output_id" && kind != "elasticsearch";
+        if unfit && with_package(console, "fleet_server").await?.contains(id) {
+            return Err(FleetError::invalid_output(format!(
+                "Output of type \"{kind}\" is not usable with policy \"{}\": Fleet Server needs Elasticsearch.",
+                text(fields, "name").unwrap_or_default()
+            )));
         }
     }
     Ok(())

@@ -88,19 +88,16 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
 /// # Errors
 /// A URL, path or combination that is not valid.
 pub async fn dry_run(console: &Console, id: Option<&str>, mut given: Fields) -> Result<Report, FleetError> {
-    let (fields, is_default) = match id {
-        Some(id) => {
-            let present = console.require(&HOSTS, id).await?;
-            let was_default = flag(&present.fields, "is_default");
-            let fields = merged(&present, given)?;
-            let is_default = was_default || flag(&fields, "is_default");
-            (fields, is_default)
-        }
-        None => {
-            normalise(&mut given)?;
-            let is_default = flag(&given, "is_default");
-            (given, is_default)
-        }
+    let (fields, is_default) = if let Some(id) = id {
+        let present = console.require(&HOSTS, id).await?;
+        let was_default = flag(&present.fields, "is_default");
+        let fields = merged(&present, given)?;
+        let is_default = was_default || flag(&fields, "is_default");
+        (fields, is_default)
+    } else {
+        normalise(&mut given)?;
+        let is_default = flag(&given, "is_default");
+        (given, is_default)
     };
     let findings = checks::host(console, &fields)?;
     let policies = agent_policies::users_of(console, "fleet_server_host_id", id, is_default).await?;

@@ -202,14 +202,13 @@ pub async fn install(
         return Ok(list);
     }
     for asset in &assets {
-        match asset.kind {
-            "index_template" => {
-                console
-                    .store
-                    .put_index_template(&asset.name, asset.body.clone())
-                    .await?
-            }
-            _ => put_pipeline(console, &asset.name, &asset.body).await?,
+        if asset.kind == "index_template" {
+            console
+                .store
+                .put_index_template(&asset.name, asset.body.clone())
+                .await?;
+        } else {
+            put_pipeline(console, &asset.name, &asset.body).await?;
         }
     }
     let _one_at_a_time = console.changes.lock().await;

@@ -64,12 +64,10 @@ pub(crate) fn rename(query: &mut Query, new_name: &dyn Fn(&str) -> String) {
         | Query::Exists(field)
         | Query::Prefix(field, _)
         | Query::Regexp(field, _)
-        | Query::MatchPhrase(field, _) => {
-            *field = new_name(field);
-        }
-        Query::Range { field, .. } | Query::Wildcard { field, .. } | Query::Match { field, .. } => {
-            *field = new_name(field)
-        }
+        | Query::MatchPhrase(field, _)
+        | Query::Range { field, .. }
+        | Query::Wildcard { field, .. }
+        | Query::Match { field, .. } => *field = new_name(field),
         _ => {}
     }
 }

@@ -152,25 +152,23 @@ pub(crate) fn check(fields: &Fields) -> Result<(), FleetError> {
             "[request body.{key}]: outputs of type {kind} do not have it"
         )));
     }
-    if matches!(kind, "elasticsearch" | "logstash") {
-        if let Some(key) = KAFKA
-            .iter()
-            .filter(|key| !matches!(**key, "compression_level"))
-            .find(|key| has(key))
-        {
-            return Err(FleetError::invalid(format!(
-                "[request body.{key}]: outputs of type {kind} do not have it"
-            )));
-        }
+    let of_kafka = KAFKA
+        .iter()
+        .filter(|key| **key != "compression_level")
+        .find(|key| has(key));
+    if let Some(key) = of_kafka.filter(|_| matches!(kind, "elasticsearch" | "logstash")) {
+        return Err(FleetError::invalid(format!(
+            "[request body.{key}]: outputs of type {kind} do not have it"
+        )));
     }
     config_yaml(fields)?;
-    if text(fields, "preset") == Some("balanced") {
-        if let Some(key) = preset_key_in(fields)? {
-            return Err(FleetError::invalid(format!(
-                "preset cannot be balanced when config_yaml contains one of {}; it has `{key}`",
-                PRESET_KEYS.join(", ")
-            )));
-        }
+    if text(fields, "preset") == Some("balanced")
+        && let Some(key) = preset_key_in(fields)?
+    {
+        return Err(FleetError::invalid(format!(
+            "preset cannot be balanced when config_yaml contains one of {}; it has `{key}`",
+            PRESET_KEYS.join(", ")
+        )));
     }
     if kind == "kafka" { check_kafka(fields) } else { Ok(()) }
 }

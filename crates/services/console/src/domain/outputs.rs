@@ -97,18 +97,15 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
 /// # Errors
 /// A value or combination that is not valid.
 pub async fn dry_run(console: &Console, id: Option<&str>, mut given: Fields) -> Result<Report, FleetError> {
-    let (fields, is_default) = match id {
-        Some(id) => {
-            let present = require(console, id).await?;
-            let is_default = flag(&present.fields, "is_default") || flag(&given, "is_default");
-            (merged(&present, given)?, is_default)
-        }
-        None => {
-            normalise(&mut given)?;
-            output_types::set_defaults(&mut given)?;
-            let is_default = flag(&given, "is_default");
-            (given, is_default)
-        }
+    let (fields, is_default) = if let Some(id) = id {
+        let present = require(console, id).await?;
+        let is_default = flag(&present.fields, "is_default") || flag(&given, "is_default");
+        (merged(&present, given)?, is_default)
+    } else {
+        normalise(&mut given)?;
+        output_types::set_defaults(&mut given)?;
+        let is_default = flag(&given, "is_default");
+        (given, is_default)
     };
     output_types::check(&fields)?;
     let findings = checks::output(console, &fields)?;

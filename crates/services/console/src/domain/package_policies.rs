@@ -71,7 +71,8 @@ pub async fn create_default(
 
 pub(crate) async fn free_name(console: &Console, package: &str) -> Result<String, FleetError> {
     let names: Vec<String> = list(console).await?.into_iter().map(|policy| policy.name).collect();
-    let free = (1..)
+    // One more name than there are: one of them is free.
+    let free = (1..=names.len() + 1)
         .map(|number| format!("{package}-{number}"))
         .find(|name| !names.contains(name));
     Ok(free.unwrap_or_else(|| package.to_owned()))
@@ -125,10 +126,9 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, mut body: Fields
         "overrides",
         "additional_datastreams_permissions",
     ] {
-        if !body.contains_key(key) && !(key == "policy_ids" && body.contains_key("policy_id")) {
-            if let Some(value) = stored.fields.get(key) {
-                body.insert(key.to_owned(), value.clone());
-            }
+        let given = body.contains_key(key) || key == "policy_ids" && body.contains_key("policy_id");
+        if let Some(value) = stored.fields.get(key).filter(|_| !given) {
+            body.insert(key.to_owned(), value.clone());
         }
     }
     let mut policy = from_body(&package, body, id)?;
@@ -250,9 +250,9 @@ fn from_body(package: &Package, mut body: Fields, id: &str) -> Result<PackagePol
         .filter(|(_, value)| value.is_null())
         .map(|(key, _)| key.clone())
         .collect();
-    nulls.iter().for_each(|key| {
+    for key in &nulls {
         body.remove(key);
-    });
+    }
     if body.get("output_id").is_some_and(|id| id == "") {
         body.remove("output_id");
     }
@@ -307,12 +307,12 @@ async fn check(console: &Console, policy: &PackagePolicy) -> Result<(), FleetErr
             return Err(FleetError::NotFound(format!("Agent policy {id} not found")));
         }
     }
-    if let Some(output) = &policy.output_id {
-        if console.find(&OUTPUTS, output).await?.is_none() {
-            return Err(FleetError::NotFound(format!("Output {output} not found")));
+    match &policy.output_id {
+        Some(output) if console.find(&OUTPUTS, output).await?.is_none() => {
+            Err(FleetError::NotFound(format!("Output {output} not found")))
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks the variables, stores secrets apart, and renders.

@@ -54,9 +54,9 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
         return Err(FleetError::Forbidden(format!("Cannot update proxy {id} preconfigured")));
     }
     let mut fields = present.fields.clone();
-    NULLABLE.iter().for_each(|key| {
-        fields.remove(*key);
-    });
+    for key in NULLABLE {
+        fields.remove(key);
+    }
     fields.extend(given);
     check_url(&fields)?;
     remove_unset(&mut fields, &NULLABLE);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use policy::model::{AgentPolicy, DownloadSource, FleetServerHost, Output, PackagePolicy, Proxy};
-use policy::{Form, FullPolicy, PolicyInputs, Protection};
+pub use policy::{Form, FullPolicy};
+use policy::{PolicyInputs, Protection};
 use protocol::indices;
 use query::{Query, SearchRequest};
 use serde_json::{Map, Value, json};
@@ -182,7 +183,7 @@ async fn write(
             .next();
         match outcome {
             Some(Outcome::Rejected(rejection)) if rejection.kind == RejectionKind::VersionConflict => {
-                policy.revision += 1
+                policy.revision += 1;
             }
             Some(Outcome::Rejected(rejection)) => return Err(rejection.into()),
             _ => return remember(console, actor, stored, &policy).await,

@@ -39,14 +39,11 @@ pub(crate) async fn store_plain(
         }
     }
     let before = ids_in(present.and_then(|fields| fields.get("secrets")));
-    match fields.remove("secrets") {
-        Some(Value::Object(secrets)) => {
-            let stored = Box::pin(stored_values(console, secrets)).await?;
-            if !stored.is_empty() {
-                fields.insert("secrets".into(), stored.into());
-            }
+    if let Some(Value::Object(secrets)) = fields.remove("secrets") {
+        let stored = Box::pin(stored_values(console, secrets)).await?;
+        if !stored.is_empty() {
+            fields.insert("secrets".into(), stored.into());
         }
-        Some(_) | None => {}
     }
     let after = ids_in(fields.get("secrets"));
     Ok(before.into_iter().filter(|id| !after.contains(id)).collect())

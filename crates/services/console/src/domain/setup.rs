@@ -60,11 +60,9 @@ pub async fn run(console: &Console) -> Result<SetupSummary, FleetError> {
 /// # Errors
 /// As [`run`]; the next request tries again.
 pub(crate) async fn ensure(console: &Console) -> Result<(), FleetError> {
-    console
-        .is_set_up
-        .get_or_try_init(|| async { run(console).await.map(drop) })
-        .await
-        .map(|()| ())
+    let set_up = || async { run(console).await.map(drop) };
+    console.is_set_up.get_or_try_init(set_up).await?;
+    Ok(())
 }
 
 async fn default_output(console: &Console, actor: &Actor) -> Result<(), FleetError> {

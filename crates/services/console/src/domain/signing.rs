@@ -74,25 +74,27 @@ pub(crate) async fn key(console: &Console) -> Result<Arc<SigningKey>, FleetError
     }
     let key = match stored(console).await? {
         Some(key) => key,
-        None => {
-            let secret_id = new_secret(console).await?;
-            let create = Operation::create(SETTINGS.index, DOCUMENT, Source::of(&json!({"secret_id": secret_id})));
-            for outcome in console.store.bulk(vec![create], Refresh::WaitFor).await? {
-                match outcome {
-                    // A conflict: another process was faster, and its key counts.
-                    Outcome::Rejected(rejection) if rejection.kind != RejectionKind::VersionConflict => {
-                        return Err(rejection.into());
-                    }
-                    _ => {}
-                }
-            }
-            stored(console)
-                .await?
-                .ok_or_else(|| broken("the key that was just written is not there"))?
-        }
+        None => make(console).await?,
     };
     *known = Some(Arc::clone(&key));
     Ok(key)
+}
+
+async fn make(console: &Console) -> Result<Arc<SigningKey>, FleetError> {
+    let secret_id = new_secret(console).await?;
+    let create = Operation::create(SETTINGS.index, DOCUMENT, Source::of(&json!({"secret_id": secret_id})));
+    for outcome in console.store.bulk(vec![create], Refresh::WaitFor).await? {
+        match outcome {
+            // A conflict: another process was faster, and its key counts.
+            Outcome::Rejected(rejection) if rejection.kind != RejectionKind::VersionConflict => {
+                return Err(rejection.into());
+            }
+            _ => {}
+        }
+    }
+    stored(console)
+        .await?
+        .ok_or_else(|| broken("the key that was just written is not there"))
 }
 
 /// Makes a new key in place of the present one.

@@ -19,7 +19,7 @@ async fn routes(fleet: &Fleet) -> Vec<(Method, String)> {
     let mut routes = Vec::new();
     for (path, methods) in described["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
-            let path = path.replace('{', "x").replace('}', "x");
+            let path = path.replace(['{', '}'], "x");
             routes.push((method.to_uppercase().parse().unwrap(), path));
         }
     }

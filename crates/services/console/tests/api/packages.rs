@@ -4,7 +4,7 @@ use std::io::{Cursor, Write};
 
 use axum::body::Body;
 use http::Request;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Answer, Fleet, PASSWORD, basic};
 
@@ -45,6 +45,11 @@ async fn upload(fleet: &Fleet, zip: Vec<u8>) -> Answer {
         .header("kbn-xsrf", "1")
         .header("content-type", "application/zip");
     fleet.send(request.body(Body::from(zip)).unwrap()).await
+}
+
+fn input_named<'a>(published: &'a Value, name: &str) -> &'a Value {
+    let inputs = published["data"]["inputs"].as_array().unwrap();
+    inputs.iter().find(|input| input["name"] == name).unwrap()
 }
 
 #[tokio::test]
@@ -111,7 +116,7 @@ async fn an_uploaded_package_can_be_used_and_upgraded() {
     let body = json!({"name": "d", "policy_ids": ["default-policy"], "package": {"name": "demo", "version": "1.0.0"}, "inputs": {}});
     let created = fleet.post("/api/fleet/package_policies", body).await.item();
     let published = fleet.published("default-policy").await;
-    let input = published["data"]["inputs"].as_array().unwrap().last().unwrap();
+    let input = input_named(&published, "d");
     assert_eq!(input["streams"][0]["paths"], json!(["/demo.log"]));
     upload(&fleet, demo("1.1.0")).await.ok();
     let ids = json!({"packagePolicyIds": [created["id"]]});
@@ -128,7 +133,7 @@ async fn an_uploaded_package_can_be_used_and_upgraded() {
         true
     );
     let published = fleet.published("default-policy").await;
-    let input = published["data"]["inputs"].as_array().unwrap().last().unwrap();
+    let input = input_named(&published, "d");
     assert_eq!(input["meta"]["package"]["version"], "1.1.0");
 }
 
