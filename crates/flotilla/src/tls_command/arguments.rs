@@ -109,8 +109,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// The value may be a password, so errors do not repeat it.
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    let name: HeaderName = name.trim().parse().map_err(|_| "the part before `=` is no header name")?;
-    let mut value: HeaderValue = value.trim().parse().map_err(|_| "the part after `=` is no header value")?;
+    let name: HeaderName = name
+        .trim()
+        .parse()
+        .map_err(|_| "the part before `=` is no header name")?;
+    let mut value: HeaderValue = value
+        .trim()
+        .parse()
+        .map_err(|_| "the part after `=` is no header value")?;
     value.set_sensitive(true);
     Ok((name, value))
 }

@@ -15,7 +15,11 @@ use crate::printer;
 
 /// Runs the command; the result is the exit status: 0 when everything asked for worked, 1 when not.
 pub(crate) fn run(arguments: TlsArguments) -> i32 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             printer::error(&anyhow::Error::from(error).context("cannot start"));
@@ -28,7 +32,8 @@ pub(crate) fn run(arguments: TlsArguments) -> i32 {
         TlsCommand::Show(arguments) => show(&arguments),
     };
     // Name look-ups in progress do not hold up the end.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    // Name look-ups in progress do not hold up the end.
+    runtime.shutdown_background();
     i32::from(!worked)
 }
 
@@ -59,8 +64,12 @@ async fn check(arguments: &CheckArguments) -> bool {
 }
 
 fn prepare_check(arguments: &CheckArguments) -> Result<(Arc<ClientTls>, CheckRequest), Explanation> {
-    let options = LoadOptions { resumption: false, ..LoadOptions::named("tls check") };
-    let tls = ClientTls::load(&settings_file::of_client(arguments)?, options).map_err(|error| Explanation::from(&error))?;
+    let options = LoadOptions {
+        resumption: false,
+        ..LoadOptions::named("tls check")
+    };
+    let tls =
+        ClientTls::load(&settings_file::of_client(arguments)?, options).map_err(|error| Explanation::from(&error))?;
     let mut request = CheckRequest::from_url(&arguments.url, arguments.timeout)?;
     request.connect_to = arguments.connect_to;
     request.proxy = arguments.proxy_url.as_ref().map(|url| ProxySettings {
@@ -100,7 +109,8 @@ async fn serve(arguments: &ServeArguments) -> bool {
 
 async fn serve_until_signal(server: &TestServer, json: bool) -> bool {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         printer::warning("signals cannot be listened to");
         return false;
     };
@@ -133,7 +143,10 @@ fn prepare_serve(arguments: &ServeArguments) -> Result<TestServer, Explanation> 
                 .with_hint("remove the key, or set it to true")
         });
     }
-    let options = LoadOptions { alpn: tls::Alpn::Http1, ..LoadOptions::named("tls serve") };
+    let options = LoadOptions {
+        alpn: tls::Alpn::Http1,
+        ..LoadOptions::named("tls serve")
+    };
     let tls = ServerTls::load(&settings, options).map_err(|error| Explanation::from(&error))?;
     TestServer::bind(arguments.listen, tls).map_err(|error| Explanation {
         stage: tls::Stage::Load,

@@ -43,10 +43,19 @@ fn read(path: &Utf8Path) -> Result<Map<String, Value>, Explanation> {
         ..Explanation::new(class, message).with_hint(hint)
     };
     let text = read_text(path).map_err(|error| {
-        failed("file_unreadable", format!("cannot read the settings: {error}"), "check the path after `--config`")
+        failed(
+            "file_unreadable",
+            format!("cannot read the settings: {error}"),
+            "check the path after `--config`",
+        )
     })?;
-    let value = settings::from_yaml(path.as_str(), &text)
-        .map_err(|error| failed("bad_value:config", error.to_string(), "write it as YAML with one `ssl` block"))?;
+    let value = settings::from_yaml(path.as_str(), &text).map_err(|error| {
+        failed(
+            "bad_value:config",
+            error.to_string(),
+            "write it as YAML with one `ssl` block",
+        )
+    })?;
     match value {
         Value::Object(mut file) => match file.remove("ssl") {
             Some(Value::Object(block)) => Ok(block),
@@ -57,16 +66,25 @@ fn read(path: &Utf8Path) -> Result<Map<String, Value>, Explanation> {
                 "put the settings below `ssl:`, or write them dotted, as in `ssl.verification_mode: full`",
             )),
         },
-        _ => Err(failed("bad_value:config", format!("`{path}` holds no settings"), "write it as YAML with one `ssl` block")),
+        _ => Err(failed(
+            "bad_value:config",
+            format!("`{path}` holds no settings"),
+            "write it as YAML with one `ssl` block",
+        )),
     }
 }
 
 fn read_text(path: &Utf8Path) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
-    let read = fs_err::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    let read = fs_err::File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_string(&mut text)?;
     if read as u64 > MAX_BYTES {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it is larger than 4 MiB"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            "it is larger than 4 MiB",
+        ));
     }
     Ok(text)
 }
@@ -86,7 +104,10 @@ mod tests {
     #[test]
     fn a_file_holds_one_block_in_either_form() {
         check("ssl:\n  verification_mode: none\n", "none");
-        check("ssl.verification_mode: none\nssl.certificate_reload.enabled: false\n", "none");
+        check(
+            "ssl.verification_mode: none\nssl.certificate_reload.enabled: false\n",
+            "none",
+        );
         check("ssl:\n", "none");
         check("", "none");
         check("ssl: yes\n", "bad_value:ssl");
