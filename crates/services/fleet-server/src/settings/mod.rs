@@ -13,6 +13,7 @@ mod limits;
 pub use limits::{Limit, Limits};
 
 mod yaml;
+mod yaml_text;
 pub use yaml::{SettingsProblem, SettingsWarning};
 
 /// Everything that a Fleet Server can be told.
