@@ -18,7 +18,7 @@ pub(crate) struct TlsArguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum TlsCommand {
     /// Connect as a client with these settings and tell what happens.
-    Check(CheckArguments),
+    Check(Box<CheckArguments>),
     /// Accept connections as a server with these settings, one at a time, and tell what happens.
     Serve(ServeArguments),
     /// Show certificates, keys and PKCS#12 bundles; never anything secret.
