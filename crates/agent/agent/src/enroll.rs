@@ -170,8 +170,14 @@ pub async fn enroll(options: EnrollOptions) -> Result<Enrolled, EnrollError> {
     };
     let patience = Patience::new(options.timeout);
     if let Some(fingerprint) = &options.ca_fingerprint {
-        let ca = fetch_ca(&connection, fingerprint, patience.clone()).await?;
-        connection.ssl.insert("certificate_authorities".to_owned(), json!([ca]));
+        let (key, trust) = if connection.proxy.is_some() {
+            // Through a proxy the chain cannot be looked at beforehand: the fingerprint itself is the trust.
+            ("ca_trusted_fingerprint", json!(fingerprint))
+        } else {
+            let ca = fetch_ca(&connection, fingerprint, patience.clone()).await?;
+            ("certificate_authorities", json!([ca]))
+        };
+        connection.ssl.insert(key.to_owned(), trust);
     }
     let client = FleetClient::new(&connection, &options.build.version)?;
     let (response, kept_id, replace_token) = request(&options, &client, before.as_ref(), patience).await?;

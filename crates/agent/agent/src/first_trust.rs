@@ -1,15 +1,19 @@
 //! From the fingerprint in a join string to the CA itself: look at the chain that the server presents, find the
 //! certificate with that fingerprint, and trust exactly it from then on.
 //!
-//! The look itself trusts nothing and sends nothing; the enrolment that follows verifies in full against the found CA.
+//! The look verifies in full, with that fingerprint as its only trust; the enrolment that follows does so against the CA.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use certs::Fingerprint;
-use rustls_pki_types::{CertificateDer, ServerName};
+use http::{HeaderMap, Request};
+use rustls_pki_types::CertificateDer;
 use serde_json::json;
-use tls::{ClientTls, LoadOptions, SslSettings};
+use tls::{Alpn, ClientTls, LoadOptions, SslSettings};
 use tokio::net::TcpStream;
+use transport::{HttpClient, HttpClientSettings};
 use url::Url;
 
 const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -25,13 +29,11 @@ pub enum FirstTrustError {
         /// Why.
         source: std::io::Error,
     },
-    /// No TLS there.
-    #[error("{host} does not speak TLS as expected: {source}")]
-    Handshake {
-        /// Host and port.
-        host: String,
-        /// Why.
-        source: std::io::Error,
+    /// The chain is not trusted, or there is no TLS.
+    #[error("the server is not the one that the join string was made for: {story}")]
+    Untrusted {
+        /// What was expected, what was presented, what to do.
+        story: String,
     },
     /// Took too long.
     #[error("{host} did not answer within {} s", LOOK_TIMEOUT.as_secs())]
@@ -77,7 +79,9 @@ pub(crate) async fn fetch_ca(url: &Url, fingerprint: &str) -> Result<String, Fir
         url.host_str().unwrap_or_default(),
         url.port_or_known_default().unwrap_or(8220)
     );
-    let looked = tokio::time::timeout(LOOK_TIMEOUT, presented_chain(url, &host)).await;
+    let settings = SslSettings::from_value(&json!({"ca_trusted_fingerprint": expected.to_string()}))?;
+    let tls = ClientTls::load(&settings, LoadOptions::named("join"))?;
+    let looked = tokio::time::timeout(LOOK_TIMEOUT, presented_chain(&tls, url, &host)).await;
     let chain = looked.map_err(|_| FirstTrustError::Timeout { host: host.clone() })??;
     match chain
         .iter()
@@ -92,31 +96,45 @@ pub(crate) async fn fetch_ca(url: &Url, fingerprint: &str) -> Result<String, Fir
     }
 }
 
-async fn presented_chain(url: &Url, host: &str) -> Result<Vec<CertificateDer<'static>>, FirstTrustError> {
-    let settings = SslSettings::from_value(&json!({"verification_mode": "none"}))?;
-    let tls = ClientTls::load(&settings, LoadOptions::default())?;
+async fn presented_chain(
+    tls: &Arc<ClientTls>,
+    url: &Url,
+    host: &str,
+) -> Result<Vec<CertificateDer<'static>>, FirstTrustError> {
     let connect = |source| FirstTrustError::Connect {
         host: host.to_owned(),
         source,
     };
+    let untrusted = |story: String| FirstTrustError::Untrusted { story };
     let tcp = TcpStream::connect(host).await.map_err(connect)?;
     tcp.set_nodelay(true).map_err(connect)?;
-    let name = url
-        .host_str()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    let name = ServerName::try_from(name).map_err(|error| connect(std::io::Error::other(error)))?;
-    let stream = tokio_rustls::TlsConnector::from(tls.config())
-        .connect(name, tcp)
-        .await
-        .map_err(|source| FirstTrustError::Handshake {
-            host: host.to_owned(),
-            source,
-        })?;
-    let (_, connection) = stream.get_ref();
-    Ok(connection.peer_certificates().unwrap_or_default().to_vec())
+    let name = url.host_str().unwrap_or_default();
+    let (config, name) = tls
+        .prepare(name, Alpn::Http)
+        .map_err(|story| untrusted(story.to_string()))?;
+    match tokio_rustls::TlsConnector::from(config).connect(name, tcp).await {
+        Ok(stream) => Ok(stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec()),
+        Err(error) => Err(untrusted(story(tls, url, &error).await)),
+    }
+}
+
+/// The same handshake again through the HTTP client, which keeps what was presented and explains.
+async fn story(tls: &Arc<ClientTls>, url: &Url, error: &std::io::Error) -> String {
+    let client = HttpClient::new(HttpClientSettings {
+        tls: Arc::clone(tls),
+        proxy: None,
+        connect_timeout: LOOK_TIMEOUT,
+        headers: HeaderMap::new(),
+        connect_to: None,
+    });
+    let mut request = Request::new(Bytes::new());
+    if let Ok(uri) = url.as_str().parse() {
+        *request.uri_mut() = uri;
+    }
+    match client.send(request).await {
+        Ok(_) => error.to_string(),
+        Err(explained) => explained.to_string(),
+    }
 }
 
 fn list(chain: &[CertificateDer<'_>]) -> String {

@@ -55,10 +55,15 @@ pub struct FlushRule {
     pub timeout: Duration,
 }
 
+/// In the first seconds of an output batches leave early, so that a new agent's data is seen at once.
+const EAGER_PERIOD: Duration = Duration::from_secs(10);
+const EAGER_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The queue. See the module.
 #[derive(Debug)]
 pub struct Queue {
     capacity: usize,
+    made: Instant,
     inner: Mutex<Inner>,
     arrived: Notify,
     settled: Notify,
@@ -84,6 +89,7 @@ impl Queue {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity,
+            made: Instant::now(),
             inner: Mutex::default(),
             arrived: Notify::new(),
             settled: Notify::new(),
@@ -205,7 +211,13 @@ impl Queue {
         let Some(oldest) = inner.waiting.front() else {
             return Taken::Due(None);
         };
-        let due = oldest.since + rule.timeout;
+        let eager = oldest.since < self.made + EAGER_PERIOD;
+        let due = oldest.since
+            + if eager {
+                rule.timeout.min(EAGER_TIMEOUT)
+            } else {
+                rule.timeout
+            };
         let leaves = inner.draining || inner.waiting.len() >= rule.min_events || due <= Instant::now();
         if !leaves {
             return Taken::Due(Some(due));

@@ -176,6 +176,7 @@ pub(super) struct JoinArguments {
 /// Flags of a Fleet Server that runs under this agent.
 #[derive(Clone, Debug, Default, Args, Deserialize, Serialize)]
 #[command(next_help_heading = "Fleet Server on this host")]
+#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
 #[serde(default)]
 pub(super) struct FleetServerArguments {
     /// Elasticsearch URL; its presence starts a Fleet Server here

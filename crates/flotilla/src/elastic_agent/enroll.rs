@@ -85,7 +85,7 @@ fn start_command(common: &CommonArguments) -> String {
         ("--path.logs", &common.logs),
     ] {
         if let Some(value) = value {
-            command.push_str(&format!(" {flag}={value}"));
+            command.extend([" ", flag, "=", value.as_str()]);
         }
     }
     command

@@ -446,7 +446,8 @@ mod tests {
             let order = order.clone();
             undo.push(move || {
                 order.borrow_mut().push(number);
-                if number == 1 { bail!("cannot") } else { Ok(()) }
+                ensure!(number != 1, "cannot");
+                Ok(())
             });
         }
         undo.run();

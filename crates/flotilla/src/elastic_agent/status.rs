@@ -99,10 +99,10 @@ impl Node {
 
     fn write(&self, into: &mut String, indent: &str, branch: &str, below: &str) {
         let mut lines = self.text.lines();
-        into.push_str(&format!("{indent}{branch}{}\n", lines.next().unwrap_or_default()));
+        into.extend([indent, branch, lines.next().unwrap_or_default(), "\n"]);
         let indent = format!("{indent}{below}");
         for line in lines {
-            into.push_str(&format!("{indent}     {line}\n"));
+            into.extend([&indent, "     ", line, "\n"]);
         }
         for (number, child) in self.children.iter().enumerate() {
             let last = number + 1 == self.children.len();

@@ -64,7 +64,7 @@ fn write_lines<W: Write>(batch: &[Queued], into: &mut Counted<W>) {
     for queued in batch {
         let event = &queued.event;
         if let Some(id) = &event.id {
-            into.put(&action_line(&event.stream, Some(id)))
+            into.put(&action_line(&event.stream, Some(id)));
         } else {
             let stream = std::sync::Arc::as_ptr(&event.stream);
             if last.as_ref().is_none_or(|(known, _)| *known != stream) {
