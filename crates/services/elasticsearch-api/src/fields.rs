@@ -122,7 +122,7 @@ mod tests {
         collect(&mapping, "", &mut found);
         let names: Vec<_> = found.keys().map(String::as_str).collect();
         assert_eq!(names, ["host", "host.name", "message", "message.keyword"]);
-        assert_eq!(found["message"]["text"], false);
-        assert_eq!(found["host.name"]["keyword"], true);
+        assert!(!found["message"]["text"]);
+        assert!(found["host.name"]["keyword"]);
     }
 }

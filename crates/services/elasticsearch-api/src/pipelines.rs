@@ -86,11 +86,12 @@ struct Simulation {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SimulatedDocument {
-    #[serde(default)]
-    _index: Option<String>,
-    #[serde(default)]
-    _id: Option<String>,
-    _source: Map<String, Value>,
+    #[serde(default, rename = "_index")]
+    index: Option<String>,
+    #[serde(default, rename = "_id")]
+    id: Option<String>,
+    #[serde(rename = "_source")]
+    source: Map<String, Value>,
 }
 
 /// `POST /_ingest/pipeline/_simulate`, `/_ingest/pipeline/{id}/_simulate`.
@@ -129,11 +130,11 @@ pub(crate) async fn simulate(
 }
 
 fn one(pipelines: &Pipelines, name: &str, document: SimulatedDocument, now: jiff::Timestamp) -> Value {
-    let (index, id) = (document._index.unwrap_or_else(|| "_index".to_owned()), document._id);
+    let (index, id) = (document.index.unwrap_or_else(|| "_index".to_owned()), document.id);
     let document = Document {
         index,
         id,
-        source: document._source,
+        source: document.source,
     };
     match pipelines.run(name, document, now) {
         Ok(Some(done)) => json!({ "doc": {

@@ -121,7 +121,7 @@ async fn chunks_of_files_come_and_go_as_cbor() {
     ciborium::into_writer(&chunk, &mut body).unwrap();
     let index = ".fleet-fileds-fromhost-data-agent";
     let headers = [
-        ("authorization", server.fleet_server.as_str()),
+        ("authorization", server.fleet.as_str()),
         ("content-type", "application/cbor"),
     ];
     let stored = server
@@ -129,10 +129,7 @@ async fn chunks_of_files_come_and_go_as_cbor() {
         .await;
     assert_eq!(stored.status, 201, "{}", stored.text());
 
-    let headers = [
-        ("authorization", server.fleet_server.as_str()),
-        ("accept", "application/cbor"),
-    ];
+    let headers = [("authorization", server.fleet.as_str()), ("accept", "application/cbor")];
     let path = format!("/{index}/_doc/a.0?_source=false&stored_fields=data");
     let got = server.send("GET", &path, &headers, "").await;
     assert_eq!(got.headers["content-type"], "application/cbor");
@@ -155,16 +152,11 @@ async fn chunks_of_files_come_and_go_as_cbor() {
         "script_fields": { "size": { "script": { "lang": "painless", "source": "params._source.data.length" } } },
     });
     server
-        .call_as(&server.fleet_server, "POST", &format!("/{index}/_refresh"), "")
+        .call_as(&server.fleet, "POST", &format!("/{index}/_refresh"), "")
         .await
         .ok();
     let found = server
-        .call_as(
-            &server.fleet_server,
-            "POST",
-            &format!("/{index}/_search"),
-            search.to_string(),
-        )
+        .call_as(&server.fleet, "POST", &format!("/{index}/_search"), search.to_string())
         .await
         .ok();
     let hit = &found["hits"]["hits"][0];

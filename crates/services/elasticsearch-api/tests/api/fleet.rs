@@ -7,7 +7,7 @@ use crate::harness::Server;
 #[tokio::test]
 async fn checkpoints_are_waited_for() {
     let server = Server::start().await;
-    let fleet = server.fleet_server.clone();
+    let fleet = server.fleet.clone();
     let get = |query: &str| {
         let path = format!("/.fleet-actions/_fleet/global_checkpoints{query}");
         let (server, fleet) = (&server, fleet.clone());
@@ -33,7 +33,7 @@ async fn checkpoints_are_waited_for() {
 #[tokio::test]
 async fn searches_see_what_the_checkpoint_promises() {
     let server = Server::start().await;
-    let fleet = &server.fleet_server;
+    let fleet = &server.fleet;
     let action = json!({ "action_id": "1", "agents": ["a"], "expiration": "2099-01-01T00:00:00Z" }).to_string();
     server
         .call_as(fleet, "PUT", "/.fleet-actions/_doc/1", action)
@@ -74,7 +74,7 @@ async fn searches_see_what_the_checkpoint_promises() {
 #[tokio::test]
 async fn secrets_are_kept_read_and_deleted() {
     let server = Server::start().await;
-    let fleet = &server.fleet_server;
+    let fleet = &server.fleet;
     let id = server
         .call_as(fleet, "POST", "/_fleet/secret", r#"{"value":"id:key"}"#)
         .await

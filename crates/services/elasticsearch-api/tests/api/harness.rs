@@ -22,7 +22,7 @@ pub(crate) struct Server {
     /// The `Authorization` of the user `elastic`.
     pub(crate) elastic: String,
     /// The `Authorization` of a Fleet Server.
-    pub(crate) fleet_server: String,
+    pub(crate) fleet: String,
     _folder: tempfile::TempDir,
 }
 
@@ -86,7 +86,7 @@ impl Server {
             router,
             access,
             elastic: basic("elastic", PASSWORD),
-            fleet_server: format!("Bearer {}", token.expose()),
+            fleet: format!("Bearer {}", token.expose()),
             _folder: folder,
         }
     }

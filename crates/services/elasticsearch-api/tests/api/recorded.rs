@@ -86,7 +86,10 @@ impl Replay {
             Value::String(text) => text.clone(),
             Value::Object(body) if body.contains_key("ndjson") => {
                 let lines = body["ndjson"].as_array().unwrap();
-                lines.iter().map(|line| format!("{line}\n")).collect()
+                lines
+                    .iter()
+                    .flat_map(|line| [line.to_string(), "\n".to_owned()])
+                    .collect()
             }
             body if request["path"].as_str().unwrap().starts_with("/_bulk") => format!("{body}\n"),
             body => body.to_string(),
@@ -95,7 +98,7 @@ impl Replay {
         let authorization = if request["as"] == "agent" {
             &agent
         } else {
-            &self.server.fleet_server
+            &self.server.fleet
         };
         let (method, path) = (request["method"].as_str().unwrap(), request["path"].as_str().unwrap());
         self.server.call_as(authorization, method, path, body).await

@@ -9,9 +9,8 @@ async fn filled() -> Server {
     let mut body = String::new();
     for (id, level, n) in [(1, "info", 10), (2, "warn", 20), (3, "info", 30)] {
         let document = json!({ "@timestamp": format!("2026-01-0{id}T00:00:00Z"), "level": level, "n": n, "message": "disk is full" });
-        body.push_str(&format!(
-            "{{\"index\":{{\"_index\":\"things\",\"_id\":\"{id}\"}}}}\n{document}\n"
-        ));
+        let line = format!("{{\"index\":{{\"_index\":\"things\",\"_id\":\"{id}\"}}}}\n{document}\n");
+        body.push_str(&line);
     }
     server.call("POST", "/_bulk?refresh=wait_for", body).await.ok();
     server

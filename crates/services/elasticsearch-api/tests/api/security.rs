@@ -52,7 +52,7 @@ async fn everyone_learns_who_they_are() {
         (&json!("realm"), &json!("reserved"))
     );
     let fleet = server
-        .call_as(&server.fleet_server, "GET", "/_security/_authenticate", "")
+        .call_as(&server.fleet, "GET", "/_security/_authenticate", "")
         .await
         .ok();
     assert_eq!(
