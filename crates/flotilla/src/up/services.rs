@@ -45,6 +45,7 @@ impl Services {
             .context("cannot open the store")?;
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let access = Access::open(Arc::clone(&shared), Arc::clone(&clock)).await.context("cannot read users and keys")?;
+        fleet_server::create_indices(&*shared).await.context("cannot create the fleet's indices")?;
         set_elastic_password(&access, &installation.elastic_password).await?;
         let service_token = service_token(installation, &access).await?;
 
