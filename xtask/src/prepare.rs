@@ -14,13 +14,41 @@ struct Tool {
 }
 
 const TOOLS: &[Tool] = &[
-    Tool { program: "openssl", package: "openssl", needed_for: "certificates read and written by another program" },
-    Tool { program: "ip", package: "iproute2", needed_for: "several hosts on one machine" },
-    Tool { program: "curl", package: "curl", needed_for: "requests of a stock client" },
-    Tool { program: "chromium", package: "chromium", needed_for: "the pages in a real browser" },
-    Tool { program: "keytool", package: "default-jre-headless", needed_for: "PKCS#12 files in Java" },
-    Tool { program: "squid", package: "squid", needed_for: "a real CONNECT proxy" },
-    Tool { program: "tinyproxy", package: "tinyproxy-bin", needed_for: "a real CONNECT proxy" },
+    Tool {
+        program: "openssl",
+        package: "openssl",
+        needed_for: "certificates read and written by another program",
+    },
+    Tool {
+        program: "ip",
+        package: "iproute2",
+        needed_for: "several hosts on one machine",
+    },
+    Tool {
+        program: "curl",
+        package: "curl",
+        needed_for: "requests of a stock client",
+    },
+    Tool {
+        program: "chromium",
+        package: "chromium",
+        needed_for: "the pages in a real browser",
+    },
+    Tool {
+        program: "keytool",
+        package: "default-jre-headless",
+        needed_for: "PKCS#12 files in Java",
+    },
+    Tool {
+        program: "squid",
+        package: "squid",
+        needed_for: "a real CONNECT proxy",
+    },
+    Tool {
+        program: "tinyproxy",
+        package: "tinyproxy-bin",
+        needed_for: "a real CONNECT proxy",
+    },
 ];
 
 /// Installs what is missing where that is possible; otherwise says which tests will be skipped.
@@ -38,7 +66,10 @@ pub(crate) fn run() -> Result<()> {
         return apt_get(&arguments);
     }
     for tool in &missing {
-        eprintln!("`{}` is not installed (package {}): no test of {}", tool.program, tool.package, tool.needed_for);
+        eprintln!(
+            "`{}` is not installed (package {}): no test of {}",
+            tool.program, tool.package, tool.needed_for
+        );
     }
     if std::env::var_os("FLOTILLA_NOTHING_SKIPPED").is_some() {
         bail!("FLOTILLA_NOTHING_SKIPPED is set and the tools above are missing");
@@ -48,11 +79,16 @@ pub(crate) fn run() -> Result<()> {
 
 fn is_installed(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).chain(["/usr/sbin".into(), "/sbin".into()]).any(|dir| dir.join(program).is_file())
+    std::env::split_paths(&paths)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|dir| dir.join(program).is_file())
 }
 
 fn can_install() -> bool {
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    let is_root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout == b"0\n");
     is_root && is_installed("apt-get")
 }
 

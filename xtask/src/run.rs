@@ -11,7 +11,11 @@ pub(crate) fn tests(arguments: &[String]) -> Result<()> {
 
 fn cargo(fixed: &[&str], more: &[String]) -> Result<()> {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let status = Command::new(program).args(fixed).args(more).status().context("cannot start cargo")?;
+    let status = Command::new(program)
+        .args(fixed)
+        .args(more)
+        .status()
+        .context("cannot start cargo")?;
     ensure!(status.success(), "cargo {} failed", fixed.join(" "));
     Ok(())
 }

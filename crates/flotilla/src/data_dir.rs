@@ -40,7 +40,12 @@ impl DataDir {
         let base = from_environment("XDG_DATA_HOME")
             .map(std::path::PathBuf::from)
             .or_else(|| from_environment("HOME").map(|home| std::path::PathBuf::from(home).join(".local/share")))
-            .ok_or_else(|| Hint::error("there is no home folder to keep data in", "name a folder with `--data-dir`"))?;
+            .ok_or_else(|| {
+                Hint::error(
+                    "there is no home folder to keep data in",
+                    "name a folder with `--data-dir`",
+                )
+            })?;
         let base = Utf8PathBuf::from_path_buf(base)
             .map_err(|path| anyhow::anyhow!("the path `{}` is not UTF-8", path.display()))?;
         Ok(base.join("flotilla"))
@@ -55,27 +60,37 @@ impl DataDir {
             )
         })?;
         let path = root.join(LOCK_FILE);
-        let file = fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(
-            |error| {
+        let file = fs_err::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| {
                 Hint::error(
                     format!("cannot write to the data folder `{root}`: {error}"),
                     "choose a folder that you may write to with `--data-dir`",
                 )
-            },
-        )?;
+            })?;
         let mut lock: File = file.into();
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
             let _unreadable = lock.read_to_string(&mut holder);
             return Err(Hint::error(
-                format!("the data folder `{root}` is in use by another flotilla (process {})", holder.trim()),
+                format!(
+                    "the data folder `{root}` is in use by another flotilla (process {})",
+                    holder.trim()
+                ),
                 "stop that process, or give this one a folder of its own with `--data-dir`",
             ));
         }
         lock.set_len(0)?;
         lock.rewind()?;
         write!(lock, "{}", std::process::id())?;
-        let opened = Self { root: root.to_owned(), _lock: lock };
+        let opened = Self {
+            root: root.to_owned(),
+            _lock: lock,
+        };
         opened.identity()?;
         Ok(opened)
     }
@@ -89,7 +104,10 @@ impl DataDir {
     pub(crate) fn identity(&self) -> Result<InstallationIdentity> {
         let path = self.join(IDENTITY_FILE);
         if !path.exists() {
-            let identity = InstallationIdentity { format: FORMAT, cluster_uuid: uuid::Uuid::new_v4().to_string() };
+            let identity = InstallationIdentity {
+                format: FORMAT,
+                cluster_uuid: uuid::Uuid::new_v4().to_string(),
+            };
             let text = serde_json::to_vec_pretty(&identity)?;
             certs::write_file_atomically(&path, &text, 0o600)?;
             return Ok(identity);
@@ -99,7 +117,10 @@ impl DataDir {
         let identity: InstallationIdentity = serde_json::from_slice(&text).with_context(damaged)?;
         if identity.format != FORMAT {
             return Err(Hint::error(
-                format!("the data folder `{}` has format {}, this program knows {FORMAT}", self.root, identity.format),
+                format!(
+                    "the data folder `{}` has format {}, this program knows {FORMAT}",
+                    self.root, identity.format
+                ),
                 "use the version of flotilla that wrote it, or a newer one",
             ));
         }
@@ -125,7 +146,10 @@ impl DataDir {
         let text = fs_err::read_to_string(&path)?;
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
-            return Err(Hint::error(format!("the data folder is damaged: `{path}` is empty"), "restore it from a backup"));
+            return Err(Hint::error(
+                format!("the data folder is damaged: `{path}` is empty"),
+                "restore it from a backup",
+            ));
         }
         Ok(Some(Secret::from(text)))
     }
@@ -176,7 +200,10 @@ mod tests {
         let (_folder, path) = temporary();
         let first = DataDir::open(&path).unwrap();
         let refused = DataDir::open(&path).unwrap_err().to_string();
-        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        assert!(
+            refused.contains(&format!("process {}", std::process::id())),
+            "{refused}"
+        );
         drop(first);
         DataDir::open(&path).unwrap();
     }

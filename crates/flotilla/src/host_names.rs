@@ -19,12 +19,16 @@ impl HostName {
             return Ok(Self::Ip(address));
         }
         let is_label = |label: &str| {
-            !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            !label.is_empty()
+                && label.len() <= 63
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
         };
         if text.len() <= 253 && text.split('.').all(is_label) {
             return Ok(Self::Dns(text.to_ascii_lowercase()));
         }
-        Err(format!("`{text}` is neither a host name nor an address; give it without scheme and port, such as `fleet.example`"))
+        Err(format!(
+            "`{text}` is neither a host name nor an address; give it without scheme and port, such as `fleet.example`"
+        ))
     }
 
     /// `https://host:port`, with brackets where an address needs them.
@@ -65,14 +69,21 @@ impl HostNames {
                 _ => {}
             }
         }
-        let advertised = if named.is_empty() { vec![default_host(&ips)] } else { named.to_vec() };
+        let advertised = if named.is_empty() {
+            vec![default_host(&ips)]
+        } else {
+            named.to_vec()
+        };
         Self { dns, ips, advertised }
     }
 }
 
 /// The lower-case name that the kernel has.
 pub(crate) fn own_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .to_ascii_lowercase()
 }
 
 fn own_addresses() -> Vec<IpAddr> {
@@ -81,7 +92,11 @@ fn own_addresses() -> Vec<IpAddr> {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
     };
-    interfaces.iter().map(if_addrs::Interface::ip).filter(is_useful).collect()
+    interfaces
+        .iter()
+        .map(if_addrs::Interface::ip)
+        .filter(is_useful)
+        .collect()
 }
 
 /// The address that the default route leaves from; connecting a datagram socket sends nothing.
@@ -95,7 +110,10 @@ fn default_host(ips: &[IpAddr]) -> HostName {
         _ => ips
             .iter()
             .find(|address| address.is_ipv4() && !address.is_loopback())
-            .map_or_else(|| HostName::Dns("localhost".to_owned()), |address| HostName::Ip(*address)),
+            .map_or_else(
+                || HostName::Dns("localhost".to_owned()),
+                |address| HostName::Ip(*address),
+            ),
     }
 }
 
@@ -105,9 +123,15 @@ mod tests {
 
     #[test]
     fn hosts_are_names_or_addresses() {
-        assert_eq!(HostName::parse("Fleet.Example"), Ok(HostName::Dns("fleet.example".into())));
+        assert_eq!(
+            HostName::parse("Fleet.Example"),
+            Ok(HostName::Dns("fleet.example".into()))
+        );
         assert_eq!(HostName::parse("[::1]").unwrap().https_url(8220), "https://[::1]:8220");
-        assert_eq!(HostName::parse("192.0.2.1").unwrap().https_url(1), "https://192.0.2.1:1");
+        assert_eq!(
+            HostName::parse("192.0.2.1").unwrap().https_url(1),
+            "https://192.0.2.1:1"
+        );
         for wrong in ["https://a", "a:8220", "a b", "", "a..b"] {
             assert!(HostName::parse(wrong).is_err(), "{wrong}");
         }
@@ -115,7 +139,10 @@ mod tests {
 
     #[test]
     fn what_the_user_names_is_covered_and_advertised() {
-        let named = [HostName::Dns("fleet.example".into()), HostName::Ip("192.0.2.7".parse().unwrap())];
+        let named = [
+            HostName::Dns("fleet.example".into()),
+            HostName::Ip("192.0.2.7".parse().unwrap()),
+        ];
         let names = HostNames::discover(&named);
         assert!(names.dns.contains(&"fleet.example".to_owned()) && names.dns.contains(&"localhost".to_owned()));
         assert!(names.ips.contains(&"192.0.2.7".parse().unwrap()));

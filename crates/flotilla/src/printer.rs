@@ -71,6 +71,10 @@ pub(crate) struct Hint {
 impl Hint {
     /// An error with a remedy.
     pub(crate) fn error(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
-        Self { message: message.into(), hint: hint.into() }.into()
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
+        .into()
     }
 }

@@ -17,8 +17,13 @@ fn no_crate_uses_a_floor_above_it() {
     for (name, package) in workspace() {
         let Some(floor) = floor_of.get(&name) else { continue };
         for used in dependencies(&package) {
-            let Some(used_floor) = floor_of.get(&used) else { continue };
-            assert!(height(used_floor) <= height(floor), "`{name}` ({floor}) uses `{used}` ({used_floor})");
+            let Some(used_floor) = floor_of.get(&used) else {
+                continue;
+            };
+            assert!(
+                height(used_floor) <= height(floor),
+                "`{name}` ({floor}) uses `{used}` ({used_floor})"
+            );
         }
     }
 }
@@ -59,7 +64,10 @@ fn floors() -> BTreeMap<String, String> {
         let below_crates = manifest.split("/crates/").nth(1)?;
         below_crates.split('/').next().map(str::to_owned)
     };
-    workspace().into_iter().filter_map(|(name, package)| Some((name, floor(&package)?))).collect()
+    workspace()
+        .into_iter()
+        .filter_map(|(name, package)| Some((name, floor(&package)?)))
+        .collect()
 }
 
 fn workspace() -> BTreeMap<String, Value> {
@@ -70,12 +78,17 @@ fn workspace() -> BTreeMap<String, Value> {
         .expect("cargo runs this test, so it can be run");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     let packages = metadata["packages"].as_array().expect("metadata lists packages");
-    packages.iter().map(|package| (package["name"].as_str().unwrap().to_owned(), package.clone())).collect()
+    packages
+        .iter()
+        .map(|package| (package["name"].as_str().unwrap().to_owned(), package.clone()))
+        .collect()
 }
 
 /// Ordinary dependencies only: tests may look down on anything.
 fn dependencies(package: &Value) -> Vec<String> {
-    let all = package["dependencies"].as_array().expect("a package lists its dependencies");
+    let all = package["dependencies"]
+        .as_array()
+        .expect("a package lists its dependencies");
     all.iter()
         .filter(|dependency| dependency["kind"].is_null())
         .map(|dependency| dependency["name"].as_str().unwrap().to_owned())

@@ -28,7 +28,10 @@ fn a_fleet_runs_from_one_command_and_its_data_is_found() {
     assert!(flotilla.stop(), "SIGTERM ends it cleanly");
     flotilla.start_again();
     assert_eq!(flotilla.ready, before, "a second start changes nothing");
-    assert!(count(&flotilla, "metrics-system.cpu-default") >= documents, "and loses nothing");
+    assert!(
+        count(&flotilla, "metrics-system.cpu-default") >= documents,
+        "and loses nothing"
+    );
     assert_eq!(an_agent_is_online(&flotilla, 2), own_agent, "the agent is the same");
 }
 
@@ -39,7 +42,13 @@ fn the_ready_line_has_what_scripts_need(flotilla: &Flotilla) {
     }
     assert_eq!(flotilla.text("/ca/sha256").len(), 64);
     assert_eq!(flotilla.text("/username"), "elastic");
-    for pointer in ["/password", "/enrollment_token", "/service_token", "/fleet_server_policy_id", "/join"] {
+    for pointer in [
+        "/password",
+        "/enrollment_token",
+        "/service_token",
+        "/fleet_server_policy_id",
+        "/join",
+    ] {
         assert!(!flotilla.text(pointer).is_empty(), "{pointer}");
     }
     let password_file = flotilla.data_dir().join("secrets/elastic-password");
@@ -50,14 +59,19 @@ fn the_ready_line_has_what_scripts_need(flotilla: &Flotilla) {
 fn every_listener_is_verified_with_the_printed_ca(flotilla: &Flotilla) {
     assert_eq!(flotilla.fleet_server().get("/api/status")["status"], "HEALTHY");
     assert_eq!(flotilla.elasticsearch().get("/")["tagline"], "You Know, for Search");
-    assert_eq!(flotilla.console().get("/api/status")["status"]["overall"]["level"], "available");
+    assert_eq!(
+        flotilla.console().get("/api/status")["status"]["overall"]["level"],
+        "available"
+    );
     assert_eq!(flotilla.elasticsearch().status(&["-u", "elastic:wrong"], "/"), 401);
 }
 
 /// Waits until `agents` agents are known and the first is online; its id.
 fn an_agent_is_online(flotilla: &Flotilla, agents: usize) -> String {
     eventually("an agent online", SOON, || {
-        let list = flotilla.console().get("/api/fleet/agents?sortField=enrolled_at&sortOrder=asc");
+        let list = flotilla
+            .console()
+            .get("/api/fleet/agents?sortField=enrolled_at&sortOrder=asc");
         let items = list["items"].as_array()?;
         let first = items.first()?;
         (items.len() == agents && first["status"] == "online").then(|| first["id"].as_str().map(str::to_owned))?
@@ -65,12 +79,18 @@ fn an_agent_is_online(flotilla: &Flotilla, agents: usize) -> String {
 }
 
 fn metrics_and_logs_arrive(flotilla: &Flotilla, agent_id: &str) {
-    for stream in ["metrics-system.cpu-default", "metrics-system.memory-default", "metrics-system.load-default"] {
+    for stream in [
+        "metrics-system.cpu-default",
+        "metrics-system.memory-default",
+        "metrics-system.load-default",
+    ] {
         let hit = eventually(stream, SOON, || newest_of_agent(flotilla, stream, agent_id));
         assert_eq!(hit["_source"]["agent"]["id"], agent_id);
         assert_eq!(hit["_source"]["event"]["agent_id_status"], "verified");
     }
-    eventually("the agent's own log", SOON, || newest_of_agent(flotilla, "logs-elastic_agent*", agent_id));
+    eventually("the agent's own log", SOON, || {
+        newest_of_agent(flotilla, "logs-elastic_agent*", agent_id)
+    });
     let indices = flotilla.elasticsearch().text("/_cat/indices?v&expand_wildcards=all");
     assert!(indices.contains("metrics-system.cpu-default"), "{indices}");
     let streams = flotilla.elasticsearch().get("/_data_stream/metrics-system.cpu-default");
@@ -97,18 +117,27 @@ fn an_unknown_clause_is_refused(flotilla: &Flotilla) {
 fn a_policy_edit_reaches_the_agent(flotilla: &Flotilla) {
     let agent = &flotilla.console().get("/api/fleet/agents")["items"][0];
     let policy_id = agent["policy_id"].as_str().expect("an agent has a policy");
-    let policy = flotilla.console().get(&format!("/api/fleet/agent_policies/{policy_id}"))["item"].clone();
+    let policy = flotilla
+        .console()
+        .get(&format!("/api/fleet/agent_policies/{policy_id}"))["item"]
+        .clone();
     let edit = json!({
         "name": policy["name"],
         "namespace": policy["namespace"],
         "description": "edited by a test",
         "monitoring_enabled": ["logs"],
     });
-    let edited = flotilla.console().put(&format!("/api/fleet/agent_policies/{policy_id}"), &edit);
-    let revision = edited["item"]["revision"].as_u64().expect("an edited policy has a revision");
+    let edited = flotilla
+        .console()
+        .put(&format!("/api/fleet/agent_policies/{policy_id}"), &edit);
+    let revision = edited["item"]["revision"]
+        .as_u64()
+        .expect("an edited policy has a revision");
     assert!(revision > policy["revision"].as_u64().unwrap_or(0), "{edited}");
     eventually("the new revision on the agent", SOON, || {
-        let agent = flotilla.console().get(&format!("/api/fleet/agents/{}", agent["id"].as_str()?));
+        let agent = flotilla
+            .console()
+            .get(&format!("/api/fleet/agents/{}", agent["id"].as_str()?));
         (agent["item"]["policy_revision"].as_u64()? >= revision).then_some(())
     });
 }
@@ -128,12 +157,18 @@ fn a_second_host_joins(flotilla: &Flotilla) -> (Daemon, String) {
             "--force".to_owned(),
         ],
     );
-    let said = format!("{}{}", String::from_utf8_lossy(&enrolled.stdout), String::from_utf8_lossy(&enrolled.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&enrolled.stdout),
+        String::from_utf8_lossy(&enrolled.stderr)
+    );
     assert!(enrolled.status.success(), "{said}");
     assert!(said.contains("run"), "it says how to start: {said}");
     let daemon = Daemon::start(link, home);
     let id = eventually("the second agent online", SOON, || {
-        let list = flotilla.console().get("/api/fleet/agents?sortField=enrolled_at&sortOrder=desc");
+        let list = flotilla
+            .console()
+            .get("/api/fleet/agents?sortField=enrolled_at&sortOrder=desc");
         let items = list["items"].as_array()?;
         let newest = items.first()?;
         (items.len() == 2 && newest["status"] == "online").then(|| newest["id"].as_str().map(str::to_owned))?
@@ -156,7 +191,11 @@ impl Daemon {
             .stdout(Stdio::null())
             .spawn()
             .expect("the agent can be started");
-        Self { child, _home: home, _link: link }
+        Self {
+            child,
+            _home: home,
+            _link: link,
+        }
     }
 }
 
@@ -168,5 +207,7 @@ impl Drop for Daemon {
 }
 
 fn count(flotilla: &Flotilla, stream: &str) -> u64 {
-    flotilla.elasticsearch().get(&format!("/{stream}/_count"))["count"].as_u64().unwrap_or(0)
+    flotilla.elasticsearch().get(&format!("/{stream}/_count"))["count"]
+        .as_u64()
+        .unwrap_or(0)
 }

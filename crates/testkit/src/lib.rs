@@ -17,22 +17,34 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the kernel has a free port"))
         .collect();
     let port = |listener: &TcpListener| listener.local_addr().expect("a bound socket has an address").port();
-    held.iter().map(port).collect::<Vec<_>>().try_into().expect("as many ports as sockets")
+    held.iter()
+        .map(port)
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("as many ports as sockets")
 }
 
 /// Says aloud that a test cannot run here; in CI, where nothing is skipped, it fails instead.
 pub fn skip(reason: &str) {
-    assert!(std::env::var_os("FLOTILLA_NOTHING_SKIPPED").is_none(), "may not be skipped here: {reason}");
+    assert!(
+        std::env::var_os("FLOTILLA_NOTHING_SKIPPED").is_none(),
+        "may not be skipped here: {reason}"
+    );
     eprintln!("SKIPPED: {reason}");
 }
 
 /// Whether `program` is in the search path (or in the administrator's folders).
 pub fn is_installed(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).chain(["/usr/sbin".into(), "/sbin".into()]).any(|dir| dir.join(program).is_file())
+    std::env::split_paths(&paths)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|dir| dir.join(program).is_file())
 }
 
 /// Rounds of a soak: few by default, more from `FLOTILLA_SOAK_ROUNDS`.
 pub fn soak_rounds(default: usize) -> usize {
-    std::env::var("FLOTILLA_SOAK_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var("FLOTILLA_SOAK_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }

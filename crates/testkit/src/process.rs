@@ -39,7 +39,14 @@ impl Flotilla {
         ];
         arguments.extend(more_arguments.iter().map(|argument| (*argument).to_owned()));
         let (child, ready) = spawn(Path::new(binary), &data_dir, &arguments);
-        Self { child, ready, arguments, binary: binary.into(), data_dir, _folder: Some(folder) }
+        Self {
+            child,
+            ready,
+            arguments,
+            binary: binary.into(),
+            data_dir,
+            _folder: Some(folder),
+        }
     }
 
     /// Starts it again, in the same folder and on the same ports, after [`Flotilla::stop`] or [`Flotilla::kill`].
@@ -70,7 +77,9 @@ impl Flotilla {
     /// A text of the ready line, by JSON pointer.
     pub fn text(&self, pointer: &str) -> String {
         let value = self.ready.pointer(pointer).and_then(Value::as_str);
-        value.unwrap_or_else(|| panic!("{pointer} in {}", self.ready)).to_owned()
+        value
+            .unwrap_or_else(|| panic!("{pointer} in {}", self.ready))
+            .to_owned()
     }
 
     /// curl against the Elasticsearch API, logged in.
@@ -115,7 +124,9 @@ fn spawn(binary: &Path, data_dir: &Path, arguments: &[String]) -> (Child, Value)
         .expect("the built program can be started");
     let mut first_line = String::new();
     let stdout = child.stdout.take().expect("stdout is piped");
-    BufReader::new(stdout).read_line(&mut first_line).expect("its output can be read");
+    BufReader::new(stdout)
+        .read_line(&mut first_line)
+        .expect("its output can be read");
     let ready = serde_json::from_str(&first_line).unwrap_or_else(|error| {
         let status = child.wait();
         panic!("not ready: {error} in {first_line:?}, {status:?}")
@@ -139,17 +150,51 @@ impl Curl {
 
     /// POST of a JSON body.
     pub fn post(&self, path: &str, body: &Value) -> Value {
-        self.json(&["-X", "POST", "-H", "Content-Type: application/json", "-H", "kbn-xsrf: true", "-d", &body.to_string()], path)
+        self.json(
+            &[
+                "-X",
+                "POST",
+                "-H",
+                "Content-Type: application/json",
+                "-H",
+                "kbn-xsrf: true",
+                "-d",
+                &body.to_string(),
+            ],
+            path,
+        )
     }
 
     /// PUT of a JSON body.
     pub fn put(&self, path: &str, body: &Value) -> Value {
-        self.json(&["-X", "PUT", "-H", "Content-Type: application/json", "-H", "kbn-xsrf: true", "-d", &body.to_string()], path)
+        self.json(
+            &[
+                "-X",
+                "PUT",
+                "-H",
+                "Content-Type: application/json",
+                "-H",
+                "kbn-xsrf: true",
+                "-d",
+                &body.to_string(),
+            ],
+            path,
+        )
     }
 
     /// POST of newline-delimited JSON.
     pub fn bulk(&self, lines: &str) -> Value {
-        self.json(&["-X", "POST", "-H", "Content-Type: application/x-ndjson", "--data-binary", lines], "/_bulk")
+        self.json(
+            &[
+                "-X",
+                "POST",
+                "-H",
+                "Content-Type: application/x-ndjson",
+                "--data-binary",
+                lines,
+            ],
+            "/_bulk",
+        )
     }
 
     /// GET; the body as text.

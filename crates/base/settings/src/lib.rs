@@ -32,14 +32,23 @@ pub enum SettingsError {
 /// An empty text is an empty map.
 pub fn from_yaml(name: &str, text: &str) -> Result<Value, SettingsError> {
     let value: Value = parse(name, text)?;
-    let value = if value.is_null() { Value::Object(Map::new()) } else { value };
-    expand_dotted_keys(value).map_err(|key| SettingsError::Conflict { name: name.to_owned(), key })
+    let value = if value.is_null() {
+        Value::Object(Map::new())
+    } else {
+        value
+    };
+    expand_dotted_keys(value).map_err(|key| SettingsError::Conflict {
+        name: name.to_owned(),
+        key,
+    })
 }
 
 /// Reads a YAML text into a typed value, dotted keys expanded first.
 pub fn typed_from_yaml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, SettingsError> {
-    T::deserialize(from_yaml(name, text)?)
-        .map_err(|error| SettingsError::Invalid { name: name.to_owned(), message: error.to_string() })
+    T::deserialize(from_yaml(name, text)?).map_err(|error| SettingsError::Invalid {
+        name: name.to_owned(),
+        message: error.to_string(),
+    })
 }
 
 /// Reads a YAML text as YAML 1.2 does (`yes` is a text, not a boolean), with every key left as it is written: package
@@ -50,8 +59,10 @@ pub fn from_yaml_as_written(name: &str, text: &str) -> Result<Value, SettingsErr
         strict_booleans: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| SettingsError::Invalid { name: name.to_owned(), message: error.to_string() })
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| SettingsError::Invalid {
+        name: name.to_owned(),
+        message: error.to_string(),
+    })
 }
 
 /// Writes a value as YAML that Elastic's readers read back unchanged (`on`, `yes` and the like are quoted).
@@ -65,8 +76,10 @@ fn parse(name: &str, text: &str) -> Result<Value, SettingsError> {
         legacy_octal_numbers: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| SettingsError::Invalid { name: name.to_owned(), message: error.to_string() })
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| SettingsError::Invalid {
+        name: name.to_owned(),
+        message: error.to_string(),
+    })
 }
 
 /// Nests every dotted key at every depth: `{"a.b": 1, "a": {"c": 2}}` becomes `{"a": {"b": 1, "c": 2}}`.
@@ -82,13 +95,19 @@ pub fn expand_dotted_keys(value: Value) -> Result<Value, String> {
             }
             Ok(Value::Object(expanded))
         }
-        Value::Array(items) => items.into_iter().map(expand_dotted_keys).collect::<Result<_, _>>().map(Value::Array),
+        Value::Array(items) => items
+            .into_iter()
+            .map(expand_dotted_keys)
+            .collect::<Result<_, _>>()
+            .map(Value::Array),
         other => Ok(other),
     }
 }
 
 fn insert_path(map: &mut Map<String, Value>, whole: &str, path: &str, value: Value) -> Result<(), String> {
-    let Some((head, rest)) = path.split_once('.') else { return merge_into(map, whole, path, value) };
+    let Some((head, rest)) = path.split_once('.') else {
+        return merge_into(map, whole, path, value);
+    };
     if head.is_empty() || rest.is_empty() {
         return merge_into(map, whole, path, value);
     }
@@ -129,7 +148,9 @@ pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
     while !rest.is_empty() {
         let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, after) = rest.split_at(number_end);
-        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let unit_end = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_end);
         let seconds = match unit {
             "ns" => 1e-9,
@@ -157,39 +178,62 @@ mod tests {
 
     #[test]
     fn dotted_and_nested_keys_are_one_form() {
-        let value = from_yaml("f", "ssl.verification_mode: none\nssl:\n  certificate_authorities: [a]\n").unwrap();
-        assert_eq!(value, json!({"ssl": {"verification_mode": "none", "certificate_authorities": ["a"]}}));
+        let value = from_yaml(
+            "f",
+            "ssl.verification_mode: none\nssl:\n  certificate_authorities: [a]\n",
+        )
+        .unwrap();
+        assert_eq!(
+            value,
+            json!({"ssl": {"verification_mode": "none", "certificate_authorities": ["a"]}})
+        );
     }
 
     #[test]
     fn yaml_is_read_as_the_stack_reads_it() {
-        assert_eq!(from_yaml("f", "a: yes\nb: 0600\nc: \"on\"").unwrap(), json!({"a": true, "b": 384, "c": "on"}));
+        assert_eq!(
+            from_yaml("f", "a: yes\nb: 0600\nc: \"on\"").unwrap(),
+            json!({"a": true, "b": 384, "c": "on"})
+        );
         assert_eq!(from_yaml("f", "").unwrap(), json!({}));
     }
 
     #[test]
     fn as_written_keeps_dotted_keys_and_words() {
         let value = from_yaml_as_written("f", "cpu.metrics: [yes, 10s]\nprocessors:\n- add_locale: ~\n").unwrap();
-        assert_eq!(value, json!({"cpu.metrics": ["yes", "10s"], "processors": [{"add_locale": null}]}));
+        assert_eq!(
+            value,
+            json!({"cpu.metrics": ["yes", "10s"], "processors": [{"add_locale": null}]})
+        );
         assert_eq!(from_yaml_as_written("f", " \n").unwrap(), Value::Null);
     }
 
     #[test]
     fn a_key_set_twice_is_an_error_and_the_file_is_not_quoted() {
-        let error = from_yaml("f.yml", "key_passphrase: hunter2\nkey_passphrase: hunter3\n").unwrap_err().to_string();
+        let error = from_yaml("f.yml", "key_passphrase: hunter2\nkey_passphrase: hunter3\n")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("f.yml") && error.contains("line"), "{error}");
         assert!(!error.contains("hunter"), "{error}");
     }
 
     #[test]
     fn a_value_and_a_group_conflict() {
-        let error = from_yaml("f.yml", "ssl: true\nssl.enabled: true\n").unwrap_err().to_string();
+        let error = from_yaml("f.yml", "ssl: true\nssl.enabled: true\n")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("ssl.enabled"), "{error}");
     }
 
     #[test]
     fn durations_are_go_durations() {
-        for (text, expected) in [("5m", 300.0), ("1h30m", 5400.0), ("300ms", 0.3), ("1.5s", 1.5), ("10", 10.0)] {
+        for (text, expected) in [
+            ("5m", 300.0),
+            ("1h30m", 5400.0),
+            ("300ms", 0.3),
+            ("1.5s", 1.5),
+            ("10", 10.0),
+        ] {
             assert_eq!(parse_duration(text), Some(Duration::from_secs_f64(expected)), "{text}");
         }
         for text in ["", "5x", "m", "-1s"] {

@@ -76,12 +76,16 @@ impl Authorities {
     /// Opens what an earlier start made, or makes everything. A leaf that does not cover `names` is issued anew by the
     /// same CA; nothing else changes.
     pub(super) fn open_or_make(data_dir: &DataDir, names: &HostNames) -> Result<Self> {
-        let authorities = Self { folder: data_dir.join(FOLDER) };
+        let authorities = Self {
+            folder: data_dir.join(FOLDER),
+        };
         if authorities.root_certificate().exists() {
             authorities.check()?;
             authorities.cover(names)?;
         } else {
-            authorities.make(data_dir, names).context("cannot make the certificate authorities")?;
+            authorities
+                .make(data_dir, names)
+                .context("cannot make the certificate authorities")?;
         }
         Ok(authorities)
     }
@@ -159,7 +163,10 @@ impl Authorities {
     }
 
     fn damaged(&self) -> String {
-        format!("the certificates in `{}` are damaged; restore the folder from a backup", self.folder)
+        format!(
+            "the certificates in `{}` are damaged; restore the folder from a backup",
+            self.folder
+        )
     }
 
     fn cover(&self, names: &HostNames) -> Result<()> {
@@ -175,7 +182,10 @@ impl Authorities {
     }
 
     fn authority(&self, role: Role) -> Result<Authority> {
-        Ok(Authority::from_identity(load_pair(&self.authority_certificate(role), &self.authority_key(role))?)?)
+        Ok(Authority::from_identity(load_pair(
+            &self.authority_certificate(role),
+            &self.authority_key(role),
+        )?)?)
     }
 
     fn authority_certificate(&self, role: Role) -> Utf8PathBuf {
@@ -187,7 +197,11 @@ impl Authorities {
     }
 
     fn leaf_files(&self, role: Role, key_type: KeyType) -> (Utf8PathBuf, Utf8PathBuf) {
-        let kind = if matches!(key_type, KeyType::Rsa(_)) { "rsa" } else { "ecdsa" };
+        let kind = if matches!(key_type, KeyType::Rsa(_)) {
+            "rsa"
+        } else {
+            "ecdsa"
+        };
         let file = |ending: &str| self.folder.join(format!("{}.{kind}.{ending}", role.stem()));
         (file("crt"), file("key"))
     }
@@ -203,7 +217,12 @@ fn covers(summary: &CertificateSummary, host: &HostName) -> bool {
 }
 
 fn authority_request(common_name: &str, days: u32) -> AuthorityRequest {
-    AuthorityRequest { subject_cn: common_name.to_owned(), key_type: KeyType::Rsa(2048), days, ..AuthorityRequest::default() }
+    AuthorityRequest {
+        subject_cn: common_name.to_owned(),
+        key_type: KeyType::Rsa(2048),
+        days,
+        ..AuthorityRequest::default()
+    }
 }
 
 fn leaf_request(key_type: KeyType, names: &HostNames) -> LeafRequest {
@@ -225,5 +244,10 @@ fn pem_key(identity: &Identity) -> Result<Secret> {
 fn load_pair(certificate: &Utf8Path, key: &Utf8Path) -> Result<Identity> {
     let certificate = PemSource::Path(certificate.to_owned());
     let key = PemSource::Path(key.to_owned());
-    Ok(certs::load_identity(&certificate, Some(&key), None, IdentityNames::default())?)
+    Ok(certs::load_identity(
+        &certificate,
+        Some(&key),
+        None,
+        IdentityNames::default(),
+    )?)
 }

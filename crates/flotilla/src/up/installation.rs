@@ -61,7 +61,11 @@ impl Installation {
         };
         let fleet_server_files = FleetServerFiles::from_arguments(arguments)?;
         // An existing folder first: "in use by another flotilla" explains more than "port in use".
-        let opened = if root.exists() { Some(DataDir::open(&root)?) } else { None };
+        let opened = if root.exists() {
+            Some(DataDir::open(&root)?)
+        } else {
+            None
+        };
         let listeners = Listeners::bind(arguments)?;
         let data_dir = match opened {
             Some(data_dir) => data_dir,
@@ -83,7 +87,9 @@ impl Installation {
     /// Hands the sockets over; they can be served once.
     pub(super) fn take_listeners(&self) -> Listeners {
         let mut listeners = self.listeners.lock().expect("no holder of this lock can panic");
-        listeners.take().expect("the sockets are taken once, when the services start")
+        listeners
+            .take()
+            .expect("the sockets are taken once, when the services start")
     }
 
     /// `https://..` for each name that other hosts are told.
@@ -93,7 +99,10 @@ impl Installation {
 
     /// The CA file with which agents verify the Fleet Server.
     pub(super) fn fleet_server_authority(&self) -> Utf8PathBuf {
-        let brought = self.fleet_server_files.as_ref().and_then(|files| files.authorities.first().cloned());
+        let brought = self
+            .fleet_server_files
+            .as_ref()
+            .and_then(|files| files.authorities.first().cloned());
         brought.unwrap_or_else(|| self.authorities.root_certificate())
     }
 
@@ -108,7 +117,10 @@ impl Listeners {
         let bind = |port: u16, flag: &str| {
             let address = SocketAddr::new(arguments.bind, port);
             Listener::bind(address).map_err(|error| {
-                Hint::error(error.to_string(), format!("stop what uses it, or choose another port with `{flag}`"))
+                Hint::error(
+                    error.to_string(),
+                    format!("stop what uses it, or choose another port with `{flag}`"),
+                )
             })
         };
         Ok(Self {

@@ -31,7 +31,10 @@ const AGENT_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGINT or SIGTERM.
 pub(crate) fn run(arguments: UpArguments) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     runtime.block_on(up(arguments))
 }
 

@@ -41,17 +41,32 @@ impl Services {
     pub(super) async fn start(installation: &Installation, hangup: Arc<Notify>) -> Result<Self> {
         let clock = clock::system();
         let tls = ListenerTls::load(installation)?;
-        let store = EmbeddedStore::open(EmbeddedOptions::new(installation.data_dir.join("store"), Arc::clone(&clock)))
-            .context("cannot open the store")?;
+        let store = EmbeddedStore::open(EmbeddedOptions::new(
+            installation.data_dir.join("store"),
+            Arc::clone(&clock),
+        ))
+        .context("cannot open the store")?;
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let access = Access::open(Arc::clone(&shared), Arc::clone(&clock)).await.context("cannot read users and keys")?;
-        fleet_server::create_indices(&*shared).await.context("cannot create the fleet's indices")?;
+        let access = Access::open(Arc::clone(&shared), Arc::clone(&clock))
+            .await
+            .context("cannot read users and keys")?;
+        fleet_server::create_indices(&*shared)
+            .await
+            .context("cannot create the fleet's indices")?;
         set_elastic_password(&access, &installation.elastic_password).await?;
         let service_token = service_token(installation, &access).await?;
 
-        let api = ElasticsearchApi::new(api_settings(installation), Arc::clone(&shared), Arc::clone(&access), Arc::clone(&clock));
+        let api = ElasticsearchApi::new(
+            api_settings(installation),
+            Arc::clone(&shared),
+            Arc::clone(&access),
+            Arc::clone(&clock),
+        );
         let fleet_server = FleetServer::new(
-            FleetServerSettings { version: version::STACK.to_owned(), ..FleetServerSettings::default() },
+            FleetServerSettings {
+                version: version::STACK.to_owned(),
+                ..FleetServerSettings::default()
+            },
             Arc::clone(&shared),
             Arc::clone(&access) as Arc<dyn access::ApiKeys>,
             Arc::clone(&clock),
@@ -61,22 +76,47 @@ impl Services {
         let console = Console::new(settings, shared, Arc::clone(&access), clock);
         let setup = console.setup().await.context("cannot make the default policies")?;
 
-        let services = Self { setup, service_token, fleet_server_ca_fingerprint, store, stop: CancellationToken::new(), tasks: TaskTracker::new() };
-        services.serve(installation, tls, hangup, Parts { api, fleet_server, console });
+        let services = Self {
+            setup,
+            service_token,
+            fleet_server_ca_fingerprint,
+            store,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        services.serve(
+            installation,
+            tls,
+            hangup,
+            Parts {
+                api,
+                fleet_server,
+                console,
+            },
+        );
         Ok(services)
     }
 
     fn serve(&self, installation: &Installation, tls: ListenerTls, hangup: Arc<Notify>, parts: Parts) {
         let listeners = installation.take_listeners();
-        let Parts { api, fleet_server, console } = parts;
+        let Parts {
+            api,
+            fleet_server,
+            console,
+        } = parts;
         let served = [
             (listeners.fleet_server, &tls.fleet_server, fleet_server.router()),
             (listeners.elasticsearch, &tls.elasticsearch, api.router()),
             (listeners.console, &tls.console, console.router()),
         ];
         for (listener, tls, router) in served {
-            let serving =
-                transport::serve(listener, Some(Arc::clone(tls)), router, ServeOptions::default(), self.stop.child_token());
+            let serving = transport::serve(
+                listener,
+                Some(Arc::clone(tls)),
+                router,
+                ServeOptions::default(),
+                self.stop.child_token(),
+            );
             self.tasks.spawn(async move {
                 let _stopped = serving.await;
             });
@@ -85,7 +125,8 @@ impl Services {
         self.tasks.spawn(async move { fleet_server.run(stop).await });
         let stop = self.stop.child_token();
         self.tasks.spawn(async move { console.run(stop).await });
-        self.tasks.spawn(reload_certificates(tls, hangup, self.stop.child_token()));
+        self.tasks
+            .spawn(reload_certificates(tls, hangup, self.stop.child_token()));
         self.tasks.close();
     }
 
@@ -118,20 +159,31 @@ struct ListenerTls {
 impl ListenerTls {
     fn load(installation: &Installation) -> Result<Self> {
         let own = |role: Role| {
-            let blocks = installation.pairs(role).map(|(certificate, key)| ssl_block(installation, role, &certificate, &key, None));
+            let blocks = installation
+                .pairs(role)
+                .map(|(certificate, key)| ssl_block(installation, role, &certificate, &key, None));
             ServerTls::load_pairs(&blocks, LoadOptions::named(role.stem()))
                 .with_context(|| format!("cannot load the certificates of {}", role.stem()))
         };
         let fleet_server = match &installation.fleet_server_files {
             None => own(Role::FleetServer)?,
             Some(files) => {
-                let block =
-                    ssl_block(installation, Role::FleetServer, &files.certificate, &files.key, files.passphrase.as_deref());
+                let block = ssl_block(
+                    installation,
+                    Role::FleetServer,
+                    &files.certificate,
+                    &files.key,
+                    files.passphrase.as_deref(),
+                );
                 ServerTls::load_pairs(&[block], LoadOptions::named(Role::FleetServer.stem()))
                     .context("cannot load the certificate for the Fleet Server")?
             }
         };
-        Ok(Self { fleet_server, elasticsearch: own(Role::Elasticsearch)?, console: own(Role::Console)? })
+        Ok(Self {
+            fleet_server,
+            elasticsearch: own(Role::Elasticsearch)?,
+            console: own(Role::Console)?,
+        })
     }
 }
 
@@ -173,14 +225,20 @@ async fn reload_certificates(tls: ListenerTls, hangup: Arc<Notify>, stop: Cancel
 
 /// The file is the truth: whoever edits it and restarts has changed the password.
 async fn set_elastic_password(access: &Access, password: &Secret) -> Result<()> {
-    access.set_password("elastic", password.clone()).await.context("cannot set the password of `elastic`")
+    access
+        .set_password("elastic", password.clone())
+        .await
+        .context("cannot set the password of `elastic`")
 }
 
 async fn service_token(installation: &Installation, access: &Access) -> Result<Secret> {
     if let Some(kept) = installation.data_dir.kept_secret("service-token")? {
         return Ok(kept);
     }
-    let token = access.create_service_token(FLEET_SERVER_ACCOUNT, "flotilla-up").await.context("cannot make a service token")?;
+    let token = access
+        .create_service_token(FLEET_SERVER_ACCOUNT, "flotilla-up")
+        .await
+        .context("cannot make a service token")?;
     installation.data_dir.keep_secret("service-token", &token)?;
     Ok(token)
 }
@@ -197,7 +255,9 @@ fn api_settings(installation: &Installation) -> ApiSettings {
 fn fleet_server_ca_fingerprint(installation: &Installation) -> Result<String> {
     let path = installation.fleet_server_authority();
     let authority = certs::load_certificates(&certs::PemSource::Path(path.clone()), "--certificate-authorities")?;
-    let first = authority.first().with_context(|| format!("`{path}` holds no certificate"))?;
+    let first = authority
+        .first()
+        .with_context(|| format!("`{path}` holds no certificate"))?;
     Ok(certs::fingerprint(first).to_string())
 }
 

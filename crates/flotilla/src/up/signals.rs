@@ -11,7 +11,10 @@ use tokio_util::sync::CancellationToken;
 /// at each SIGHUP.
 pub(super) fn listen(stop: CancellationToken) -> Result<Arc<Notify>> {
     let listen_for = |kind| signal(kind).context("cannot listen for signals");
-    let (mut interrupt, mut terminate) = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        listen_for(SignalKind::interrupt())?,
+        listen_for(SignalKind::terminate())?,
+    );
     let mut hangup = listen_for(SignalKind::hangup())?;
     let hung_up = Arc::new(Notify::new());
     let notify = Arc::clone(&hung_up);

@@ -54,20 +54,31 @@ impl Summary {
         }
         printer::line("Flotilla is ready.\n");
         printer::field("Console", &self.console);
-        printer::field("Log in as", format!("elastic, password {} (kept in {})", self.password, self.password_path));
+        printer::field(
+            "Log in as",
+            format!("elastic, password {} (kept in {})", self.password, self.password_path),
+        );
         printer::field("Elasticsearch", &self.elasticsearch);
         printer::field("Fleet Server", &self.fleet_server);
         printer::field("CA", &self.ca_path);
         printer::field("CA SHA-256", &self.ca_sha256);
         printer::line("\nAdd another host, with this program on it, as root:\n");
-        printer::line(format!("  flotilla agent {} --join {}\n", self.join_command(), self.join));
+        printer::line(format!(
+            "  flotilla agent {} --join {}\n",
+            self.join_command(),
+            self.join
+        ));
         printer::line("Ctrl-C stops it; the next start goes on where this one ends.");
         Ok(())
     }
 
     /// `install` needs a service manager; without one the agent is enrolled and then run by hand.
     fn join_command(&self) -> &'static str {
-        if camino::Utf8Path::new("/run/systemd/system").exists() { "install" } else { "enroll" }
+        if camino::Utf8Path::new("/run/systemd/system").exists() {
+            "install"
+        } else {
+            "enroll"
+        }
     }
 
     fn json(&self) -> serde_json::Value {
