@@ -140,7 +140,7 @@ impl Managed {
             .plan(&policy)
             .map_err(|error| format!("the policy cannot be run: {error}"))?;
         let block = policy.get("fleet").cloned().unwrap_or_default();
-        let wanted = self.enrollment.connection.under_policy(&block);
+        let wanted = self.enrollment.connection_under_policy(&block);
         let new_client = if wanted == *self.client.settings() {
             None
         } else {

@@ -398,7 +398,7 @@ pub async fn tell_uninstalled(paths: &Paths, version: &str, clock: &SharedClock)
         .policy
         .and_then(|policy| policy.policy.get("fleet").cloned())
         .unwrap_or_default();
-    let client = FleetClient::new(&enrollment.connection.under_policy(&block), version)?;
+    let client = FleetClient::new(&enrollment.connection_under_policy(&block), version)?;
     audit_unenroll(&client, &enrollment, clock)
         .await
         .map_err(|error| EnrollError::Fleet { error })

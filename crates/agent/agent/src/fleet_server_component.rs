@@ -47,7 +47,9 @@ pub(crate) struct FleetServerSeat {
 impl FleetServerSeat {
     pub(crate) fn unit(&self, input: &Value, output: &Value) -> FleetServerUnit {
         let mut input = input.clone();
-        input["server"] = self.server.clone();
+        let mut server = input.get("server").cloned().unwrap_or_else(|| json!({}));
+        merge(&mut server, &self.server);
+        input["server"] = server;
         input["policy"] = self.server.get("policy").cloned().unwrap_or_else(|| json!({}));
         let mut output = output.clone();
         if let Value::Object(output) = &mut output {
@@ -65,5 +67,70 @@ impl FleetServerSeat {
             agent_id: self.agent_id.clone(),
             version: self.version.clone(),
         }
+    }
+}
+
+/// `over` wins, group by group.
+fn merge(under: &mut Value, over: &Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(under.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over.clone(),
+    }
+}
+
+/// The policy with a Fleet Server in it. An agent that was enrolled for one keeps it running under any policy, and before
+/// it has one: the next policy can only come through it.
+pub(crate) fn with_server_input(policy: &Value) -> Value {
+    let mut policy = policy.clone();
+    let inputs = policy.get("inputs").and_then(Value::as_array);
+    let is_server = |input: &Value| input["type"] == INPUT_TYPE && input["enabled"] != false;
+    if inputs.is_some_and(|inputs| inputs.iter().any(is_server)) {
+        return policy;
+    }
+    let outputs = policy.get("outputs").and_then(Value::as_object);
+    let output = match outputs {
+        Some(outputs) if !outputs.is_empty() && !outputs.contains_key("default") => outputs.keys().next().cloned(),
+        _ => None,
+    };
+    let input = json!({"id": INPUT_TYPE, "type": INPUT_TYPE, "use_output": output.as_deref().unwrap_or("default")});
+    if outputs.is_none_or(serde_json::Map::is_empty) {
+        policy["outputs"] = json!({"default": {"type": "elasticsearch"}});
+    }
+    match policy.get_mut("inputs") {
+        Some(Value::Array(inputs)) => inputs.push(input),
+        _ => policy["inputs"] = json!([input]),
+    }
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_runs_under_any_policy() {
+        let check =
+            |policy: Value, expected: Value| assert_eq!(with_server_input(&policy)["inputs"], expected, "{policy}");
+        let added = |output: &str| json!({"id": INPUT_TYPE, "type": INPUT_TYPE, "use_output": output});
+        check(json!({}), json!([added("default")]));
+        check(json!({"inputs": [], "outputs": {"other": {}}}), json!([added("other")]));
+        let own = json!([{"id": "fs", "type": INPUT_TYPE}]);
+        check(json!({"inputs": own}), own);
+        let disabled = json!({"id": "fs", "type": INPUT_TYPE, "enabled": false});
+        check(json!({"inputs": [disabled]}), json!([disabled, added("default")]));
+    }
+
+    #[test]
+    fn the_enrolment_wins_and_the_policy_fills() {
+        let mut server = json!({"limits": {"max_agents": 5}, "port": 1});
+        merge(&mut server, &json!({"port": 2, "ssl": {"key": "k"}}));
+        assert_eq!(
+            server,
+            json!({"limits": {"max_agents": 5}, "port": 2, "ssl": {"key": "k"}})
+        );
     }
 }

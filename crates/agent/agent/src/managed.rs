@@ -38,6 +38,9 @@ const SETTLE: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_secs(2);
 /// A check-in that is not refused within this time is being held: the server has accepted it.
 const HELD: Duration = Duration::from_secs(3);
+/// How long a Fleet Server under this agent is waited for before the first check-in. Source: the original's default.
+const LOCAL_SERVER_START: Duration = Duration::from_secs(30);
+const LOCAL_SERVER_LOOK: Duration = Duration::from_millis(100);
 const CONNECTED: &str = "Connected";
 const RETRY_INIT: Duration = Duration::from_secs(4);
 const RETRY_MAX: Duration = Duration::from_mins(10);
@@ -95,7 +98,7 @@ impl Managed {
                 .unwrap_or_default()
         };
         let version = &context.build.version;
-        let client_for = |block: &Value| FleetClient::new(&enrollment.connection.under_policy(block), version);
+        let client_for = |block: &Value| FleetClient::new(&enrollment.connection_under_policy(block), version);
         // Settings of the policy whose files are gone must not cost the connection: those of the enrolment are left.
         let client = client_for(&fleet_block(&state.policy))
             .or_else(|error| {
@@ -137,9 +140,9 @@ impl Managed {
         }
         managed.apply_log_level();
         if managed.state.unenrolled_at.is_none()
-            && let Some(policy) = managed.state.policy.clone()
+            && let Some(policy) = managed.policy_to_start_with()
         {
-            match managed.units.plan(&policy.policy) {
+            match managed.units.plan(&policy) {
                 Ok(model) => managed.units.apply(model).await,
                 Err(error) => managed
                     .trouble
@@ -148,6 +151,12 @@ impl Managed {
         }
         managed.publish();
         Ok(managed)
+    }
+
+    /// The stored policy. Without one only a Fleet Server runs: the first policy comes through it.
+    fn policy_to_start_with(&self) -> Option<Value> {
+        let stored = self.state.policy.as_ref().map(|policy| policy.policy.clone());
+        stored.or_else(|| self.enrollment.server.is_some().then(|| json!({})))
     }
 
     /// Checks in until the process stops or starts over.
@@ -233,9 +242,7 @@ impl Managed {
             self.publish();
             return;
         }
-        let test = self
-            .client
-            .test(&self.enrollment.access_api_key, Duration::from_secs(10));
+        let test = self.first_test();
         let tested = tokio::select! { tested = test => tested, () = stop.cancelled() => return };
         match tested {
             Ok(()) => self.fleet = (Health::Healthy, CONNECTED.to_owned()),
@@ -245,6 +252,21 @@ impl Managed {
             }
         }
         self.publish();
+    }
+
+    /// A Fleet Server under this agent gets the time that it needs to start.
+    async fn first_test(&self) -> Result<(), Vec<FleetError>> {
+        let patience = Instant::now() + LOCAL_SERVER_START;
+        loop {
+            let tested = self
+                .client
+                .test(&self.enrollment.access_api_key, Duration::from_secs(10))
+                .await;
+            if tested.is_ok() || self.enrollment.server.is_none() || Instant::now() > patience {
+                return tested;
+            }
+            tokio::time::sleep(LOCAL_SERVER_LOOK).await;
+        }
     }
 
     /// Waits, serving the control socket and publishing what changes.

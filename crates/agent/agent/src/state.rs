@@ -39,6 +39,17 @@ pub struct Enrollment {
     pub server: Option<Value>,
 }
 
+impl Enrollment {
+    /// How Fleet is reached under a policy whose `fleet` block is `fleet`. An agent with a Fleet Server of its own talks
+    /// to that one, whatever the policy says: the policy's hosts are for the others.
+    pub fn connection_under_policy(&self, fleet: &Value) -> ConnectionSettings {
+        match self.server {
+            Some(_) => self.connection.clone(),
+            None => self.connection.under_policy(fleet),
+        }
+    }
+}
+
 /// A policy that was taken.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct AppliedPolicy {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
-use crate::fleet_server_component::FleetServerSeat;
+use crate::fleet_server_component::{self, FleetServerSeat};
 use crate::model::{self, Model, ModelError, ModelInput};
 use crate::self_metrics;
 
@@ -90,7 +90,12 @@ impl Units {
 
     /// What should run under `policy`, without starting anything.
     pub(crate) fn plan(&self, policy: &Value) -> Result<Model, ModelError> {
-        model::model(policy, &self.variables, self.context.paths.log_files().as_str())
+        let logs = self.context.paths.log_files();
+        if self.fleet_server.is_some() {
+            let policy = fleet_server_component::with_server_input(policy);
+            return model::model(&policy, &self.variables, logs.as_str());
+        }
+        model::model(policy, &self.variables, logs.as_str())
     }
 
     /// The outputs of `model` that would be new or different, and whether the one that runs under the name is healthy.

@@ -54,9 +54,10 @@ async fn it_gets_the_policy_s_output_and_what_the_enrolment_said() {
     status_becomes(&folder.paths, component).await;
     running.stop().await;
     let units = fake.units.lock().unwrap();
-    let [unit] = units.as_slice() else {
-        panic!("one run, not {}", units.len())
+    let [first, unit] = units.as_slice() else {
+        panic!("one run before there is a policy and one with it, not {}", units.len())
     };
+    assert_eq!(first.output["bootstrap"]["service_token"], "t");
     assert_eq!(
         (unit.agent_id.as_str(), &unit.input["policy"]["id"]),
         ("agent-1", &json!("fs"))
