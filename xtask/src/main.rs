@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a task tells what it does")]
 #![expect(clippy::disallowed_methods, reason = "tasks run with the developer's environment")]
 
+mod bench;
 mod prepare;
 mod run;
 
@@ -25,10 +26,16 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measures, and prints the rows of the tables in `docs/benchmarks.md`.
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Bench { what } => bench::run(what),
         Task::Prepare => prepare::run(),
         Task::Test { arguments } => {
             prepare::run()?;
