@@ -5,12 +5,17 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::fleet_server_command::FleetServerArguments;
 use crate::tls_command::TlsArguments;
 use crate::up::UpArguments;
-use crate::{certutil_command, elastic_agent, printer, tls_command, up};
+use crate::{certutil_command, elastic_agent, fleet_server_command, printer, tls_command, up};
 
 #[derive(Parser)]
-#[command(name = "flotilla", version, about = "A TLS-secured fleet of agents on your own machines, in one program")]
+#[command(
+    name = "flotilla",
+    version,
+    about = "A TLS-secured fleet of agents on your own machines, in one program"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -20,6 +25,8 @@ struct Arguments {
 enum Command {
     /// Run everything on this host: store, Elasticsearch API, Fleet Server, console and an agent
     Up(Box<UpArguments>),
+    /// A Fleet Server alone, on an Elasticsearch, by the stock configuration file and the container image's variables
+    FleetServer(FleetServerArguments),
     /// The agent: enroll, install, run, status, .. (the command line of elastic-agent)
     #[command(disable_help_flag = true)]
     Agent(Forwarded),
@@ -48,9 +55,12 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     };
     match parsed.command {
         Command::Up(arguments) => finish(up::run(*arguments)),
+        Command::FleetServer(arguments) => finish(fleet_server_command::run(&arguments)),
         Command::Agent(forwarded) => {
             let name = OsString::from("elastic-agent");
-            exit_code(elastic_agent::main(std::iter::once(name).chain(forwarded.words).collect()))
+            exit_code(elastic_agent::main(
+                std::iter::once(name).chain(forwarded.words).collect(),
+            ))
         }
         Command::Certutil(forwarded) => certutil_command::run(forwarded.words),
         Command::Tls(arguments) => exit_code(tls_command::run(arguments)),

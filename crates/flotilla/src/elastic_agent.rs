@@ -6,6 +6,7 @@ mod arguments;
 mod container;
 mod diagnostics;
 mod enroll;
+mod fleet_server;
 mod inspect;
 mod install;
 mod join;

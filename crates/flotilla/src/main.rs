@@ -10,6 +10,9 @@ mod version;
 
 mod certutil_command;
 mod elastic_agent;
+mod fleet_server_command;
+mod fleet_server_component;
+mod fleet_server_service;
 mod tls_command;
 mod up;
 
@@ -22,7 +25,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let name = arguments.first().and_then(|program| Path::new(program).file_name()).unwrap_or_default();
+    let name = arguments
+        .first()
+        .and_then(|program| Path::new(program).file_name())
+        .unwrap_or_default();
     match name.to_str() {
         Some("elastic-agent") => cli::exit_code(elastic_agent::main(arguments)),
         Some("elasticsearch-certutil") => certutil_command::run(arguments.into_iter().skip(1)),

@@ -3,25 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use camino::Utf8PathBuf;
 
 use super::arguments::{CommonArguments, FleetServerArguments, JoinArguments};
 use super::join::Join;
-use super::{enroll, run};
+use super::{enroll, fleet_server, run};
 
+const DEFAULT_ELASTICSEARCH: &str = "http://elasticsearch:9200";
 const DEFAULT_STATE: &str = "/usr/share/elastic-agent/state";
 
 pub(super) fn run(common: &CommonArguments) -> Result<i32> {
     let environment = Environment(std::env::vars().collect());
     let mut common = common.clone();
     environment.fill_paths(&mut common);
-    if environment.flag("FLEET_SERVER_ENABLE") {
-        bail!(
-            "FLEET_SERVER_ENABLE: a Fleet Server under an agent cannot be started yet; run `flotilla fleet-server` in a container of its own"
-        );
-    }
-    if environment.flag("FLEET_ENROLL") {
+    if environment.flag("FLEET_ENROLL") || environment.flag("FLEET_SERVER_ENABLE") {
         enroll_if_needed(&environment, &common)?;
     }
     run::run(&common)
@@ -30,6 +26,9 @@ pub(super) fn run(common: &CommonArguments) -> Result<i32> {
 fn enroll_if_needed(environment: &Environment, common: &CommonArguments) -> Result<()> {
     let paths = common.paths();
     let join = Join::check(&environment.join_arguments()?)?;
+    if join.has_fleet_server() {
+        return enroll_fleet_server(environment, &join, paths);
+    }
     let options = join.options(paths.clone())?;
     if agent::is_enrolled(&paths) && !environment.flag("FLEET_FORCE") {
         let store = agent::state::StateStore::open(&paths)?;
@@ -42,6 +41,14 @@ fn enroll_if_needed(environment: &Environment, common: &CommonArguments) -> Resu
         }
     }
     super::block_on(enroll::enroll(options)).map(drop)
+}
+
+/// A server that is set up once keeps what the first start of the container said, unless forced.
+fn enroll_fleet_server(environment: &Environment, join: &Join, paths: agent::Paths) -> Result<()> {
+    if agent::is_enrolled(&paths) && !environment.flag("FLEET_FORCE") {
+        return Ok(());
+    }
+    super::block_on(fleet_server::enroll(join, paths)).map(drop)
 }
 
 struct Environment(BTreeMap<String, String>);
@@ -78,7 +85,8 @@ impl Environment {
     }
 
     fn join_arguments(&self) -> Result<JoinArguments> {
-        if self.text(&["FLEET_ENROLLMENT_TOKEN"]).is_none() {
+        let has_server = self.flag("FLEET_SERVER_ENABLE");
+        if self.text(&["FLEET_ENROLLMENT_TOKEN"]).is_none() && !has_server {
             bail!("FLEET_ENROLL needs FLEET_ENROLLMENT_TOKEN; tokens are not looked up by name");
         }
         let list = |names: &[&str]| -> Vec<String> {
@@ -100,8 +108,40 @@ impl Environment {
             enroll_timeout: self.text(&["FLEET_ENROLL_TIMEOUT"]),
             daemon_timeout: self.text(&["FLEET_DAEMON_TIMEOUT"]),
             force: Some(true),
-            fleet_server: FleetServerArguments::default(),
+            fleet_server_timeout: self.text(&["FLEET_SERVER_TIMEOUT"]),
+            fleet_server: if has_server {
+                self.fleet_server_arguments()?
+            } else {
+                FleetServerArguments::default()
+            },
             ..JoinArguments::default()
+        })
+    }
+
+    fn fleet_server_arguments(&self) -> Result<FleetServerArguments> {
+        let port = self.text(&["FLEET_SERVER_PORT"]);
+        let port = port.map(|text| {
+            text.parse()
+                .with_context(|| format!("FLEET_SERVER_PORT: `{text}` is no port"))
+        });
+        let host = self.text(&["FLEET_SERVER_ELASTICSEARCH_HOST", "ELASTICSEARCH_HOST"]);
+        Ok(FleetServerArguments {
+            fleet_server_es: Some(host.unwrap_or_else(|| DEFAULT_ELASTICSEARCH.to_owned())),
+            fleet_server_es_ca: self.text(&["FLEET_SERVER_ELASTICSEARCH_CA", "ELASTICSEARCH_CA"]),
+            fleet_server_es_ca_trusted_fingerprint: self.text(&["FLEET_SERVER_ELASTICSEARCH_CA_TRUSTED_FINGERPRINT"]),
+            fleet_server_es_insecure: Some(self.flag("FLEET_SERVER_ELASTICSEARCH_INSECURE")),
+            fleet_server_es_cert: self.text(&["FLEET_SERVER_ES_CERT"]),
+            fleet_server_es_cert_key: self.text(&["FLEET_SERVER_ES_CERT_KEY"]),
+            fleet_server_service_token: self.text(&["FLEET_SERVER_SERVICE_TOKEN"]),
+            fleet_server_service_token_path: self.text(&["FLEET_SERVER_SERVICE_TOKEN_PATH"]),
+            fleet_server_policy: self.text(&["FLEET_SERVER_POLICY_ID", "FLEET_SERVER_POLICY"]),
+            fleet_server_host: self.text(&["FLEET_SERVER_HOST"]),
+            fleet_server_port: port.transpose()?,
+            fleet_server_cert: self.text(&["FLEET_SERVER_CERT"]),
+            fleet_server_cert_key: self.text(&["FLEET_SERVER_CERT_KEY"]),
+            fleet_server_cert_key_passphrase: self.text(&["FLEET_SERVER_CERT_KEY_PASSPHRASE"]),
+            fleet_server_client_auth: self.text(&["FLEET_SERVER_CLIENT_AUTH"]),
+            fleet_server_insecure_http: Some(self.flag("FLEET_SERVER_INSECURE_HTTP")),
         })
     }
 }
@@ -136,6 +176,18 @@ mod tests {
             (Some(true), 2, 2)
         );
         assert!(Join::check(&flags).is_ok());
+    }
+
+    #[test]
+    fn a_fleet_server_needs_no_token_of_its_own() {
+        let environment = environment(&[
+            ("FLEET_SERVER_ENABLE", "1"),
+            ("FLEET_SERVER_SERVICE_TOKEN", "t"),
+            ("FLEET_SERVER_PORT", "8443"),
+        ]);
+        let flags = environment.join_arguments().unwrap();
+        assert_eq!(flags.fleet_server.fleet_server_port, Some(8443));
+        assert!(Join::check(&flags).unwrap().has_fleet_server());
     }
 
     #[test]

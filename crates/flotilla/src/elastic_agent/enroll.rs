@@ -3,14 +3,14 @@
 use std::io::IsTerminal;
 
 use agent::control::{Client, Command, ControlError};
-use agent::{EnrollOptions, Enrolled};
+use agent::{EnrollOptions, Enrolled, Paths};
 use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
 use fs_err as fs;
 
 use super::arguments::{CommonArguments, EnrollArguments};
 use super::join::Join;
-use super::log_output;
+use super::{fleet_server, log_output};
 use crate::printer;
 
 /// What stands in `elastic-agent.yml` of an agent that Fleet manages.
@@ -20,13 +20,8 @@ const FLEET_TEMPLATE: &str =
 pub(super) fn run(common: &CommonArguments, arguments: &EnrollArguments) -> Result<i32> {
     log_output::to_stderr(common);
     let join = Join::check(&arguments.join)?;
-    if arguments.join.fleet_server.fleet_server_es.is_some() {
-        bail!(
-            "a Fleet Server under an agent cannot be started by `enroll` yet; run `flotilla fleet-server` with its own settings, or `flotilla up`"
-        );
-    }
     let paths = common.paths();
-    let options = join.options(paths.clone())?;
+    let membership = Membership::of(&join, &paths)?;
     if !arguments.join.force.unwrap_or(false) && !arguments.from_install && agent::is_enrolled(&paths) && !confirm()? {
         bail!("nothing was changed");
     }
@@ -34,11 +29,38 @@ pub(super) fn run(common: &CommonArguments, arguments: &EnrollArguments) -> Resu
         bail!("--delay-enroll is for `install`: it enrols at the service's first start");
     }
     super::block_on(async {
-        let enrolled = enroll(options).await?;
+        let enrolled = membership.enroll(&join, paths.clone()).await?;
         keep_old_config(&paths.config().join(&common.config))?;
         let skip = arguments.join.skip_daemon_reload == Some(true) || arguments.from_install;
         tell(&enrolled, common, skip).await
     })
+}
+
+/// What a host is to join as.
+pub(super) enum Membership {
+    /// An agent of a Fleet Server elsewhere.
+    Agent(Box<EnrollOptions>),
+    /// An agent with a Fleet Server of its own.
+    FleetServer,
+}
+
+impl Membership {
+    /// # Errors
+    /// An agent without URL or token; a Fleet Server finds its token in Elasticsearch.
+    pub(super) fn of(join: &Join, paths: &Paths) -> Result<Self> {
+        if join.has_fleet_server() {
+            return Ok(Self::FleetServer);
+        }
+        Ok(Self::Agent(Box::new(join.options(paths.clone())?)))
+    }
+
+    /// `paths` must be those that it was made with.
+    pub(super) async fn enroll(self, join: &Join, paths: Paths) -> Result<Enrolled> {
+        match self {
+            Self::Agent(options) => enroll(*options).await,
+            Self::FleetServer => fleet_server::enroll(join, paths).await,
+        }
+    }
 }
 
 /// Enrols; the error is the agent's, with what to do in it.

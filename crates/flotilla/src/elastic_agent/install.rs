@@ -61,10 +61,6 @@ pub(super) fn run(common: &CommonArguments, arguments: &InstallArguments) -> Res
         Service::manager_runs(),
         "no systemd runs on this host, so no service can be installed; use `elastic-agent enroll` and `elastic-agent run` under your own supervisor"
     );
-    ensure!(
-        arguments.join.fleet_server.fleet_server_es.is_none(),
-        "a Fleet Server under an agent cannot be installed yet; run `flotilla fleet-server` with its own settings, or `flotilla up`"
-    );
     let plan = Plan::new(arguments);
     plan.check(arguments)?;
     if !ask(arguments, &mut join)? {
@@ -144,11 +140,12 @@ impl Plan {
         let paths = agent::Paths::new(&self.top, None, None, None);
         if arguments.join.delay_enroll == Some(true) {
             store_delayed(&paths, &arguments.join)?;
-        } else if join.token.is_some() {
+        } else if join.token.is_some() || join.has_fleet_server() {
             step("enrolling");
-            let mut options = join.options(paths)?;
-            options.tags.extend(self.namespace.clone());
-            let enrolled = super::block_on(enroll::enroll(options))?;
+            let mut join = join.clone();
+            join.flags.tag.extend(self.namespace.clone());
+            let membership = enroll::Membership::of(&join, &paths)?;
+            let enrolled = super::block_on(membership.enroll(&join, paths))?;
             enrolled.warnings.iter().for_each(printer::warning);
             printer::line(format!(
                 "Successfully enrolled: agent {}, policy {}",
@@ -234,7 +231,7 @@ fn ask(arguments: &InstallArguments, join: &mut Join) -> Result<bool> {
     if !yes("Elastic Agent will be installed on this host and run as a service. Go on?")? {
         return Ok(false);
     }
-    let complete = join.token.is_some() && !join.urls.is_empty();
+    let complete = (join.token.is_some() && !join.urls.is_empty()) || join.has_fleet_server();
     if complete || flags.delay_enroll == Some(true) || !yes("Enrol this agent into a fleet?")? {
         return Ok(true);
     }

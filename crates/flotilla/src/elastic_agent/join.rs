@@ -17,6 +17,7 @@ use super::arguments::{FleetServerArguments, JoinArguments};
 use crate::printer::Hint;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
+const DEFAULT_SERVER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Checked flags.
 #[derive(Clone, Debug)]
@@ -27,9 +28,11 @@ pub(super) struct Join {
     pub(super) token: Option<Secret>,
     ca_fingerprint: Option<String>,
     timeout: Option<Duration>,
-    headers: BTreeMap<String, String>,
-    proxy_headers: BTreeMap<String, String>,
-    flags: JoinArguments,
+    /// How long a Fleet Server under this agent may take to start; `None`: without end.
+    pub(super) server_timeout: Option<Duration>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) proxy_headers: BTreeMap<String, String>,
+    pub(super) flags: JoinArguments,
 }
 
 impl Join {
@@ -42,7 +45,12 @@ impl Join {
             urls: flags.url.iter().cloned().collect(),
             token: flags.enrollment_token.as_deref().map(Secret::from),
             ca_fingerprint: None,
-            timeout: timeout(flags.enroll_timeout.as_deref())?,
+            timeout: timeout("--enroll-timeout", flags.enroll_timeout.as_deref(), DEFAULT_TIMEOUT)?,
+            server_timeout: timeout(
+                "--fleet-server-timeout",
+                flags.fleet_server_timeout.as_deref(),
+                DEFAULT_SERVER_TIMEOUT,
+            )?,
             headers: headers("--header", &flags.header)?,
             proxy_headers: headers("--proxy-header", &flags.proxy_header)?,
             flags: flags.clone(),
@@ -65,7 +73,7 @@ impl Join {
         Ok(join)
     }
 
-    fn insecure(&self) -> bool {
+    pub(super) fn insecure(&self) -> bool {
         self.flags.insecure == Some(true) || self.flags.fleet_server.fleet_server_insecure_http == Some(true)
     }
 
@@ -87,22 +95,41 @@ impl Join {
             ));
         }
         Ok(EnrollOptions {
-            paths,
-            connection: self.connection(),
-            enrollment_token: token,
             ca_fingerprint: self
                 .ca_fingerprint
                 .clone()
                 .filter(|_| self.flags.certificate_authorities.is_none()),
+            ..self.options_at(paths, self.connection(), token, None)
+        })
+    }
+
+    /// The agent's options for a server that is already chosen: one of the fleet, or the one under this agent.
+    pub(super) fn options_at(
+        &self,
+        paths: Paths,
+        connection: ConnectionSettings,
+        enrollment_token: Secret,
+        server: Option<Value>,
+    ) -> EnrollOptions {
+        EnrollOptions {
+            paths,
+            connection,
+            enrollment_token,
+            ca_fingerprint: None,
             insecure: self.insecure(),
             id: self.flags.id.clone(),
             replace_token: self.flags.replace_token.as_deref().map(Secret::from),
             tags: self.flags.tag.clone(),
             timeout: self.timeout,
-            server: None,
+            server,
             build: super::build(),
             clock: clock::system(),
-        })
+        }
+    }
+
+    /// Whether a Fleet Server is to run under this agent.
+    pub(super) fn has_fleet_server(&self) -> bool {
+        self.flags.fleet_server.fleet_server_es.is_some()
     }
 
     fn connection(&self) -> ConnectionSettings {
@@ -120,7 +147,7 @@ impl Join {
         }
     }
 
-    fn ssl(&self) -> Map<String, Value> {
+    pub(super) fn ssl(&self) -> Map<String, Value> {
         let flags = &self.flags;
         let mut ssl = Map::new();
         let mut put = |key: &str, value: Option<Value>| {
@@ -267,18 +294,18 @@ fn headers(flag: &str, pairs: &[String]) -> Result<BTreeMap<String, String>> {
         .collect()
 }
 
-/// A Go duration; negative means without end.
-fn timeout(text: Option<&str>) -> Result<Option<Duration>> {
+/// A Go duration; negative means without end, zero the default.
+fn timeout(flag: &str, text: Option<&str>, default: Duration) -> Result<Option<Duration>> {
     let Some(text) = text else {
-        return Ok(Some(DEFAULT_TIMEOUT));
+        return Ok(Some(default));
     };
     if text.starts_with('-') {
         return Ok(None);
     }
     match settings::parse_duration(text) {
-        Some(duration) if duration.is_zero() => Ok(Some(DEFAULT_TIMEOUT)),
+        Some(duration) if duration.is_zero() => Ok(Some(default)),
         Some(duration) => Ok(Some(duration)),
-        None => bail!("--enroll-timeout must be a duration such as `30s` or `10m`, not `{text}`"),
+        None => bail!("{flag} must be a duration such as `30s` or `10m`, not `{text}`"),
     }
 }
 

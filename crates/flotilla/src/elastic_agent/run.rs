@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::arguments::CommonArguments;
 use super::{install, log_output};
+use crate::fleet_server_component::UnderAgent;
 use crate::printer;
 
 pub(super) fn run(common: &CommonArguments) -> Result<i32> {
@@ -28,7 +29,7 @@ pub(super) fn run(common: &CommonArguments) -> Result<i32> {
         stop_at_signals(&stop)?;
         install::enroll_delayed(common).await?;
         tell_service_manager(&[sd_notify::NotifyState::Ready]);
-        let result = Daemon::run(options, stop).await;
+        let result = Daemon::run_with_fleet_server(options, Some(Arc::new(UnderAgent)), stop).await;
         tell_service_manager(&[sd_notify::NotifyState::Stopping]);
         result?;
         Ok(0)

@@ -8,7 +8,7 @@ mod authorities;
 mod installation;
 mod local_agent;
 mod services;
-mod signals;
+pub(crate) mod signals;
 mod summary;
 
 pub(crate) use arguments::UpArguments;

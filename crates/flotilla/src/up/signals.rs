@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Cancels `stop` at the first SIGINT or SIGTERM; a second one ends the process at once. The returned value is notified
 /// at each SIGHUP.
-pub(super) fn listen(stop: CancellationToken) -> Result<Arc<Notify>> {
+pub(crate) fn listen(stop: CancellationToken) -> Result<Arc<Notify>> {
     let listen_for = |kind| signal(kind).context("cannot listen for signals");
     let (mut interrupt, mut terminate) = (
         listen_for(SignalKind::interrupt())?,

@@ -1,0 +1,82 @@
+//! `flotilla fleet-server`: a Fleet Server on an Elasticsearch, by the stock configuration file.
+//!
+//! The order is: read and check everything, bind, connect, serve. SIGHUP
+//! looks at all certificate files at once; SIGINT and SIGTERM answer every held poll before the process ends.
+
+mod arguments;
+mod configuration;
+mod environment;
+
+pub(crate) use arguments::FleetServerArguments;
+pub(crate) use configuration::memory_mib;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use fleet_server::FleetServerSettings;
+use serde_json::Value;
+use tls::Reloader;
+use tokio_util::sync::CancellationToken;
+
+use crate::fleet_server_service::{Elasticsearch, Listening, Service};
+use crate::printer;
+use crate::up::signals;
+
+/// Runs until SIGINT or SIGTERM.
+pub(crate) fn run(arguments: &FleetServerArguments) -> Result<()> {
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let settings = configuration::read(arguments, &environment)?;
+    log_to_stderr(&settings.logging);
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(serve(settings))
+}
+
+async fn serve(settings: FleetServerSettings) -> Result<()> {
+    let stop = CancellationToken::new();
+    let hangup = signals::listen(stop.clone())?;
+    let listen = &settings.listen;
+    let listening = Listening::bind(&settings, &listen.host, listen.port, listen.ssl.as_ref()).await?;
+    listening.warnings().iter().for_each(printer::warning);
+    if !listening.is_encrypted() {
+        printer::warning("no `server.ssl`: agents are served over plain HTTP; tokens and keys can be read on the way");
+    }
+    let reloader = Reloader::new();
+    let elasticsearch = Elasticsearch::connect(&settings.output, &reloader)?;
+    let scheme = if listening.is_encrypted() { "https" } else { "http" };
+    let address = listening.address();
+    let service = Service::new(settings, &elasticsearch, vec![listening], reloader.clone()).await?;
+    printer::line(format!("Fleet Server listens on {scheme}://{address}"));
+    let reload_on_hangup = async {
+        loop {
+            hangup.notified().await;
+            tracing::info!("looking at all certificate files");
+            reloader.poke();
+        }
+    };
+    tokio::select! {
+        () = service.run(stop) => {}
+        () = reload_on_hangup => {}
+    }
+    Ok(())
+}
+
+/// `FLOTILLA_LOG` wins over `logging.level`.
+fn log_to_stderr(logging: &Value) {
+    let level = match logging.get("level").and_then(Value::as_str) {
+        Some("warning") => "warn",
+        Some("critical") => "error",
+        Some(level @ ("trace" | "debug" | "info" | "warn" | "error")) => level,
+        _ => "info",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FLOTILLA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let _already_set = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .try_init();
+}
