@@ -42,6 +42,7 @@ pub fn is_installed(program: &str) -> bool {
 }
 
 /// Rounds of a soak: few by default, more from `FLOTILLA_SOAK_ROUNDS`.
+#[expect(clippy::disallowed_methods, reason = "a test asks its caller")]
 pub fn soak_rounds(default: usize) -> usize {
     std::env::var("FLOTILLA_SOAK_ROUNDS")
         .ok()

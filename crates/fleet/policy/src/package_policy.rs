@@ -128,7 +128,7 @@ pub fn complete(package: &Package, policy: &mut PackagePolicy) -> Result<(), Pac
             input.kind == default.kind && template.is_none_or(|name| Some(name) == default.policy_template.as_ref())
         };
         if let Some(position) = given.iter().position(matches) {
-            policy.inputs.push(completed_input(given.remove(position), default)?)
+            policy.inputs.push(completed_input(given.remove(position), default)?);
         } else {
             default.enabled = false;
             default.streams.iter_mut().for_each(|stream| stream.enabled = false);

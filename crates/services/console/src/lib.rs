@@ -8,6 +8,6 @@
 pub mod domain;
 
 mod api;
-mod pages;
 mod console;
+mod pages;
 pub use console::{Console, ConsoleSettings, SetupSummary};

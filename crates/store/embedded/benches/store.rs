@@ -16,10 +16,17 @@ const BATCH: u64 = 1000;
 const STREAM: &str = "logs-bench-default";
 
 fn main() {
-    let documents = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(300_000);
+    let documents = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(300_000);
     let directory = tempfile::tempdir().expect("a temporary folder can be made");
     let folder = Utf8PathBuf::from_path_buf(directory.path().join("data")).expect("the path is UTF-8");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("it starts");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("it starts");
     runtime.block_on(async {
         let store = EmbeddedStore::open(EmbeddedOptions::new(folder.as_path(), clock::system())).expect("it opens");
         ingest(&store, STREAM, documents, log_document).await;
@@ -42,18 +49,35 @@ fn say(line: &str) {
 fn cpu_seconds() -> f64 {
     let stat = fs_err::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    let ticks = |field: usize| {
+        fields
+            .get(field)
+            .and_then(|text| text.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
     (ticks(11) + ticks(12)) / 100.0
 }
 
 fn anonymous_memory() -> String {
     let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("RssAnon"));
-    line.map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")).unwrap_or_default()
+    line.map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" "))
+        .unwrap_or_default()
 }
 
 fn log_document(n: u64) -> String {
-    let words = ["accepted", "connection", "from", "client", "closed", "timeout", "retry", "user", "session", "started"];
+    let words = [
+        "accepted",
+        "connection",
+        "from",
+        "client",
+        "closed",
+        "timeout",
+        "retry",
+        "user",
+        "session",
+        "started",
+    ];
     let message: Vec<&str> = (0..9).map(|place| words[((n / (place + 1)) % 10) as usize]).collect();
     let time = jiff::Timestamp::from_millisecond(1_767_225_600_000 + n as i64 * 10).expect("it is in range");
     format!(
@@ -102,12 +126,21 @@ async fn ingest(store: &Arc<EmbeddedStore>, stream: &str, documents: u64, docume
     let (cpu, wall) = (cpu_seconds(), Instant::now());
     for batch in batches {
         let outcomes = store.bulk(batch, Refresh::Soon).await.expect("the store answers");
-        assert!(outcomes.into_iter().all(|outcome| outcome.written().is_ok()), "a document was refused");
+        assert!(
+            outcomes.into_iter().all(|outcome| outcome.written().is_ok()),
+            "a document was refused"
+        );
     }
     let acknowledged = wall.elapsed().as_secs_f64();
     store.compact().await.expect("merged");
     let used = cpu_seconds() - cpu;
-    let size: u64 = store.data_streams(&[stream.to_owned()]).await.expect("answers").iter().map(|info| info.bytes).sum();
+    let size: u64 = store
+        .data_streams(&[stream.to_owned()])
+        .await
+        .expect("answers")
+        .iter()
+        .map(|info| info.bytes)
+        .sum();
     say(&format!(
         "{stream}: {documents} documents of {bytes} B: {:.0} a CPU-second, {:.0} a second acknowledged, {} B each on disk, {} anonymous",
         documents as f64 / used,
@@ -135,7 +168,12 @@ async fn searches(store: &Arc<EmbeddedStore>) {
     };
     let histogram = json!({"t": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1m"}, "aggs": {"l": {"terms": {"field": "log.level"}}}}});
     timed(store, "date_histogram x terms", aggregating(histogram)).await;
-    timed(store, "terms of 500", aggregating(json!({"h": {"terms": {"field": "host.name"}}}))).await;
+    timed(
+        store,
+        "terms of 500",
+        aggregating(json!({"h": {"terms": {"field": "host.name"}}})),
+    )
+    .await;
     let calendar = json!({"t": {"date_histogram": {"field": "@timestamp", "calendar_interval": "1h", "time_zone": "Europe/Berlin"}}});
     timed(store, "calendar date_histogram", aggregating(calendar)).await;
     let newest = SearchRequest::new(STREAM)
@@ -147,10 +185,20 @@ async fn searches(store: &Arc<EmbeddedStore>) {
 
 async fn updates(store: &Arc<EmbeddedStore>) {
     const AGENTS: u64 = 10_000;
-    let body = json!({"policy_id": "p", "active": true, "last_checkin": "t", "local_metadata": {"text": "x".repeat(350)}});
+    let body =
+        json!({"policy_id": "p", "active": true, "last_checkin": "t", "local_metadata": {"text": "x".repeat(350)}});
     for batch in 0..AGENTS / BATCH {
-        let create = |n| Operation::create(".fleet-agents", format!("agent-{}", batch * BATCH + n), Source::of(&body));
-        store.bulk((0..BATCH).map(create).collect(), Refresh::Soon).await.expect("the store answers");
+        let create = |n| {
+            Operation::create(
+                ".fleet-agents",
+                format!("agent-{}", batch * BATCH + n),
+                Source::of(&body),
+            )
+        };
+        store
+            .bulk((0..BATCH).map(create).collect(), Refresh::Soon)
+            .await
+            .expect("the store answers");
     }
     let (start, cpu) = (Instant::now(), cpu_seconds());
     let mut tasks = tokio::task::JoinSet::new();
@@ -158,7 +206,10 @@ async fn updates(store: &Arc<EmbeddedStore>) {
         let store = store.clone();
         tasks.spawn(async move {
             for round in 0..100 {
-                let partial = json!({"last_checkin": format!("t{round}")}).as_object().cloned().unwrap_or_default();
+                let partial = json!({"last_checkin": format!("t{round}")})
+                    .as_object()
+                    .cloned()
+                    .unwrap_or_default();
                 let merge = Operation::merge(".fleet-agents", format!("agent-{}", task * 50 + round % 50), partial);
                 store.bulk(vec![merge], Refresh::Soon).await.expect("the store answers");
             }
@@ -166,5 +217,9 @@ async fn updates(store: &Arc<EmbeddedStore>) {
     }
     tasks.join_all().await;
     let (seconds, used) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    say(&format!("fleet state: {:.0} durable updates a second, {:.0} us CPU each", 20_000.0 / seconds, used * 50.0));
+    say(&format!(
+        "fleet state: {:.0} durable updates a second, {:.0} us CPU each",
+        20_000.0 / seconds,
+        used * 50.0
+    ));
 }

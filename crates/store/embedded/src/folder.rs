@@ -191,8 +191,9 @@ pub(crate) fn bytes_below(path: &Utf8Path) -> u64 {
     entries
         .filter_map(Result::ok)
         .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => Utf8PathBuf::from_path_buf(entry.path())
-                .map_or(0, |path| bytes_below(&path)),
+            Ok(metadata) if metadata.is_dir() => {
+                Utf8PathBuf::from_path_buf(entry.path()).map_or(0, |path| bytes_below(&path))
+            }
             Ok(metadata) => metadata.len(),
             Err(_) => 0,
         })

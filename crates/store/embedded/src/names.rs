@@ -84,7 +84,9 @@ pub(crate) fn template_for<'a>(templates: &'a [Template], index: &str) -> Option
 
 /// Whether a new index of this name is a data stream, and by which template.
 pub(crate) fn data_stream_template(templates: &[Template], index: &str) -> Option<String> {
-    if let Some(template) = template_for(templates, index) { template.data_stream.then(|| template.name.clone()) } else {
+    if let Some(template) = template_for(templates, index) {
+        template.data_stream.then(|| template.name.clone())
+    } else {
         let built_in = BUILT_IN.iter().find(|pattern| pattern::wildcard(pattern, index))?;
         Some(built_in.split('-').next().unwrap_or(built_in).to_owned())
     }

@@ -22,9 +22,12 @@ pub(crate) struct PointInTime {
     pub(crate) searchers: Vec<(Arc<Backing>, Searcher)>,
 }
 
+/// A view, when it ends, and for how long each use keeps it.
+type Kept = (Arc<PointInTime>, Instant, Duration);
+
 #[derive(Default)]
 pub(crate) struct PointsInTime {
-    open: Mutex<HashMap<String, (Arc<PointInTime>, Instant, Duration)>>,
+    open: Mutex<HashMap<String, Kept>>,
 }
 
 impl std::fmt::Debug for PointsInTime {
@@ -76,7 +79,7 @@ impl PointsInTime {
     }
 }
 
-fn remove_expired(open: &mut HashMap<String, (Arc<PointInTime>, Instant, Duration)>) {
+fn remove_expired(open: &mut HashMap<String, Kept>) {
     let now = Instant::now();
     open.retain(|_, (_, until, _)| *until > now);
 }

@@ -1,4 +1,5 @@
 //! kill -9 in the middle of ingest: what was acknowledged is there afterwards.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};

@@ -1,4 +1,5 @@
 //! The folder: one process, clear refusals, upgrades, backups, retention.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -226,4 +227,37 @@ async fn streams_roll_over_and_retire() {
     store.maintain().await.unwrap();
     assert_eq!(backing().await, [".ds-logs-a-default-2026.01.09-000002"]);
     assert_eq!(count(&store, "logs-a-default").await, 0);
+}
+
+#[tokio::test]
+async fn an_index_that_could_not_be_written_recovers_by_itself() {
+    let (_guard, path) = temporary();
+    let store = open(&path).unwrap();
+    append(&store, "logs-a-default", 10).await;
+    let index = fs_err::read_dir(path.join("streams"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let away = path.join("away");
+    fs_err::rename(&index, &away).unwrap();
+    let more = (0..5)
+        .map(|n| Operation::create("logs-a-default", format!("id-{n}"), event(n)))
+        .collect();
+    for outcome in store.bulk(more, Refresh::Soon).await.unwrap() {
+        outcome.written().expect("the log takes it");
+    }
+    assert!(store.refresh("*").await.is_err(), "it cannot be made visible now");
+    assert!(
+        store.get("logs-a-default", "id-3").await.unwrap().is_some(),
+        "and is there all the same"
+    );
+    store
+        .bulk(vec![Operation::append("logs-a-default", event(6))], Refresh::Soon)
+        .await
+        .unwrap();
+    fs_err::rename(&away, &index).unwrap();
+    store.refresh("*").await.unwrap();
+    assert_eq!(count(&store, "logs-a-default").await, 16);
 }

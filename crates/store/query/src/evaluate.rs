@@ -134,7 +134,11 @@ impl Evaluation<'_> {
                 return value.eq_ignore_ascii_case(text) || !all && text.split_whitespace().any(|word| word == value);
             }
             let present: Vec<String> = analysis::words(value).collect();
-            if all { !wanted.is_empty() && wanted.iter().all(|word| present.contains(word)) } else { wanted.iter().any(|word| present.contains(word)) }
+            if all {
+                !wanted.is_empty() && wanted.iter().all(|word| present.contains(word))
+            } else {
+                wanted.iter().any(|word| present.contains(word))
+            }
         })
     }
 

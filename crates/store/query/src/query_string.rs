@@ -19,7 +19,11 @@ pub fn parse(text: &str, fields: &[String], and: bool) -> Result<Query, QueryErr
         depth: 0,
     };
     let query = parser.alternatives()?;
-    if parser.skip_space().is_empty() { Ok(query) } else { Err(parser.error("unexpected text")) }
+    if parser.skip_space().is_empty() {
+        Ok(query)
+    } else {
+        Err(parser.error("unexpected text"))
+    }
 }
 
 /// Reads the simple syntax; never fails: what cannot be an operator is text.
@@ -306,15 +310,21 @@ impl<'a> Parser<'a> {
             }));
         }
         let and = self.and;
-        Ok(over(&self.fields, |field| if token.wild { Query::Wildcard {
-            field,
-            pattern: token.text.clone(),
-            case_insensitive: true,
-        } } else { Query::Match {
-            field,
-            text: token.text.clone(),
-            all: and,
-        } }))
+        Ok(over(&self.fields, |field| {
+            if token.wild {
+                Query::Wildcard {
+                    field,
+                    pattern: token.text.clone(),
+                    case_insensitive: true,
+                }
+            } else {
+                Query::Match {
+                    field,
+                    text: token.text.clone(),
+                    all: and,
+                }
+            }
+        }))
     }
 
     fn bracket_range(&mut self) -> Result<Query, QueryError> {

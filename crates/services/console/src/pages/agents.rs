@@ -43,7 +43,7 @@ struct Page {
     segments: Vec<Segment>,
     counts: Vec<Count>,
     rows: Vec<Row>,
-    page: Paging,
+    paging: Paging,
 }
 
 /// An option of a select.
@@ -55,7 +55,7 @@ pub(super) struct Choice {
 
 struct Count {
     look: Look,
-    count: String,
+    figure: String,
     href: String,
     selected: bool,
 }
@@ -131,7 +131,7 @@ pub(super) async fn page(reader: SignedIn, Query(filters): Query<Filters>) -> Re
             .iter()
             .map(|(status, _)| filters.count(*status, &summary))
             .collect(),
-        page: Paging::of(&found, |number| filters.url(number)),
+        paging: Paging::of(&found, |number| filters.url(number)),
         rows: found
             .items
             .iter()
@@ -216,7 +216,7 @@ impl Filters {
         };
         Count {
             look: Look::of_agent(status),
-            count: super::look::figure(summary.of(status)),
+            figure: super::look::figure(summary.of(status)),
             href: Self {
                 status: wanted,
                 ..self.without_status()

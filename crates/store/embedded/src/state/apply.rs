@@ -26,7 +26,8 @@ pub(crate) struct Present {
 impl OpenIndex {
     pub(crate) fn create_table(connection: &Connection, number: i64, name: &str) -> rusqlite::Result<()> {
         let columns = looked_up(name).len();
-        let declared: String = (0..columns).map(|column| format!(", k{column} TEXT")).collect();
+        let declared: Vec<String> = (0..columns).map(|column| format!(", k{column} TEXT")).collect();
+        let declared = declared.concat();
         connection.execute_batch(&format!(
             "CREATE TABLE d{number} (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, body BLOB NOT NULL{declared})"
         ))?;

@@ -17,7 +17,9 @@ impl EmbeddedStore {
         let (mut appended, mut appended_places) = (Vec::new(), Vec::new());
         let mut resolved: HashMap<String, Option<Arc<Stream>>> = HashMap::new();
         for (place, operation) in operations.into_iter().enumerate() {
-            let stream = if let Some(known) = resolved.get(&operation.index) { known.clone() } else {
+            let stream = if let Some(known) = resolved.get(&operation.index) {
+                known.clone()
+            } else {
                 let found = self.stream_for(&operation).await?;
                 resolved.insert(operation.index.clone(), found.clone());
                 found

@@ -27,21 +27,29 @@ pub(crate) fn aggregate(
     now: jiff::Timestamp,
 ) -> Result<Option<Map<String, Value>>, StoreError> {
     let fields = Fields::read(backing)?;
-    let Some(request) = fields.translate_all(aggregations)? else { return Ok(None) };
-    let Ok(request) = serde_json::from_value::<Aggregations>(request) else { return Ok(None) };
+    let Some(request) = fields.translate_all(aggregations)? else {
+        return Ok(None);
+    };
+    let Ok(request) = serde_json::from_value::<Aggregations>(request) else {
+        return Ok(None);
+    };
     let limits = AggregationLimitsGuard::new(Some(MEMORY), Some(MOST_BUCKETS));
     let context = AggContextParams::new(limits.clone(), super::schema::tokenizers());
     let mut merged: Option<tantivy::aggregation::intermediate_agg_result::IntermediateAggregationResults> = None;
     for (one, searcher) in backing {
         let query = Translator::new(one, searcher, now).query(query)?;
         let collector = DistributedAggregationCollector::from_aggs(request.clone(), context.clone());
-        let Ok(part) = searcher.search(&query, &collector) else { return Ok(None) };
+        let Ok(part) = searcher.search(&query, &collector) else {
+            return Ok(None);
+        };
         match &mut merged {
             Some(merged) => merged.merge_fruits(part).map_err(index_error)?,
             None => merged = Some(part),
         }
     }
-    let Some(Ok(found)) = merged.map(|merged| merged.into_final_result(request, limits)) else { return Ok(None) };
+    let Some(Ok(found)) = merged.map(|merged| merged.into_final_result(request, limits)) else {
+        return Ok(None);
+    };
     let found = serde_json::to_value(found).unwrap_or(Value::Null);
     Ok(Some(shape_all(aggregations, &found)))
 }
@@ -73,20 +81,38 @@ impl<'a> Fields<'a> {
     }
 
     fn translate(&self, aggregation: &Aggregation) -> Result<Option<Value>, StoreError> {
-        let AggregationKind::Validated(kind, parameters) = &aggregation.kind else { return Ok(None) };
-        let Some(children) = self.translate_all(&aggregation.children)? else { return Ok(None) };
-        let only = |known: &[&str]| parameters.as_object().is_some_and(|map| map.keys().all(|key| known.contains(&key.as_str())));
-        let Some((column, kind_of)) = parameters.get("field").and_then(Value::as_str).and_then(|name| self.column(name)) else {
+        let AggregationKind::Validated(kind, parameters) = &aggregation.kind else {
+            return Ok(None);
+        };
+        let Some(children) = self.translate_all(&aggregation.children)? else {
+            return Ok(None);
+        };
+        let only = |known: &[&str]| {
+            parameters
+                .as_object()
+                .is_some_and(|map| map.keys().all(|key| known.contains(&key.as_str())))
+        };
+        let Some((column, kind_of)) = parameters
+            .get("field")
+            .and_then(Value::as_str)
+            .and_then(|name| self.column(name))
+        else {
             return Ok(None);
         };
         let body = match *kind {
-            "terms" if only(&["field", "size", "order"]) && plain_order(parameters).is_some() && kind_of != ColumnType::DateTime => {
+            "terms"
+                if only(&["field", "size", "order"])
+                    && plain_order(parameters).is_some()
+                    && kind_of != ColumnType::DateTime =>
+            {
                 if self.terms_of(&column)? > MOST_TERMS {
                     return Ok(None);
                 }
                 json!({"field": column, "size": MOST_TERMS, "segment_size": MOST_TERMS})
             }
-            "date_histogram" if only(&["field", "fixed_interval", "min_doc_count"]) && kind_of == ColumnType::DateTime => {
+            "date_histogram"
+                if only(&["field", "fixed_interval", "min_doc_count"]) && kind_of == ColumnType::DateTime =>
+            {
                 let minimum = parameters.get("min_doc_count").cloned().unwrap_or(json!(0));
                 json!({"field": column, "fixed_interval": parameters.get("fixed_interval"), "min_doc_count": minimum})
             }
@@ -113,7 +139,12 @@ impl<'a> Fields<'a> {
             Some((_, Kind::Text)) => return None,
             None => {}
         }
-        let mut kinds: Vec<ColumnType> = self.others.iter().filter(|(other, _)| other == name).map(|(_, kind)| *kind).collect();
+        let mut kinds: Vec<ColumnType> = self
+            .others
+            .iter()
+            .filter(|(other, _)| other == name)
+            .map(|(_, kind)| *kind)
+            .collect();
         kinds.sort();
         kinds.dedup();
         match kinds.as_slice() {
@@ -127,7 +158,11 @@ impl<'a> Fields<'a> {
         let mut most = 0;
         for (_, searcher) in self.backing {
             for segment in searcher.segment_readers() {
-                for handle in segment.fast_fields().dynamic_column_handles(column).map_err(index_error)? {
+                for handle in segment
+                    .fast_fields()
+                    .dynamic_column_handles(column)
+                    .map_err(index_error)?
+                {
                     most = most.max(match handle.open().map_err(|error| io_error(&error))? {
                         tantivy::columnar::DynamicColumn::Str(texts) => texts.num_terms(),
                         // Distinct numbers are not counted anywhere.
@@ -142,9 +177,13 @@ impl<'a> Fields<'a> {
 
 /// What a bucket list is sorted by: the count or the key, descending or not.
 fn plain_order(parameters: &Value) -> Option<(bool, bool)> {
-    let Some(order) = parameters.get("order") else { return Some((true, true)) };
+    let Some(order) = parameters.get("order") else {
+        return Some((true, true));
+    };
     let mut entries = order.as_object()?.iter();
-    let (key, direction) = entries.next().filter(|_| order.as_object().is_some_and(|map| map.len() == 1))?;
+    let (key, direction) = entries
+        .next()
+        .filter(|_| order.as_object().is_some_and(|map| map.len() == 1))?;
     let by_count = match key.as_str() {
         "_count" => true,
         "_key" => false,
@@ -154,20 +193,32 @@ fn plain_order(parameters: &Value) -> Option<(bool, bool)> {
 }
 
 fn shape_all(aggregations: &[Aggregation], found: &Value) -> Map<String, Value> {
-    let one = |aggregation: &Aggregation| (aggregation.name.clone(), shape(aggregation, found.get(&aggregation.name)));
+    let one = |aggregation: &Aggregation| {
+        (
+            aggregation.name.clone(),
+            shape(aggregation, found.get(&aggregation.name)),
+        )
+    };
     aggregations.iter().map(one).collect()
 }
 
 fn shape(aggregation: &Aggregation, found: Option<&Value>) -> Value {
-    let AggregationKind::Validated(kind, parameters) = &aggregation.kind else { return Value::Null };
+    let AggregationKind::Validated(kind, parameters) = &aggregation.kind else {
+        return Value::Null;
+    };
     let found = found.unwrap_or(&Value::Null);
     match *kind {
         "terms" => shape_terms(aggregation, parameters, found),
         "date_histogram" => {
             let buckets = buckets_of(found).iter().map(|bucket| {
                 let millis = bucket.get("key").and_then(Value::as_f64).unwrap_or(0.0) as i64;
-                let text = jiff::Timestamp::from_millisecond(millis).map(clock::rfc3339_millis).unwrap_or_default();
-                let entries = Map::from_iter([("key_as_string".to_owned(), json!(text)), ("key".to_owned(), json!(millis))]);
+                let text = jiff::Timestamp::from_millisecond(millis)
+                    .map(clock::rfc3339_millis)
+                    .unwrap_or_default();
+                let entries = Map::from_iter([
+                    ("key_as_string".to_owned(), json!(text)),
+                    ("key".to_owned(), json!(millis)),
+                ]);
                 shape_bucket(aggregation, entries, bucket)
             });
             json!({ "buckets": buckets.collect::<Vec<_>>() })
@@ -183,11 +234,17 @@ fn shape(aggregation: &Aggregation, found: Option<&Value>) -> Value {
 }
 
 fn buckets_of(found: &Value) -> &[Value] {
-    found.get("buckets").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    found
+        .get("buckets")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn shape_bucket(aggregation: &Aggregation, mut entries: Map<String, Value>, bucket: &Value) -> Value {
-    entries.insert("doc_count".to_owned(), bucket.get("doc_count").cloned().unwrap_or(json!(0)));
+    entries.insert(
+        "doc_count".to_owned(),
+        bucket.get("doc_count").cloned().unwrap_or(json!(0)),
+    );
     entries.extend(shape_all(&aggregation.children, bucket));
     Value::Object(entries)
 }

@@ -3,6 +3,7 @@
 //! A stream that got a document is committed [`COMMIT_AFTER`] later at the latest, so that it is visible within a second.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -59,9 +60,31 @@ struct Open {
     last_used: Instant,
 }
 
+/// A backing index whose writer failed. Its documents are in the log and in the stream's memory.
+struct Failed {
+    stream: Arc<Stream>,
+    backing: Arc<Backing>,
+    oldest: Position,
+    /// After the last number that this thread was handed.
+    next_seq: u64,
+    again_at: Instant,
+}
+
+impl Failed {
+    fn take_over(&self, seen: Position) -> Result<Open, StoreError> {
+        let mut open = open_writer(self.stream.clone(), self.backing.clone(), self.next_seq)?;
+        for document in self.stream.waiting_for(&self.backing, self.next_seq)? {
+            open.writer.add_document(document).map_err(index_error)?;
+        }
+        open.commit(seen)?;
+        Ok(open)
+    }
+}
+
 /// The indexing thread.
 pub(crate) struct Indexer {
     open: HashMap<u32, Open>,
+    failed: HashMap<u32, Failed>,
     /// The first record that has not been seen yet.
     seen: Position,
     on_trim: Box<dyn FnMut(Position) + Send>,
@@ -72,6 +95,7 @@ impl Indexer {
     pub(crate) fn new(seen: Position, on_trim: Box<dyn FnMut(Position) + Send>) -> Self {
         Self {
             open: HashMap::new(),
+            failed: HashMap::new(),
             seen,
             on_trim,
         }
@@ -113,7 +137,8 @@ impl Indexer {
             0 => open.last_used + CLOSE_AFTER,
             _ => open.dirty_since + COMMIT_AFTER,
         };
-        let next = self.open.values().map(due).min();
+        let again = self.failed.values().map(|failed| failed.again_at);
+        let next = self.open.values().map(due).chain(again).min();
         next.map_or(Duration::from_hours(1), |due| due.saturating_duration_since(now))
     }
 
@@ -132,12 +157,19 @@ impl Indexer {
 
     fn add_one(&mut self, position: Position, placed: Placed) -> Result<(), StoreError> {
         let number = placed.backing.row.number;
-        if let std::collections::hash_map::Entry::Vacant(e) = self.open.entry(number) {
-            let open = open_writer(placed.stream.clone(), placed.backing.clone(), placed.seq_no)?;
-            e.insert(open);
+        if let Some(failed) = self.failed.get_mut(&number) {
+            // It is in memory with the others and is added with them.
+            failed.next_seq = placed.seq_no + 1;
+            return Ok(());
         }
-        let open = self.open.get_mut(&number).expect("it was just opened");
-        open.writer.add_document(placed.document).map_err(index_error)?;
+        let open = match self.open.entry(number) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => place.insert(open_writer(
+                placed.stream.clone(),
+                placed.backing.clone(),
+                placed.seq_no,
+            )?),
+        };
         let now = Instant::now();
         if open.waiting == 0 {
             open.dirty_since = now;
@@ -146,7 +178,60 @@ impl Indexer {
         open.waiting += 1;
         open.last_used = now;
         open.next_seq = placed.seq_no + 1;
+        if let Err(error) = open.writer.add_document(placed.document) {
+            self.fail(number);
+            return Err(index_error(error));
+        }
         Ok(())
+    }
+
+    /// A writer that has failed, as on a full disk, is of no use any more: a new one takes over what it held.
+    fn fail(&mut self, number: u32) {
+        let Some(open) = self.open.remove(&number) else { return };
+        let again_at = Instant::now() + RETRY_AFTER;
+        let Open {
+            stream,
+            backing,
+            oldest,
+            next_seq,
+            ..
+        } = open;
+        self.failed.insert(
+            number,
+            Failed {
+                stream,
+                backing,
+                oldest,
+                next_seq,
+                again_at,
+            },
+        );
+    }
+
+    /// Tries failed writers again; with `now`, also those whose time has not come.
+    fn retry(&mut self, now: bool) -> Result<(), StoreError> {
+        let mut result = Ok(());
+        let due = self
+            .failed
+            .iter()
+            .filter(|(_, failed)| now || failed.again_at <= Instant::now());
+        for number in due.map(|(number, _)| *number).collect::<Vec<_>>() {
+            let Some(mut failed) = self.failed.remove(&number) else {
+                continue;
+            };
+            match failed.take_over(self.seen) {
+                Ok(open) => {
+                    tracing::info!(index = %open.backing.row.name, "writing to the index works again");
+                    self.open.insert(number, open);
+                }
+                Err(error) => {
+                    failed.again_at = Instant::now() + RETRY_AFTER;
+                    self.failed.insert(number, failed);
+                    result = Err(error);
+                }
+            }
+        }
+        result
     }
 
     fn flush_for(&mut self, first: oneshot::Sender<Result<(), StoreError>>, jobs: &Receiver<IndexJob>) {
@@ -166,7 +251,7 @@ impl Indexer {
         for reply in replies {
             let result = result
                 .as_ref()
-                .map(|()| ())
+                .copied()
                 .map_err(|error| StoreError::Unavailable(error.to_string()));
             drop(reply.send(result));
         }
@@ -179,6 +264,7 @@ impl Indexer {
             IndexJob::Compact(stream, backing, reply) => drop(reply.send(self.compact(stream, backing))),
             IndexJob::Forget(backing, reply) => {
                 self.open.remove(&backing.row.number);
+                self.failed.remove(&backing.row.number);
                 drop(reply.send(Ok(())));
             }
         }
@@ -206,6 +292,9 @@ impl Indexer {
     }
 
     fn commit_due(&mut self) {
+        if let Err(error) = self.retry(false) {
+            tracing::warn!(%error, "an index still cannot be written; it is tried again");
+        }
         let now = Instant::now();
         let due: Vec<u32> = self
             .open
@@ -221,13 +310,14 @@ impl Indexer {
     }
 
     fn commit_all(&mut self) -> Result<(), StoreError> {
+        let again = self.retry(true);
         let due: Vec<u32> = self
             .open
             .values()
             .filter(|open| open.waiting > 0)
             .map(|open| open.backing.row.number)
             .collect();
-        self.commit(&due)
+        self.commit(&due).and(again)
     }
 
     fn commit(&mut self, due: &[u32]) -> Result<(), StoreError> {
@@ -236,19 +326,22 @@ impl Indexer {
             let Some(open) = self.open.get_mut(number) else {
                 continue;
             };
-            if let Err(error) = open.commit(self.seen)
-                && !open.backing.deleted.load(std::sync::atomic::Ordering::Acquire) {
-                    tracing::warn!(index = %open.backing.row.name, %error, "a commit failed; it is tried again");
-                    open.dirty_since = Instant::now() + RETRY_AFTER;
-                    result = Err(error);
+            if let Err(error) = open.commit(self.seen) {
+                if open.backing.deleted.load(std::sync::atomic::Ordering::Acquire) {
+                    self.open.remove(number);
+                    continue;
                 }
+                tracing::warn!(index = %open.backing.row.name, %error, "a commit failed; it is tried again");
+                self.fail(*number);
+                result = Err(error);
+            }
         }
-        let needed = self
+        let waiting = self
             .open
             .values()
             .filter(|open| open.waiting > 0)
-            .map(|open| open.oldest)
-            .min();
+            .map(|open| open.oldest);
+        let needed = waiting.chain(self.failed.values().map(|failed| failed.oldest)).min();
         (self.on_trim)(needed.unwrap_or(self.seen));
         result
     }

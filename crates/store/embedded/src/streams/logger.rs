@@ -42,17 +42,17 @@ impl Logger {
 
     pub(crate) fn run(&mut self, queue: &Receiver<LogJob>) {
         while let Ok(first) = queue.recv() {
-            let mut group = vec![self.number(first)];
+            let mut group = vec![Self::number(first)];
             while group.len() < LARGEST_GROUP
                 && let Ok(job) = queue.try_recv()
             {
-                group.push(self.number(job));
+                group.push(Self::number(job));
             }
             self.commit(group);
         }
     }
 
-    fn number(&self, job: LogJob) -> Numbered {
+    fn number(job: LogJob) -> Numbered {
         let mut numbered = Numbered {
             reply: job.reply,
             outcomes: Vec::with_capacity(job.documents.len()),
@@ -83,7 +83,9 @@ impl Logger {
         };
         if let Err(error) = written {
             tracing::error!(%error, "the log could not be written; nothing of the group was acknowledged");
-            group.into_iter().for_each(|one| one.fail(&error));
+            for one in group {
+                one.fail(&error);
+            }
             return;
         }
         let mut position = first;

@@ -128,6 +128,21 @@ impl Stream {
         self.checkpoint.send_replace(checkpoint);
     }
 
+    /// The documents of `backing` below `next_seq` that are acknowledged and not committed, parsed again.
+    fn waiting_for(&self, backing: &Backing, next_seq: SeqNo) -> Result<Vec<TantivyDocument>, StoreError> {
+        let parts = self.parts();
+        let waiting = parts
+            .pending
+            .iter()
+            .filter(|one| one.seq_no < next_seq && one.backing.row.number == backing.row.number);
+        let parse = |one: &Pending| {
+            let mut document = document::parse(&one.source).map_err(StoreError::Damaged)?;
+            complete(&mut document, one.seq_no, one.id.as_deref());
+            Ok(document)
+        };
+        waiting.map(parse).collect()
+    }
+
     /// The document, committed or not.
     pub(crate) fn get(&self, id: &str) -> Result<Option<Document>, StoreError> {
         let (waiting, backing) = {

@@ -55,10 +55,7 @@ pub(crate) fn search(
                     }
                 }
                 for document in documents {
-                    match keys.candidate(*document, page, &mut best) {
-                        Ok(()) => {}
-                        Err(error) => failed = Some(error),
-                    }
+                    keys.candidate(*document, page, &mut best);
                 }
             })
             .map_err(index_error)?;
@@ -313,26 +310,25 @@ impl<'a> SortKeys<'a> {
     }
 
     /// Takes a document into the segment's best, if it can still get in.
-    fn candidate(&self, document: DocId, page: &Page, best: &mut Vec<(Vec<Value>, DocId)>) -> Result<(), StoreError> {
+    fn candidate(&self, document: DocId, page: &Page, best: &mut Vec<(Vec<Value>, DocId)>) {
         if self.sort.is_empty() {
             if best.len() < page.room() {
                 best.push((Vec::new(), document));
             }
-            return Ok(());
+            return;
         }
         if page.room() == 0 {
-            return Ok(());
+            return;
         }
         let keys = self.keys(document);
         if !page.wants(&keys) {
-            return Ok(());
+            return;
         }
         best.push((keys, document));
         if best.len() >= page.room() * 2 + 1000 {
             let taken = std::mem::take(best);
             *best = self.settle(taken, page);
         }
-        Ok(())
     }
 
     fn settle(&self, mut best: Vec<(Vec<Value>, DocId)>, page: &Page) -> Vec<(Vec<Value>, DocId)> {
@@ -374,7 +370,9 @@ pub(crate) fn field_types(searcher: &Searcher) -> Result<Vec<(String, &'static s
         let entry = LAYOUT.schema.get_field_name(field);
         let mut occurs = false;
         for segment in searcher.segment_readers() {
-            occurs |= if kind == Kind::Text { segment.inverted_index(field).map_err(index_error)?.terms().num_terms() > 0 } else {
+            occurs |= if kind == Kind::Text {
+                segment.inverted_index(field).map_err(index_error)?.terms().num_terms() > 0
+            } else {
                 let handles = segment
                     .fast_fields()
                     .dynamic_column_handles(entry)

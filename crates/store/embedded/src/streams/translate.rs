@@ -243,20 +243,20 @@ impl<'a> Translator<'a> {
                 let term = |bound: &RangeBound, _| {
                     number_of(&bound.value).map(|number| Term::from_field_u64(LAYOUT.seq_no, number.max(0.0) as u64))
                 };
-                options.extend(self.bounds(from, to, &term));
+                options.extend(bounds(from, to, &term));
             }
             Target::Named(field, Kind::Long) => options.extend(long_range(*field, from, to)),
             Target::Named(field, Kind::Date) => {
                 let term =
                     |bound: &RangeBound, up| self.instant(bound, up).map(|time| Term::from_field_date(*field, time));
-                match self.bounds(from, to, &term) {
+                match bounds(from, to, &term) {
                     Some(range) => options.push(range),
                     None => return Err(unreadable_date(from, to)),
                 }
             }
             Target::Named(field, Kind::Keyword) => {
                 let term = |bound: &RangeBound, _| Some(Term::from_field_text(*field, &text_of(&bound.value)));
-                options.extend(self.bounds(from, to, &term));
+                options.extend(bounds(from, to, &term));
             }
             Target::Named(field, Kind::Text) => {
                 let name = LAYOUT.schema.get_field_name(*field);
@@ -279,36 +279,21 @@ impl<'a> Translator<'a> {
         let mut options = Vec::new();
         for (_, kind) in self.other_columns()?.iter().filter(|(column, _)| column == name) {
             let range = match kind {
-                ColumnType::I64 | ColumnType::U64 | ColumnType::F64 => self.bounds(from, to, &|bound, _| {
+                ColumnType::I64 | ColumnType::U64 | ColumnType::F64 => bounds(from, to, &|bound, _| {
                     number_of(&bound.value).map(|number| number_term(name, number))
                 }),
-                ColumnType::DateTime => self.bounds(from, to, &|bound, up| {
+                ColumnType::DateTime => bounds(from, to, &|bound, up| {
                     let time = self.instant(bound, up)?;
                     let mut term = Term::from_field_json_path(LAYOUT.numbers, name, true);
                     term.append_type_and_fast_value(time);
                     Some(term)
                 }),
-                ColumnType::Str => self.bounds(from, to, &|bound, _| Some(text_term(name, &text_of(&bound.value)))),
+                ColumnType::Str => bounds(from, to, &|bound, _| Some(text_term(name, &text_of(&bound.value)))),
                 _ => None,
             };
             options.extend(range);
         }
         Ok(options)
-    }
-
-    /// `None` when a bound cannot be had in the wanted type.
-    fn bounds(
-        &self,
-        from: Option<&RangeBound>,
-        to: Option<&RangeBound>,
-        term: &dyn Fn(&RangeBound, bool) -> Option<Term>,
-    ) -> Option<Translated> {
-        let bound = |bound: Option<&RangeBound>, upper: bool| match bound {
-            None => Some(Bound::Unbounded),
-            // `gt` and `lte` mean the end of a date that is given in part.
-            Some(bound) => term(bound, bound.inclusive == upper).map(|term| if bound.inclusive { Bound::Included(term) } else { Bound::Excluded(term) }),
-        };
-        Some(Box::new(RangeQuery::new(bound(from, false)?, bound(to, true)?)))
     }
 
     fn instant(&self, bound: &RangeBound, round_up: bool) -> Option<tantivy::DateTime> {
@@ -433,6 +418,27 @@ impl<'a> Translator<'a> {
         }
         Ok(Box::new(TermSetQuery::new(terms)))
     }
+}
+
+/// `None` when a bound cannot be had in the wanted type.
+fn bounds(
+    from: Option<&RangeBound>,
+    to: Option<&RangeBound>,
+    term: &dyn Fn(&RangeBound, bool) -> Option<Term>,
+) -> Option<Translated> {
+    let bound = |bound: Option<&RangeBound>, upper: bool| {
+        let Some(bound) = bound else {
+            return Some(Bound::Unbounded);
+        };
+        // `gt` and `lte` mean the end of a date that is given in part.
+        let term = term(bound, bound.inclusive == upper)?;
+        Some(if bound.inclusive {
+            Bound::Included(term)
+        } else {
+            Bound::Excluded(term)
+        })
+    };
+    Some(Box::new(RangeQuery::new(bound(from, false)?, bound(to, true)?)))
 }
 
 fn long_range(field: Field, from: Option<&RangeBound>, to: Option<&RangeBound>) -> Option<Translated> {

@@ -322,7 +322,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry(number: u64) -> Entry {
-        let id = (number % 2 == 0).then(|| format!("id-{number}"));
+        let id = number.is_multiple_of(2).then(|| format!("id-{number}"));
         Entry {
             backing: 1,
             seq_no: number,

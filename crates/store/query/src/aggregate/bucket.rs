@@ -403,7 +403,9 @@ impl Fixed {
                 (name.unwrap_or_default(), bucket)
             });
             json!({ "buckets": named.collect::<Map<_, _>>() })
-        } else { json!({ "buckets": shown.into_iter().map(|(_, bucket)| bucket).collect::<Vec<_>>() }) })
+        } else {
+            json!({ "buckets": shown.into_iter().map(|(_, bucket)| bucket).collect::<Vec<_>>() })
+        })
     }
 
     fn label(&self, place: usize) -> (Option<String>, Map<String, Value>) {

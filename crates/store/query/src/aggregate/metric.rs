@@ -81,7 +81,11 @@ impl Gathered {
         let Some(value) = value else {
             return json!({ "value": null });
         };
-        if self.dates { json!({ "value": value, "value_as_string": super::bucket::date_text(value, None, None) }) } else { json!({ "value": value }) }
+        if self.dates {
+            json!({ "value": value, "value_as_string": super::bucket::date_text(value, None, None) })
+        } else {
+            json!({ "value": value })
+        }
     }
 
     fn stats(&self, average: Option<f64>) -> Value {
@@ -120,14 +124,18 @@ impl Gathered {
             let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
             Some(low + (high - low) * place.fract())
         };
-        if keyed { percents
-        .iter()
-        .map(|percent| (percent_name(*percent), json!(at(*percent))))
-        .collect::<Map<_, _>>()
-        .into() } else { percents
-        .iter()
-        .map(|percent| json!({ "key": percent, "value": at(*percent) }))
-        .collect() }
+        if keyed {
+            percents
+                .iter()
+                .map(|percent| (percent_name(*percent), json!(at(*percent))))
+                .collect::<Map<_, _>>()
+                .into()
+        } else {
+            percents
+                .iter()
+                .map(|percent| json!({ "key": percent, "value": at(*percent) }))
+                .collect()
+        }
     }
 }
 

@@ -390,11 +390,17 @@ fn multi_match(body: &Value) -> Result<Query, QueryError> {
             )));
         }
     };
-    let one = |field: String| if phrase { Query::MatchPhrase(field, text.clone()) } else { Query::Match {
-        field,
-        text: text.clone(),
-        all,
-    } };
+    let one = |field: String| {
+        if phrase {
+            Query::MatchPhrase(field, text.clone())
+        } else {
+            Query::Match {
+                field,
+                text: text.clone(),
+                all,
+            }
+        }
+    };
     Ok(Query::any_of(
         fields.iter().map(|field| one(without_boost(field))).collect(),
     ))

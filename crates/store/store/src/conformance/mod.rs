@@ -44,9 +44,10 @@ async fn fill(store: &Arc<dyn Store>, index: &str, count: u64, with_ids: bool) {
     let operations = (0..count)
         .map(|number| {
             let document = source(&sample(number));
-            match with_ids {
-                true => Operation::create(index, format!("id-{number}"), document),
-                false => Operation::append(index, document),
+            if with_ids {
+                Operation::create(index, format!("id-{number}"), document)
+            } else {
+                Operation::append(index, document)
             }
         })
         .collect();

@@ -206,7 +206,7 @@ async fn sources_are_filtered(store: &Arc<dyn Store>, target: &str) {
 
 async fn points_in_time_stand_still(store: &Arc<dyn Store>, target: &str) {
     let id = store
-        .open_point_in_time(&[target.to_owned()], Duration::from_secs(60))
+        .open_point_in_time(&[target.to_owned()], Duration::from_mins(1))
         .await
         .expect("opened");
     let late = json!({"@timestamp": "2026-02-01T00:00:00Z", "late": true});
