@@ -1,5 +1,4 @@
 //! The only module that prints.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is its purpose")]
 
 use std::fmt::Display;
 

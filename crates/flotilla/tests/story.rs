@@ -1,4 +1,5 @@
 //! One user's story with the built program: a fleet from one command, real data, a second host, a restart.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use testkit::{Flotilla, Link, eventually, run};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_fleet_runs_from_one_command_and_its_data_is_found() {

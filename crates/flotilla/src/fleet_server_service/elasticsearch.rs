@@ -205,7 +205,7 @@ mod tests {
         assert!(matches!(service_token(&output), Err(ElasticsearchError::NoToken)));
         output.service_token_path = Some(path.clone());
         assert!(matches!(service_token(&output), Err(ElasticsearchError::TokenFile(_))));
-        std::fs::write(&path, "from-file\n").unwrap();
+        fs_err::write(&path, "from-file\n").unwrap();
         assert_eq!(service_token(&output).unwrap().expose(), "from-file");
         output.service_token = Some(Secret::from("given"));
         assert_eq!(service_token(&output).unwrap().expose(), "given");

@@ -56,7 +56,7 @@ async fn up(arguments: UpArguments) -> Result<()> {
             }
         }
     };
-    summary.print(arguments.json)?;
+    summary.print(arguments.json);
     stop.cancelled().await;
     if let Some(agent) = agent {
         agent.stop(AGENT_GRACE).await;

@@ -41,16 +41,16 @@ impl Summary {
             password_path: installation.data_dir.secret_path("elastic-password").to_string(),
             enrollment_token: services.setup.enrollment_token.expose().to_owned(),
             service_token: services.service_token.expose().to_owned(),
-            fleet_server_policy_id: services.setup.fleet_server_policy_id.to_string(),
+            fleet_server_policy_id: services.setup.fleet_server_policy_id.clone(),
             join: join.encode(),
         })
     }
 
     /// To standard output, as one line of JSON or for a person.
-    pub(super) fn print(&self, as_json: bool) -> Result<()> {
+    pub(super) fn print(&self, as_json: bool) {
         if as_json {
             printer::line(self.json());
-            return Ok(());
+            return;
         }
         printer::line("Flotilla is ready.\n");
         printer::field("Console", &self.console);
@@ -63,22 +63,8 @@ impl Summary {
         printer::field("CA", &self.ca_path);
         printer::field("CA SHA-256", &self.ca_sha256);
         printer::line("\nAdd another host, with this program on it, as root:\n");
-        printer::line(format!(
-            "  flotilla agent {} --join {}\n",
-            self.join_command(),
-            self.join
-        ));
+        printer::line(format!("  flotilla agent {} --join {}\n", join_command(), self.join));
         printer::line("Ctrl-C stops it; the next start goes on where this one ends.");
-        Ok(())
-    }
-
-    /// `install` needs a service manager; without one the agent is enrolled and then run by hand.
-    fn join_command(&self) -> &'static str {
-        if camino::Utf8Path::new("/run/systemd/system").exists() {
-            "install"
-        } else {
-            "enroll"
-        }
     }
 
     fn json(&self) -> serde_json::Value {
@@ -97,5 +83,14 @@ impl Summary {
             "fleet_server_policy_id": self.fleet_server_policy_id,
             "join": self.join,
         })
+    }
+}
+
+/// `install` needs a service manager; without one the agent is enrolled and then run by hand.
+fn join_command() -> &'static str {
+    if camino::Utf8Path::new("/run/systemd/system").exists() {
+        "install"
+    } else {
+        "enroll"
     }
 }

@@ -1,4 +1,5 @@
 //! The embedded store keeps every promise of the trait, also after it was closed and opened again.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 
