@@ -126,6 +126,8 @@ impl Services {
         let stop = self.stop.child_token();
         self.tasks.spawn(async move { console.run(stop).await });
         self.tasks
+            .spawn(maintain_store(Arc::clone(&self.store), self.stop.child_token()));
+        self.tasks
             .spawn(reload_certificates(tls, hangup, self.stop.child_token()));
         self.tasks.close();
     }
@@ -271,4 +273,18 @@ fn console_settings(installation: &Installation) -> Result<ConsoleSettings> {
         instance_id: installation.identity.cluster_uuid.clone(),
         ..ConsoleSettings::default()
     })
+}
+
+/// Rolls data streams over and retires what retention says, each minute.
+async fn maintain_store(store: Arc<EmbeddedStore>, stop: CancellationToken) {
+    let mut each_minute = tokio::time::interval(Duration::from_mins(1));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = each_minute.tick() => {}
+        }
+        if let Err(error) = store.maintain().await {
+            tracing::warn!(%error, "the store could not roll over or retire data streams; it is tried again");
+        }
+    }
 }

@@ -65,6 +65,8 @@ pub(crate) struct SegmentView<'a> {
     segment: &'a SegmentReader,
     columns: Vec<FieldColumns>,
     filters: Vec<BitSet>,
+    /// Opened by the first document that needs them.
+    sorts: Vec<SortKeys>,
     pub(crate) document: DocId,
     pub(crate) error: Option<StoreError>,
 }
@@ -109,6 +111,7 @@ impl<'a> SegmentView<'a> {
             searcher,
             ordinal,
             segment,
+            sorts: Vec::new(),
             document: 0,
             error: None,
         })
@@ -151,8 +154,15 @@ impl View for SegmentView<'_> {
     }
 
     fn sort_values(&mut self, top_hits: &TopHits) -> Vec<Value> {
+        if let Some(keys) = self.sorts.iter().find(|keys| keys.is_for(&top_hits.sort)) {
+            return keys.keys(self.document);
+        }
         match SortKeys::open(self.segment, self.backing, &top_hits.sort) {
-            Ok(keys) => keys.keys(self.document),
+            Ok(keys) => {
+                let values = keys.keys(self.document);
+                self.sorts.push(keys);
+                values
+            }
             Err(error) => {
                 self.error = Some(error);
                 vec![Value::Null; top_hits.sort.len()]

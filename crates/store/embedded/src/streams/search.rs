@@ -269,13 +269,13 @@ enum KeySource {
     Document,
 }
 
-pub(crate) struct SortKeys<'a> {
-    sort: &'a [Sort],
+pub(crate) struct SortKeys {
+    sort: Vec<Sort>,
     sources: Vec<KeySource>,
 }
 
-impl<'a> SortKeys<'a> {
-    pub(crate) fn open(segment: &SegmentReader, backing: &Backing, sort: &'a [Sort]) -> Result<Self, StoreError> {
+impl SortKeys {
+    pub(crate) fn open(segment: &SegmentReader, backing: &Backing, sort: &[Sort]) -> Result<Self, StoreError> {
         let source = |key: &Sort| {
             Ok(match key.field.as_str() {
                 "_seq_no" | "_shard_doc" => {
@@ -294,9 +294,14 @@ impl<'a> SortKeys<'a> {
             })
         };
         Ok(Self {
-            sort,
+            sort: sort.to_vec(),
             sources: sort.iter().map(source).collect::<Result<_, StoreError>>()?,
         })
+    }
+
+    /// Whether the keys are for this order.
+    pub(crate) fn is_for(&self, sort: &[Sort]) -> bool {
+        self.sort == sort
     }
 
     pub(crate) fn keys(&self, document: DocId) -> Vec<Value> {
@@ -306,7 +311,7 @@ impl<'a> SortKeys<'a> {
             KeySource::SequenceNumber(column) => column.first(document).map_or(Value::Null, Value::from),
             KeySource::Columns(columns) => best_value(columns, document, sort.order),
         };
-        self.sources.iter().zip(self.sort).map(key).collect()
+        self.sources.iter().zip(&self.sort).map(key).collect()
     }
 
     /// Takes a document into the segment's best, if it can still get in.
@@ -332,7 +337,7 @@ impl<'a> SortKeys<'a> {
     }
 
     fn settle(&self, mut best: Vec<(Vec<Value>, DocId)>, page: &Page) -> Vec<(Vec<Value>, DocId)> {
-        best.sort_by(|left, right| query::compare_sort_values(self.sort, &left.0, &right.0));
+        best.sort_by(|left, right| query::compare_sort_values(&self.sort, &left.0, &right.0));
         best.truncate(page.room());
         best
     }

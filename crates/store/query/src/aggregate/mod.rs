@@ -5,6 +5,7 @@
 //! [`Plan::filters`]). [`Plan::finish`] writes the results in Elasticsearch's shape.
 
 mod bucket;
+mod compile;
 mod composite;
 mod interval;
 mod metric;
