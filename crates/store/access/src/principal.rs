@@ -66,6 +66,25 @@ pub(crate) enum OwnDescriptors {
 }
 
 impl Principal {
+    /// The owner of an API key that another server has checked. What it may do is that server's to say: here it may nothing.
+    pub fn of_remote_api_key(id: &str, name: &str, username: &str, metadata: Map<String, Value>) -> Self {
+        Self {
+            username: username.to_owned(),
+            kind: PrincipalKind::ApiKey {
+                name: name.to_owned(),
+                by_service_account: username == FLEET_SERVER_ACCOUNT,
+            },
+            roles: Vec::new(),
+            full_name: None,
+            email: None,
+            metadata,
+            api_key_id: Some(id.to_owned()),
+            assigned: Arc::default(),
+            limited_by: None,
+            own_descriptors: OwnDescriptors::ApiKey,
+        }
+    }
+
     /// Whether they may do it.
     pub fn may(&self, privilege: Privilege<'_>) -> bool {
         let granted = |rights: &Rights| match privilege {

@@ -25,7 +25,6 @@ mod names;
 mod options;
 mod point_in_time;
 mod results;
-mod script;
 mod state;
 mod store;
 mod streams;

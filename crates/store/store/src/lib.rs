@@ -6,6 +6,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod update_script;
 
 use std::fmt;
 use std::time::Duration;

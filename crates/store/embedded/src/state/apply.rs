@@ -3,10 +3,10 @@
 use query::field;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types};
 use serde_json::{Map, Value};
+use store::update_script::{self, Effect};
 use store::{Action, Operation, Outcome, Rejection, RejectionKind, SeqNo, Source, Update, WriteResult, Written};
 
 use super::looked_up;
-use crate::script;
 
 /// An index as the writer holds it.
 #[derive(Clone, Debug)]
@@ -125,11 +125,11 @@ impl OpenIndex {
             ));
         };
         let changed = match update {
-            Update::Merge { partial, .. } => script::merge(&mut document, partial),
-            Update::Script(parameters) => match script::run(parameters, &mut document) {
-                script::Effect::Changed => true,
-                script::Effect::Noop => false,
-                script::Effect::Unknown => {
+            Update::Merge { partial, .. } => update_script::merge(&mut document, partial),
+            Update::Script(parameters) => match update_script::run(parameters, &mut document) {
+                Effect::Changed => true,
+                Effect::Noop => false,
+                Effect::Unknown => {
                     let names: Vec<&str> = parameters.keys().map(String::as_str).collect();
                     let reason = format!("no known update script takes the parameters [{}]", names.join(", "));
                     return Ok(self.reject(id, RejectionKind::IllegalArgument, reason));

@@ -1,4 +1,4 @@
-//! The update scripts of a stock Fleet Server, recognised by their parameters: no script engine.
+//! The update scripts of a stock Fleet Server, recognised by their parameters: no script engine. For stores to run.
 //!
 //! Source: fleet-server-elasticsearch, update scripts.
 
@@ -6,15 +6,17 @@ use serde_json::{Map, Value};
 
 /// What a script did.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Effect {
+pub enum Effect {
+    /// The document is another now.
     Changed,
+    /// The document is as it was.
     Noop,
     /// No known script has these parameters.
     Unknown,
 }
 
 /// Runs the script that has these parameters on a document.
-pub(crate) fn run(params: &Map<String, Value>, document: &mut Map<String, Value>) -> Effect {
+pub fn run(params: &Map<String, Value>, document: &mut Map<String, Value>) -> Effect {
     let has = |key: &str| params.contains_key(key);
     if params.len() == 3 && has("id") && has("rev") && has("ts") {
         return policy_ack(params, document);
@@ -159,7 +161,7 @@ fn object<'a>(parent: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<Stri
 }
 
 /// Merges `partial` into `document`: objects recursively, everything else replaced. Tells whether anything changed.
-pub(crate) fn merge(document: &mut Map<String, Value>, partial: &Map<String, Value>) -> bool {
+pub fn merge(document: &mut Map<String, Value>, partial: &Map<String, Value>) -> bool {
     let mut changed = false;
     for (key, new) in partial {
         match (document.get_mut(key), new) {
