@@ -6,7 +6,7 @@ use std::time::Duration;
 use query::{Query, SearchRequest};
 use serde_json::{Value, json};
 
-use super::{fill, one, source};
+use super::{as_written, fill, one, source};
 use crate::{Operation, Store, StoreError};
 
 pub(super) async fn run(store: &Arc<dyn Store>, prefix: &str) {
@@ -199,7 +199,7 @@ async fn sources_are_filtered(store: &Arc<dyn Store>, target: &str) {
     )
     .await;
     assert_eq!(
-        hit.hits[0].document.source.to_value(),
+        as_written(&hit.hits[0].document.source),
         json!({"host": {"name": "web-5"}, "duration": 2.5, "rare": 5})
     );
 }
