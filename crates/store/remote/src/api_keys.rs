@@ -22,8 +22,9 @@ use crate::settings::{RemoteSettings, api_key_header, sensitive};
 use crate::store::RemoteStore;
 use crate::wire::{Answer, Call, segment};
 
-/// Secrets where the peer has no `_fleet/secret`. Within `.fleet-*`, which is all that the Fleet Server's account may write.
-const SECRETS_INDEX: &str = ".fleet-flotilla-secrets";
+/// Secrets where the peer has no `_fleet/secret`. The Fleet Server's account may write only to names of a few shapes;
+/// `.fleet-servers*` is the one of them that nobody else uses. Source: the account's role, asked of Elasticsearch 9.5.3.
+const SECRETS_INDEX: &str = ".fleet-servers-secrets";
 /// How long a new key may stay out of sight of the calls that search for keys: they see the last refresh.
 const UNSEEN: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -202,7 +203,9 @@ impl ApiKeys for NativeKeys {
         call.authorization = Some(sensitive(&api_key_header(pair)));
         let answer = self.send(call).await?;
         if answer.status == 401 {
-            return Err(AuthenticationError::Rejected(Failure::of_body(&answer.body).reason().to_owned()));
+            return Err(AuthenticationError::Rejected(
+                Failure::of_body(&answer.body).reason().to_owned(),
+            ));
         }
         if !answer.is_success() {
             return Err(refused(answer.status, &answer.body).into());
@@ -262,11 +265,19 @@ impl ApiKeys for NativeKeys {
             return Ok(Vec::new());
         }
         let body = json!({ "ids": ids, "role_descriptors": role_descriptors });
-        let call = Call::new(Method::POST, "/_security/api_key/_bulk_update").json(&body).repeatable();
+        let call = Call::new(Method::POST, "/_security/api_key/_bulk_update")
+            .json(&body)
+            .repeatable();
         let mut updated = Vec::new();
         loop {
             let done: Updated = self.ask(call.clone()).await?;
-            updated.extend(done.updated.iter().filter(|id| !updated.contains(*id)).cloned().collect::<Vec<_>>());
+            updated.extend(
+                done.updated
+                    .iter()
+                    .filter(|id| !updated.contains(*id))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
             let answered = |id: &String| updated.contains(id) || done.noops.contains(id);
             if !ids.iter().any(|id| !answered(id) && self.may_be_unseen(id)) {
                 return Ok(updated);
@@ -354,7 +365,9 @@ impl ListedKey {
     fn into_info(self) -> Result<ApiKeyInfo, AccessError> {
         let time = |milliseconds: i64| {
             Timestamp::from_millisecond(milliseconds).map_err(|error| {
-                AccessError::Store(StoreError::Unavailable(format!("an API key has no readable time: {error}")))
+                AccessError::Store(StoreError::Unavailable(format!(
+                    "an API key has no readable time: {error}"
+                )))
             })
         };
         Ok(ApiKeyInfo {

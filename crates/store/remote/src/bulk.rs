@@ -81,7 +81,10 @@ impl Inner {
             }
         }
         let missing = || StoreError::Unavailable("the store left operations unanswered".to_owned());
-        outcomes.into_iter().map(|outcome| outcome.ok_or_else(missing)).collect()
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.ok_or_else(missing))
+            .collect()
     }
 
     /// Positions of what is still to be done, and whether it needs scripts to be run here. Two groups when no document is
@@ -97,7 +100,9 @@ impl Inner {
             );
             script && self.peer.kind != Kind::Flotilla
         };
-        let open: Vec<usize> = (0..operations.len()).filter(|&number| outcomes[number].is_none()).collect();
+        let open: Vec<usize> = (0..operations.len())
+            .filter(|&number| outcomes[number].is_none())
+            .collect();
         if !open.iter().any(|&number| scripted(number)) {
             return vec![(open, false)];
         }
@@ -139,7 +144,9 @@ impl Inner {
             let reason = format!("the document is larger than {LARGEST_DOCUMENT} bytes");
             return Ok(vec![item::rejected(one, RejectionKind::IllegalArgument, reason)]);
         }
-        let sent = self.send_lines(chunk, &|operation| self.guessed_term(operation), refresh).await?;
+        let sent = self
+            .send_lines(chunk, &|operation| self.guessed_term(operation), refresh)
+            .await?;
         let mut outcomes = self.look_at_conflicts(chunk, sent, refresh).await?;
         for round in 1..ROUNDS {
             let busy: Vec<usize> = (0..chunk.len()).filter(|&number| is_busy(&outcomes[number])).collect();
@@ -148,7 +155,9 @@ impl Inner {
             }
             tokio::time::sleep(pause(round)).await;
             let again: Vec<&Operation> = busy.iter().map(|&number| chunk[number]).collect();
-            let sent = self.send_lines(&again, &|operation| self.guessed_term(operation), refresh).await?;
+            let sent = self
+                .send_lines(&again, &|operation| self.guessed_term(operation), refresh)
+                .await?;
             let done = self.look_at_conflicts(&again, sent, refresh).await?;
             for (number, outcome) in busy.into_iter().zip(done) {
                 outcomes[number] = outcome;

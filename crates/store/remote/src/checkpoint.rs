@@ -93,7 +93,8 @@ impl Inner {
             let left = end.saturating_duration_since(Instant::now());
             let started = Instant::now();
             let reached = if self.peer.fleet {
-                self.asked_checkpoint(index, Some((after, left.min(LONGEST_POLL)))).await?
+                self.asked_checkpoint(index, Some((after, left.min(LONGEST_POLL))))
+                    .await?
             } else {
                 self.checkpoint_of_shards(index).await?
             };
@@ -135,7 +136,11 @@ impl Inner {
             400 if self.peer.kind == Kind::Elasticsearch => self.checkpoint_of_shards(index).await,
             _ => {
                 let body: GlobalCheckpoints = answer.ok(index).await?;
-                Ok(body.global_checkpoints.into_iter().max().and_then(|number| number.try_into().ok()))
+                Ok(body
+                    .global_checkpoints
+                    .into_iter()
+                    .max()
+                    .and_then(|number| number.try_into().ok()))
             }
         }
     }
@@ -152,8 +157,12 @@ impl Inner {
         }
         let stats: Stats = answer.ok(index).await?;
         let newest = stats.indices.into_iter().max_by(|left, right| left.0.cmp(&right.0));
-        let shards = newest.into_iter().flat_map(|(_, index)| index.shards.into_values().flatten());
-        let numbers = shards.filter(|shard| shard.routing.primary).filter_map(|shard| shard.seq_no);
+        let shards = newest
+            .into_iter()
+            .flat_map(|(_, index)| index.shards.into_values().flatten());
+        let numbers = shards
+            .filter(|shard| shard.routing.primary)
+            .filter_map(|shard| shard.seq_no);
         Ok(numbers
             .map(|numbers| numbers.global_checkpoint)
             .max()

@@ -26,7 +26,12 @@ impl Inner {
         }
         let wanted: Vec<(&str, &str)> = doubtful
             .iter()
-            .map(|&number| (operations[number].index.as_str(), operations[number].id.as_deref().unwrap_or_default()))
+            .map(|&number| {
+                (
+                    operations[number].index.as_str(),
+                    operations[number].id.as_deref().unwrap_or_default(),
+                )
+            })
             .collect();
         let present = self.get_many(&wanted, repeated).await?;
         let mut again = Vec::new();
@@ -125,7 +130,10 @@ mod tests {
         let written = json!({"a": {"b": 1}, "c": [1, 2]});
         for (kept, expected) in [
             (json!({"a": {"b": 1}, "c": [1, 2]}), true),
-            (json!({"a": {"b": 1, "x": 2}, "c": [1, 2], "event": {"ingested": "t"}}), true),
+            (
+                json!({"a": {"b": 1, "x": 2}, "c": [1, 2], "event": {"ingested": "t"}}),
+                true,
+            ),
             (json!({"a": {"b": 2}, "c": [1, 2]}), false),
             (json!({"a": {"b": 1}}), false),
             (json!({"a": {"b": 1}, "c": [1, 2, 3]}), false),

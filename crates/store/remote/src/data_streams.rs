@@ -73,8 +73,14 @@ impl Inner {
     }
 
     async fn streams_by_name(&self, patterns: &[String]) -> Result<Vec<Found>, StoreError> {
-        let names = if patterns.is_empty() { "*".to_owned() } else { patterns.join(",") };
-        let answer = self.send(Call::get(format!("/_data_stream/{}", segment(&names)))).await?;
+        let names = if patterns.is_empty() {
+            "*".to_owned()
+        } else {
+            patterns.join(",")
+        };
+        let answer = self
+            .send(Call::get(format!("/_data_stream/{}", segment(&names))))
+            .await?;
         if answer.status == 404 {
             // One name that is not there hides the others.
             let mut found = Vec::new();
@@ -112,7 +118,9 @@ impl Inner {
 
     pub(crate) async fn create_data_stream(&self, name: &str) -> Result<(), StoreError> {
         if !self.peer.data_streams {
-            return Err(lacks_calls(&format!("make the data stream [{name}] before its first document")));
+            return Err(lacks_calls(&format!(
+                "make the data stream [{name}] before its first document"
+            )));
         }
         let call = Call::new(Method::PUT, format!("/_data_stream/{}", segment(name)));
         let answer = self.send(call).await?;
@@ -134,6 +142,10 @@ impl Inner {
                 Ok(false)
             };
         }
+        // OpenSearch reports success for one that is not there.
+        if self.streams_by_name(&[name.to_owned()]).await?.is_empty() {
+            return Ok(false);
+        }
         let call = Call::new(Method::DELETE, format!("/_data_stream/{}", segment(name)));
         let answer = self.send(call).await?;
         match answer.status {
@@ -151,14 +163,18 @@ impl Inner {
 }
 
 fn lacks_calls(what: &str) -> StoreError {
-    StoreError::Unsupported(format!("this Elasticsearch has no `_data_stream` calls and cannot {what}"))
+    StoreError::Unsupported(format!(
+        "this Elasticsearch has no `_data_stream` calls and cannot {what}"
+    ))
 }
 
 fn newest_of(stream: &str) -> SearchRequest {
     SearchRequest {
         source: SourceFilter::None,
         track_total_hits: u64::MAX,
-        ..SearchRequest::new(stream).size(1).sort_by("@timestamp", SortOrder::Descending)
+        ..SearchRequest::new(stream)
+            .size(1)
+            .sort_by("@timestamp", SortOrder::Descending)
     }
 }
 

@@ -119,7 +119,11 @@ impl Inner {
         }
         let found = parse_with(answer.body, |body| {
             let parsed: FoundDocuments<'_> = serde_json::from_slice(body)?;
-            Ok(parsed.docs.into_iter().map(|found| found.into_present(body)).collect::<Vec<_>>())
+            Ok(parsed
+                .docs
+                .into_iter()
+                .map(|found| found.into_present(body))
+                .collect::<Vec<_>>())
         })
         .await?;
         if found.len() != wanted.len() {
@@ -130,7 +134,8 @@ impl Inner {
             )));
         }
         for present in found.iter().flatten() {
-            self.terms.observe(&present.document.index, present.document.seq_no, present.term);
+            self.terms
+                .observe(&present.document.index, present.document.seq_no, present.term);
         }
         Ok(found)
     }

@@ -25,7 +25,12 @@ pub(crate) fn query(query: &Query) -> Result<Value, StoreError> {
             minimum_should_match,
         } => {
             let mut parts = Map::new();
-            for (name, clauses) in [("must", must), ("filter", filter), ("should", should), ("must_not", must_not)] {
+            for (name, clauses) in [
+                ("must", must),
+                ("filter", filter),
+                ("should", should),
+                ("must_not", must_not),
+            ] {
                 if !clauses.is_empty() {
                     let clauses: Vec<Value> = clauses.iter().map(self::query).collect::<Result<_, _>>()?;
                     parts.insert(name.to_owned(), Value::Array(clauses));
@@ -44,7 +49,9 @@ pub(crate) fn query(query: &Query) -> Result<Value, StoreError> {
         Query::Term(field, value) if pattern::is_pattern(field) => anywhere(field, "best_fields", &text_of(value)),
         Query::Term(field, value) => with_plain(field, &|field| json!({ "term": { field: { "value": value } } })),
         Query::Terms(field, values) if pattern::is_pattern(field) => {
-            let each = values.iter().map(|value| anywhere(field, "best_fields", &text_of(value)));
+            let each = values
+                .iter()
+                .map(|value| anywhere(field, "best_fields", &text_of(value)));
             json!({ "bool": { "should": each.collect::<Vec<_>>(), "minimum_should_match": 1 } })
         }
         Query::Terms(field, values) => with_plain(field, &|field| json!({ "terms": { field: values } })),
@@ -55,23 +62,27 @@ pub(crate) fn query(query: &Query) -> Result<Value, StoreError> {
         }
         Query::Prefix(field, text) if pattern::is_pattern(field) => lucene(field, &format!("{}*", escaped(text))),
         Query::Prefix(field, text) => with_plain(field, &|field| json!({ "prefix": { field: { "value": text } } })),
-        Query::Wildcard { field, pattern: text, .. } if pattern::is_pattern(field) => lucene(field, &escaped(text)),
+        Query::Wildcard {
+            field, pattern: text, ..
+        } if pattern::is_pattern(field) => lucene(field, &escaped(text)),
         Query::Wildcard {
             field,
             pattern,
             case_insensitive,
-        } => with_plain(field, &|field| {
-            json!({ "wildcard": { field: { "value": pattern, "case_insensitive": case_insensitive } } })
-        }),
+        } => with_plain(
+            field,
+            &|field| json!({ "wildcard": { field: { "value": pattern, "case_insensitive": case_insensitive } } }),
+        ),
         Query::Regexp(field, text) => {
             exact("regexp", field)?;
             let (text, insensitive) = match text.strip_prefix("(?i)") {
                 Some(rest) => (rest, true),
                 None => (text.as_str(), false),
             };
-            with_plain(field, &|field| {
-                json!({ "regexp": { field: { "value": text, "case_insensitive": insensitive } } })
-            })
+            with_plain(
+                field,
+                &|field| json!({ "regexp": { field: { "value": text, "case_insensitive": insensitive } } }),
+            )
         }
         Query::Match { field, text, all } if pattern::is_pattern(field) => {
             let operator = if *all { "and" } else { "or" };
@@ -264,13 +275,19 @@ mod tests {
             sort(&request.sort, Kind::Elasticsearch),
             json!([{"enrolled_at": {"order": "desc", "missing": "_last", "unmapped_type": "long"}}, {"_seq_no": {"order": "asc"}}])
         );
-        assert_eq!(sort(&request.sort, Kind::OpenSearch)[1], json!({"_id": {"order": "asc"}}));
+        assert_eq!(
+            sort(&request.sort, Kind::OpenSearch)[1],
+            json!({"_id": {"order": "asc"}})
+        );
     }
 
     #[test]
     fn aggregations_nest() {
         let body = json!({"aggs": {"p": {"terms": {"field": "policy_id"}, "aggs": {"r": {"top_hits": {"size": 1}}}}}});
         let request = SearchRequest::from_json(&body).expect("it can be read");
-        assert_eq!(aggregations(&request.aggregations).expect("it can be written"), body["aggs"]);
+        assert_eq!(
+            aggregations(&request.aggregations).expect("it can be written"),
+            body["aggs"]
+        );
     }
 }

@@ -18,7 +18,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// It does not accept the credential.
-    #[error("the store at {hosts} refused the credential ({status}): {reason}; check the service token, key, password or client certificate")]
+    #[error(
+        "the store at {hosts} refused the credential ({status}): {reason}; check the service token, key, password or client certificate"
+    )]
     Refused {
         /// Who was asked.
         hosts: String,
@@ -107,7 +109,10 @@ impl Failure {
     }
 
     pub(crate) fn reason(&self) -> &str {
-        self.reason.as_deref().filter(|text| !text.is_empty()).unwrap_or("no reason was given")
+        self.reason
+            .as_deref()
+            .filter(|text| !text.is_empty())
+            .unwrap_or("no reason was given")
     }
 
     /// As the trait's error. `asked` names what the request was about.
@@ -156,7 +161,11 @@ mod tests {
             r#"{"error":{"type":"search_phase_execution_exception","reason":"all shards failed","root_cause":[{"type":"search_context_missing_exception","reason":"No search context found"}]},"status":404}"#,
             r#"NoSuchPointInTime("asked")"#,
         );
-        check(400, r#"{"error":"no handler found","status":400}"#, r#"Unsupported("no handler found")"#);
+        check(
+            400,
+            r#"{"error":"no handler found","status":400}"#,
+            r#"Unsupported("no handler found")"#,
+        );
         check(503, "upstream gone", r#"Unavailable("status 503: upstream gone")"#);
         check(
             403,

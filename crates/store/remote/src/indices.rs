@@ -99,12 +99,16 @@ impl Inner {
 
     pub(crate) async fn delete_index(&self, name: &str) -> Result<bool, StoreError> {
         if name.contains(['*', ',']) || name.is_empty() || name == "_all" {
-            return Err(StoreError::Unsupported(format!("[{name}] names no single index to delete")));
+            return Err(StoreError::Unsupported(format!(
+                "[{name}] names no single index to delete"
+            )));
         }
         self.ready.forget(name);
         self.terms.forget(name);
         self.refreshed.forget(name);
-        let answer = self.send(Call::new(Method::DELETE, format!("/{}", segment(name)))).await?;
+        let answer = self
+            .send(Call::new(Method::DELETE, format!("/{}", segment(name))))
+            .await?;
         if answer.is_success() {
             return Ok(true);
         }
@@ -115,7 +119,11 @@ impl Inner {
         if may_be_a_stream && !name.starts_with(".ds-") {
             return self.delete_data_stream(name).await;
         }
-        if missing { Ok(false) } else { Err(failure.into_error(status, name)) }
+        if missing {
+            Ok(false)
+        } else {
+            Err(failure.into_error(status, name))
+        }
     }
 
     pub(crate) async fn list_indices(&self, patterns: &[String]) -> Result<Vec<IndexInfo>, StoreError> {
@@ -149,12 +157,18 @@ impl Inner {
     pub(crate) async fn bytes_of(&self, expression: &str) -> Result<HashMap<String, u64>, StoreError> {
         let stats = self.stats(expression).await?;
         let sizes = stats.indices.into_iter();
-        Ok(sizes.map(|(name, stats)| (name, stats.total.store.size_in_bytes)).collect())
+        Ok(sizes
+            .map(|(name, stats)| (name, stats.total.store.size_in_bytes))
+            .collect())
     }
 
     async fn stats(&self, expression: &str) -> Result<Stats, StoreError> {
         // Our own API has no parts of statistics, the others are quicker with them.
-        let parts = if self.peer.kind == Kind::Flotilla { "" } else { "/docs,store" };
+        let parts = if self.peer.kind == Kind::Flotilla {
+            ""
+        } else {
+            "/docs,store"
+        };
         let path = format!(
             "/{}/_stats{parts}?expand_wildcards=all&filter_path=indices.*.primaries.docs.count,indices.*.total.store.size_in_bytes",
             segment(expression)
@@ -205,7 +219,10 @@ impl Inner {
 
     pub(crate) async fn refresh(&self, pattern: &str) -> Result<(), StoreError> {
         let name = if pattern.is_empty() { "*" } else { pattern };
-        let path = format!("/{}/_refresh?ignore_unavailable=true&expand_wildcards=all", segment(name));
+        let path = format!(
+            "/{}/_refresh?ignore_unavailable=true&expand_wildcards=all",
+            segment(name)
+        );
         let answer = self.send(Call::ask(path)).await?;
         if answer.is_success() || answer.status == 404 {
             Ok(())
@@ -224,19 +241,29 @@ impl Inner {
             return Ok(None);
         }
         let entries: HashMap<String, Entry> = answer.ok(index).await?;
-        let newest = entries.into_iter().max_by_key(|(name, _)| (generation(name), name.clone()));
+        let newest = entries
+            .into_iter()
+            .max_by_key(|(name, _)| (generation(name), name.clone()));
         Ok(newest.map(|(_, entry)| entry.mappings))
     }
 }
 
 fn expression(patterns: &[String]) -> String {
-    if patterns.is_empty() { "*".to_owned() } else { patterns.join(",") }
+    if patterns.is_empty() {
+        "*".to_owned()
+    } else {
+        patterns.join(",")
+    }
 }
 
 /// The number at the end of a backing index's name.
 fn generation(index: &str) -> u64 {
     let digits = index.rsplit('-').next().unwrap_or_default();
-    if index.starts_with(".ds-") { digits.parse().unwrap_or(0) } else { 0 }
+    if index.starts_with(".ds-") {
+        digits.parse().unwrap_or(0)
+    } else {
+        0
+    }
 }
 
 #[cfg(test)]

@@ -176,7 +176,8 @@ mod tests {
     fn operations_become_lines() {
         let mut append = Operation::create("logs-a-b", "i", source("{\n \"a\": \"x\\ny\"}"));
         append.require_data_stream = true;
-        let lines = "{\"create\":{\"_index\":\"logs-a-b\",\"_id\":\"i\",\"require_data_stream\":true}}\n{  \"a\": \"x\\ny\"}\n";
+        let lines =
+            "{\"create\":{\"_index\":\"logs-a-b\",\"_id\":\"i\",\"require_data_stream\":true}}\n{  \"a\": \"x\\ny\"}\n";
         check(&append, Kind::Elasticsearch, None, lines);
         check(
             &append,

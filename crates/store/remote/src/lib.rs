@@ -21,8 +21,8 @@ mod bulk;
 mod conditional;
 mod document;
 mod item;
-mod terms;
 mod scripted;
+mod terms;
 
 mod dsl;
 mod point_in_time;

@@ -24,7 +24,9 @@ const FLEET_KEPT: &[&str] = &[
 pub(crate) fn of_new_index(name: &str) -> Value {
     let mut mappings = json!({});
     if name.starts_with(".fleet-") {
-        let kept = FLEET_KEPT.iter().map(|field| ((*field).to_owned(), json!({ "type": "object", "enabled": false })));
+        let kept = FLEET_KEPT
+            .iter()
+            .map(|field| ((*field).to_owned(), json!({ "type": "object", "enabled": false })));
         mappings["properties"] = Value::Object(kept.collect());
     }
     completed(json!({ "mappings": mappings }))
@@ -35,7 +37,10 @@ pub(crate) fn completed(mut body: Value) -> Value {
     if !body.is_object() {
         body = json!({});
     }
-    if body.get("settings").is_none_or(|settings| settings.as_object().is_none_or(Map::is_empty)) {
+    if body
+        .get("settings")
+        .is_none_or(|settings| settings.as_object().is_none_or(Map::is_empty))
+    {
         body["settings"] = json!({ "index": { "number_of_shards": 1, "auto_expand_replicas": "0-1" } });
     }
     if body.get("mappings").is_none_or(|mappings| !mappings.is_object()) {
@@ -75,7 +80,10 @@ mod tests {
         assert_eq!(body["settings"]["index"]["number_of_shards"], 1);
         assert_eq!(body["mappings"]["properties"]["a"]["type"], "date");
         assert!(body["mappings"]["dynamic_templates"].is_array());
-        assert_eq!(of_new_index(".fleet-policies")["mappings"]["properties"]["data"]["enabled"], false);
+        assert_eq!(
+            of_new_index(".fleet-policies")["mappings"]["properties"]["data"]["enabled"],
+            false
+        );
         assert!(of_new_index("mine")["mappings"].get("properties").is_none());
     }
 }

@@ -101,10 +101,13 @@ fn has_product_header(answer: &Answer) -> bool {
 }
 
 async fn product(wire: &Wire) -> Result<(Kind, String), ConnectError> {
-    let answer = wire.send(Call::get("/")).await.map_err(|error| ConnectError::Unreachable {
-        hosts: wire.hosts(),
-        reason: error.to_string(),
-    })?;
+    let answer = wire
+        .send(Call::get("/"))
+        .await
+        .map_err(|error| ConnectError::Unreachable {
+            hosts: wire.hosts(),
+            reason: error.to_string(),
+        })?;
     let status = answer.status;
     let reason = Failure::of_body(&answer.body).reason().to_owned();
     if matches!(status, 401 | 403) {
@@ -130,18 +133,27 @@ async fn product(wire: &Wire) -> Result<(Kind, String), ConnectError> {
         return Ok((Kind::OpenSearch, version.number));
     }
     if !from_elasticsearch {
-        return Err(stranger("its answer lacks `X-Elastic-Product: Elasticsearch`".to_owned()));
+        return Err(stranger(
+            "its answer lacks `X-Elastic-Product: Elasticsearch`".to_owned(),
+        ));
     }
-    let kind = if is_ours(wire).await? { Kind::Flotilla } else { Kind::Elasticsearch };
+    let kind = if is_ours(wire).await? {
+        Kind::Flotilla
+    } else {
+        Kind::Elasticsearch
+    };
     Ok((kind, version.number))
 }
 
 /// Our own API says so in the one place where a product may: who issued its licence.
 async fn is_ours(wire: &Wire) -> Result<bool, ConnectError> {
-    let answer = wire.send(Call::get("/_license")).await.map_err(|error| ConnectError::Unreachable {
-        hosts: wire.hosts(),
-        reason: error.to_string(),
-    })?;
+    let answer = wire
+        .send(Call::get("/_license"))
+        .await
+        .map_err(|error| ConnectError::Unreachable {
+            hosts: wire.hosts(),
+            reason: error.to_string(),
+        })?;
     if !answer.is_success() {
         return Ok(false);
     }

@@ -30,13 +30,20 @@ impl Inner {
         indices: &[String],
         keep_alive: Duration,
     ) -> Result<String, StoreError> {
-        let names = if indices.is_empty() { "*".to_owned() } else { indices.join(",") };
+        let names = if indices.is_empty() {
+            "*".to_owned()
+        } else {
+            indices.join(",")
+        };
         let path = match self.peer.kind {
             Kind::OpenSearch => "_search/point_in_time",
             Kind::Elasticsearch | Kind::Flotilla => "_pit",
         };
         let keep_alive = keep_alive.as_millis().max(1);
-        let path = format!("/{}/{path}?keep_alive={keep_alive}ms&ignore_unavailable=true", segment(&names));
+        let path = format!(
+            "/{}/{path}?keep_alive={keep_alive}ms&ignore_unavailable=true",
+            segment(&names)
+        );
         let opened: Opened = self.send(Call::ask(path)).await?.ok(&names).await?;
         Ok(opened.id)
     }

@@ -146,7 +146,9 @@ impl Inner {
         if status == 429 || status >= 500 {
             return Err(failure.into_error(status, name));
         }
-        let reason = format!("no such index [{name}] and [require_data_stream] request flag is [true] and [{name}] is not a data stream");
+        let reason = format!(
+            "no such index [{name}] and [require_data_stream] request flag is [true] and [{name}] is not a data stream"
+        );
         Ok(Some(item::rejected(operation, RejectionKind::IndexNotFound, reason)))
     }
 }
@@ -173,7 +175,11 @@ mod tests {
             (Kind::OpenSearch, false, ".fleet-agents", false),
             (Kind::Flotilla, true, "anything", true),
         ] {
-            assert_eq!(is_made_by_the_peer(&peer(kind, fleet), name), expected, "{kind:?} {name}");
+            assert_eq!(
+                is_made_by_the_peer(&peer(kind, fleet), name),
+                expected,
+                "{kind:?} {name}"
+            );
         }
     }
 }

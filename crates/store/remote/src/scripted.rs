@@ -29,7 +29,9 @@ impl Inner {
     ) -> Result<Vec<Outcome>, StoreError> {
         let mut outcomes: Vec<Option<Outcome>> = operations.iter().map(|_| None).collect();
         for round in 0..ROUNDS {
-            let open: Vec<usize> = (0..operations.len()).filter(|&number| outcomes[number].is_none()).collect();
+            let open: Vec<usize> = (0..operations.len())
+                .filter(|&number| outcomes[number].is_none())
+                .collect();
             if open.is_empty() {
                 break;
             }
@@ -38,10 +40,14 @@ impl Inner {
                 tokio::time::sleep(Duration::from_millis(rand::random_range(1..=most))).await;
             }
             let last = round + 1 == ROUNDS;
-            self.script_round(operations, &open, &mut outcomes, last, refresh).await?;
+            self.script_round(operations, &open, &mut outcomes, last, refresh)
+                .await?;
         }
         let missing = || StoreError::Unavailable("an update found no end".to_owned());
-        outcomes.into_iter().map(|outcome| outcome.ok_or_else(missing)).collect()
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.ok_or_else(missing))
+            .collect()
     }
 
     async fn script_round(
@@ -54,7 +60,12 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let wanted: Vec<(&str, &str)> = open
             .iter()
-            .map(|&number| (operations[number].index.as_str(), operations[number].id.as_deref().unwrap_or_default()))
+            .map(|&number| {
+                (
+                    operations[number].index.as_str(),
+                    operations[number].id.as_deref().unwrap_or_default(),
+                )
+            })
             .collect();
         let present = self.get_many(&wanted, true).await?;
         let mut writes = Vec::new();
@@ -62,7 +73,8 @@ impl Inner {
             match made(operations[number], present) {
                 Made::Final(outcome) => outcomes[number] = Some(outcome),
                 Made::Write { operation, term } => {
-                    self.terms.observe(&operation.index, item::expected(&operation).unwrap_or_default(), term);
+                    self.terms
+                        .observe(&operation.index, item::expected(&operation).unwrap_or_default(), term);
                     writes.push((number, operation));
                 }
             }

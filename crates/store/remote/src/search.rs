@@ -202,7 +202,11 @@ fn track_total_hits(wanted: u64) -> Value {
 
 fn pages(body: &Bytes) -> Result<Vec<Page>, serde_json::Error> {
     let parsed: Responses<'_> = serde_json::from_slice(body)?;
-    Ok(parsed.responses.into_iter().map(|response| page(body, response)).collect())
+    Ok(parsed
+        .responses
+        .into_iter()
+        .map(|response| page(body, response))
+        .collect())
 }
 
 fn page(body: &Bytes, response: Response<'_>) -> Page {

@@ -87,7 +87,11 @@ impl RemoteStore {
 
     /// The peer's own API keys and secrets where it has them, else documents of ours in it.
     pub fn api_keys(&self) -> Arc<dyn ApiKeys> {
-        Arc::clone(self.keys.as_ref().expect("`connect`, the only way to a store, sets them"))
+        Arc::clone(
+            self.keys
+                .as_ref()
+                .expect("`connect`, the only way to a store, sets them"),
+        )
     }
 
     /// The peer's product: `Elasticsearch`, `OpenSearch` or `Flotilla`.

@@ -87,7 +87,10 @@ impl Inner {
             return Ok(false);
         }
         let listed: Listed = answer.ok(name).await?;
-        Ok(listed.index_templates.iter().any(|one| one.index_template.version >= VERSION))
+        Ok(listed
+            .index_templates
+            .iter()
+            .any(|one| one.index_template.version >= VERSION))
     }
 
     /// The template that a data stream of this name is made from.
@@ -103,9 +106,13 @@ impl Inner {
                 Value::String(single) => vec![single.as_str()],
                 _ => Vec::new(),
             };
-            patterns.iter().any(|pattern| query::pattern::wildcard(pattern, data_stream))
+            patterns
+                .iter()
+                .any(|pattern| query::pattern::wildcard(pattern, data_stream))
         });
-        Ok(fitting.max_by_key(|one| one.index_template.priority).map(|one| one.name))
+        Ok(fitting
+            .max_by_key(|one| one.index_template.priority)
+            .map(|one| one.name))
     }
 }
 
@@ -129,7 +136,13 @@ fn own_template(pattern: &str) -> Value {
 /// Takes out what OpenSearch refuses. Source: opensearch, what differs.
 pub(crate) fn fit_to_opensearch(body: &mut Value) {
     let Some(body) = body.as_object_mut() else { return };
-    for key in ["data_stream_options", "lifecycle", "allow_auto_create", "deprecated", "ignore_missing_component_templates"] {
+    for key in [
+        "data_stream_options",
+        "lifecycle",
+        "allow_auto_create",
+        "deprecated",
+        "ignore_missing_component_templates",
+    ] {
         body.shift_remove(key);
     }
     if let Some(Value::Object(options)) = body.get_mut("data_stream") {
@@ -159,7 +172,9 @@ fn fit_index(body: &mut Map<String, Value>) {
 fn fit_settings(settings: &mut Map<String, Value>) {
     settings.retain(|key, _| {
         let name = key.strip_prefix("index.").unwrap_or(key);
-        !(matches!(name, "lifecycle" | "mode" | "lookup" | "mapping.source") || name.starts_with("lifecycle.") || name.starts_with("mapping.source."))
+        !(matches!(name, "lifecycle" | "mode" | "lookup" | "mapping.source")
+            || name.starts_with("lifecycle.")
+            || name.starts_with("mapping.source."))
     });
 }
 

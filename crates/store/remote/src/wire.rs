@@ -188,7 +188,11 @@ impl Wire {
 
     /// The hosts, for messages.
     pub(crate) fn hosts(&self) -> String {
-        self.hosts.iter().map(|host| format!("`{host}`")).collect::<Vec<_>>().join(", ")
+        self.hosts
+            .iter()
+            .map(|host| format!("`{host}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// Sends a call until there is an answer worth having: one that is not "try again later", or the last one.
@@ -210,7 +214,10 @@ impl Wire {
                     tracing::debug!(status = answer.status, path = %call.path, "store asks to try again");
                     retry_after(&answer).unwrap_or_else(|| pause(attempt))
                 }
-                Err(Attempt::NoAnswer { reason, certainly_not_done }) => {
+                Err(Attempt::NoAnswer {
+                    reason,
+                    certainly_not_done,
+                }) => {
                     if last || !(certainly_not_done || call.repeatable) {
                         return Err(StoreError::Unavailable(reason));
                     }
@@ -294,7 +301,9 @@ impl Wire {
 
 fn hosts(settings: &RemoteSettings) -> Result<Vec<String>, ConnectError> {
     if settings.hosts.is_empty() {
-        return Err(ConnectError::Settings("`hosts` names no store; write https://HOST:9200".to_owned()));
+        return Err(ConnectError::Settings(
+            "`hosts` names no store; write https://HOST:9200".to_owned(),
+        ));
     }
     let prefix = settings.path.trim_matches('/');
     let with_prefix = |url: &url::Url| {
@@ -308,7 +317,11 @@ fn hosts(settings: &RemoteSettings) -> Result<Vec<String>, ConnectError> {
         let mut plain = url.clone();
         let _never_fails_with_a_host = (plain.set_username(""), plain.set_password(None));
         let base = plain.as_str().trim_end_matches('/');
-        Ok(if prefix.is_empty() { base.to_owned() } else { format!("{base}/{prefix}") })
+        Ok(if prefix.is_empty() {
+            base.to_owned()
+        } else {
+            format!("{base}/{prefix}")
+        })
     };
     settings.hosts.iter().map(with_prefix).collect()
 }
@@ -331,7 +344,9 @@ fn retry_after(answer: &Answer) -> Option<Duration> {
 
 /// Doubles with each attempt, less a random part, so that those who were refused together do not return together.
 pub(crate) fn pause(attempt: u32) -> Duration {
-    let full = FIRST_PAUSE.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
+    let full = FIRST_PAUSE
+        .saturating_mul(1 << attempt.saturating_sub(1).min(10))
+        .min(LONGEST_PAUSE);
     full.mul_f64(rand::random_range(0.5..=1.0))
 }
 

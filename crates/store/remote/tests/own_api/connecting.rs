@@ -22,7 +22,9 @@ async fn a_wrong_credential_is_named() {
 async fn another_program_is_recognised() {
     let stranger = Router::new().route("/", get(|| async { r#"{"version":{"number":"1.0"}}"# }));
     let (url, ca, _stop) = serve_tls(stranger);
-    let error = RemoteStore::connect(settings(&[&url], &ca, elastic())).await.unwrap_err();
+    let error = RemoteStore::connect(settings(&[&url], &ca, elastic()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ConnectError::NotAStore { .. }), "{error}");
 }
 

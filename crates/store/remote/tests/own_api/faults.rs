@@ -90,13 +90,23 @@ async fn a_write_whose_answer_was_lost_is_recognised() {
 async fn a_replacement_whose_answer_was_lost_is_recognised() {
     let (server, seen) = faulty(Fault::AnswerLost, 0).await;
     let store = server.store().await;
-    let first = one(&*store, Operation::create("a", "x", source(&json!({"n": 1})))).await.written().unwrap();
+    let first = one(&*store, Operation::create("a", "x", source(&json!({"n": 1}))))
+        .await
+        .written()
+        .unwrap();
     seen.store(0, Ordering::SeqCst);
     let (server, _) = faulty(Fault::AnswerLost, 2).await;
     let store = server.store().await;
     drop(first);
-    let first = one(&*store, Operation::create("a", "x", source(&json!({"n": 1})))).await.written().unwrap();
-    let replaced = one(&*store, Operation::replace("a", "x", source(&json!({"n": 2})), first.seq_no)).await;
+    let first = one(&*store, Operation::create("a", "x", source(&json!({"n": 1}))))
+        .await
+        .written()
+        .unwrap();
+    let replaced = one(
+        &*store,
+        Operation::replace("a", "x", source(&json!({"n": 2})), first.seq_no),
+    )
+    .await;
     assert_eq!(replaced.written().unwrap().version, 2);
 }
 
@@ -118,7 +128,13 @@ async fn somebody_elses_document_stays_a_conflict() {
 async fn scripts_do_not_get_lost() {
     let server = Server::start().await;
     let store = server.store().await;
-    one(&*store, Operation::create(".fleet-agents", "a", source(&json!({"outputs": {}})))).await.written().unwrap();
+    one(
+        &*store,
+        Operation::create(".fleet-agents", "a", source(&json!({"outputs": {}}))),
+    )
+    .await
+    .written()
+    .unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..10 {
         let store = store.clone();
@@ -137,8 +153,19 @@ async fn scripts_do_not_get_lost() {
     while let Some(done) = tasks.join_next().await {
         assert_eq!(done.unwrap().result, WriteResult::Updated);
     }
-    let document = store.get(".fleet-agents", "a").await.unwrap().unwrap().source.to_value();
-    assert_eq!(document["outputs"]["default"]["to_retire_api_key_ids"].as_array().map(Vec::len), Some(10));
+    let document = store
+        .get(".fleet-agents", "a")
+        .await
+        .unwrap()
+        .unwrap()
+        .source
+        .to_value();
+    assert_eq!(
+        document["outputs"]["default"]["to_retire_api_key_ids"]
+            .as_array()
+            .map(Vec::len),
+        Some(10)
+    );
 }
 
 fn map(value: &Value) -> Map<String, Value> {

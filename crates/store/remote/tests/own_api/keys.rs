@@ -19,7 +19,10 @@ fn new_key(name: &str) -> NewApiKey {
 async fn keys_are_made_read_changed_and_revoked() {
     let server = Server::start().await;
     let credential = RemoteCredential::ServiceToken(server.service_token.clone());
-    let keys = RemoteStore::connect(server.settings(credential)).await.unwrap().api_keys();
+    let keys = RemoteStore::connect(server.settings(credential))
+        .await
+        .unwrap()
+        .api_keys();
     let key = keys.create(new_key("agent-1")).await.unwrap();
     let principal = keys.authenticate(&key.pair()).await.unwrap();
     assert_eq!(
@@ -56,17 +59,27 @@ async fn bad_keys_and_bad_wishes_are_refused() {
         expires: Some(jiff::Timestamp::UNIX_EPOCH),
         ..new_key("late")
     };
-    assert!(matches!(keys.create(expired).await.unwrap_err(), AccessError::Invalid(_)));
+    assert!(matches!(
+        keys.create(expired).await.unwrap_err(),
+        AccessError::Invalid(_)
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_are_kept_and_forgotten() {
     let server = Server::start().await;
     let credential = RemoteCredential::ServiceToken(server.service_token.clone());
-    let keys = RemoteStore::connect(server.settings(credential)).await.unwrap().api_keys();
+    let keys = RemoteStore::connect(server.settings(credential))
+        .await
+        .unwrap()
+        .api_keys();
     let id = keys.put_secret(&Secret::from("id:key")).await.unwrap();
     assert_eq!(keys.secret(&id).await.unwrap(), Some(Secret::from("id:key")));
-    assert_eq!(server.access.secret(&id).await.unwrap(), Some(Secret::from("id:key")), "kept by the server itself");
+    assert_eq!(
+        server.access.secret(&id).await.unwrap(),
+        Some(Secret::from("id:key")),
+        "kept by the server itself"
+    );
     assert!(keys.delete_secret(&id).await.unwrap());
     assert!(!keys.delete_secret(&id).await.unwrap());
     assert_eq!(keys.secret(&id).await.unwrap(), None);

@@ -87,7 +87,13 @@ pub(crate) fn serve_tls(router: Router) -> (Url, String, DropGuard) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = Url::parse(&format!("https://{}", listener.local_addr())).unwrap();
     let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, Some(tls), router, ServeOptions::default(), stop.clone()));
+    tokio::spawn(serve(
+        listener,
+        Some(tls),
+        router,
+        ServeOptions::default(),
+        stop.clone(),
+    ));
     (url, authority.certificate_pem(), stop.drop_guard())
 }
 

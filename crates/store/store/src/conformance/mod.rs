@@ -13,11 +13,26 @@ use serde_json::{Value, json};
 
 use crate::{Operation, Outcome, Refresh, Rejection, Source, Store, Written};
 
+/// What an engine that is not ours cannot be made to promise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Each index counts from 0: the next one of a data stream, and one that is made again under an old name.
+    /// Elasticsearch and OpenSearch.
+    pub numbers_start_anew: bool,
+    /// Data streams cannot be deleted whole. Elasticsearch without its module for data streams.
+    pub data_streams_stay: bool,
+}
+
 /// Runs all of it.
 pub async fn run(store: Arc<dyn Store>, prefix: &str) {
-    writing::run(&store, &format!("{prefix}w")).await;
+    run_within(store, prefix, Limits::default()).await;
+}
+
+/// Runs all that holds within the limits.
+pub async fn run_within(store: Arc<dyn Store>, prefix: &str, limits: Limits) {
+    writing::run(&store, &format!("{prefix}w"), limits).await;
     searching::run(&store, &format!("{prefix}s")).await;
-    streams::run(&store, &format!("{prefix}d")).await;
+    streams::run(&store, &format!("{prefix}d"), limits).await;
     aggregating::run(&store, &format!("{prefix}a")).await;
 }
 

@@ -1,0 +1,198 @@
+//! What a Fleet Server needs of its store beyond the conformance suite.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::{AuthenticationError, NewApiKey, Secret};
+use query::{Query, SearchRequest};
+use remote::RemoteStore;
+use serde_json::{Map, Value, json};
+use store::{Action, Operation, Refresh, Source, Store, StoreError, Update, WriteResult, Written};
+
+use crate::node::Node;
+
+fn map(value: &Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap()
+}
+
+async fn one(store: &dyn Store, operation: Operation) -> Written {
+    let outcome = store.bulk(vec![operation], Refresh::WaitFor).await.unwrap().remove(0);
+    outcome.written().unwrap()
+}
+
+fn script(id: &str, params: &Value) -> Operation {
+    Operation {
+        index: ".fleet-agents".to_owned(),
+        id: Some(id.to_owned()),
+        require_data_stream: false,
+        action: Action::Update {
+            update: Update::Script(map(params)),
+            expected: None,
+        },
+    }
+}
+
+/// As the administrator.
+pub(crate) async fn documents(node: &Node) {
+    primary_terms_are_found(node).await;
+    another_server_sees_the_change(node).await;
+    what_is_deleted_behind_our_back_is_made_again(node).await;
+}
+
+/// A node that starts again, or an index that is opened again, begins a new primary term.
+async fn primary_terms_are_found(node: &Node) {
+    let index = "terms";
+    let store = node.store(node.admin()).await;
+    let old = one(&*store, Operation::create(index, "old", Source::of(&json!({"n": 1})))).await;
+    for action in ["_close", "_open?wait_for_active_shards=1"] {
+        node.call("POST", &format!("/{index}/{action}"), None).await;
+    }
+    let new = one(&*store, Operation::create(index, "new", Source::of(&json!({"n": 1})))).await;
+    let found = node.call("GET", &format!("/{index}/_doc/new"), None).await;
+    assert!(found["_primary_term"].as_u64() > Some(1), "a new term began: {found}");
+    for store in [store, node.store(node.admin()).await] {
+        for (id, written) in [("old", &old), ("new", &new)] {
+            let document = store.get(index, id).await.unwrap().unwrap();
+            let replace = |number| Operation::replace(index, id, Source::of(&json!({"n": 2})), number);
+            assert_eq!(
+                one(&*store, replace(document.seq_no)).await.result,
+                WriteResult::Updated
+            );
+            let stale = store
+                .bulk(vec![replace(written.seq_no)], Refresh::Soon)
+                .await
+                .unwrap()
+                .remove(0);
+            stale.written().unwrap_err();
+        }
+    }
+    // A store that has seen nothing of the index guesses, is wrong, and looks.
+    let document = node.store(node.admin()).await.get(index, "new").await.unwrap().unwrap();
+    let blank = node.store(node.admin()).await;
+    let replace = Operation::replace(index, "new", Source::of(&json!({"n": 3})), document.seq_no);
+    assert_eq!(one(&*blank, replace).await.result, WriteResult::Updated);
+}
+
+async fn another_server_sees_the_change(node: &Node) {
+    let (one_server, other) = (node.store(node.admin()).await, node.store(node.admin()).await);
+    let policy = |revision: u64| json!({"policy_id": "p", "revision_idx": revision, "data": {"id": revision}});
+    let first = one(
+        &*one_server,
+        Operation::append(".fleet-policies", Source::of(&policy(1))),
+    )
+    .await;
+    let waiting = {
+        let (other, after) = (other.clone(), first.seq_no);
+        let long = Duration::from_secs(30);
+        tokio::spawn(async move { other.wait_for_checkpoint(".fleet-policies", Some(after), long).await })
+    };
+    let appended = Operation::append(".fleet-policies", Source::of(&policy(2)));
+    let second = one_server
+        .bulk(vec![appended], Refresh::Soon)
+        .await
+        .unwrap()
+        .remove(0)
+        .written()
+        .unwrap();
+    let seen = waiting.await.unwrap().unwrap();
+    assert_eq!(seen, Some(second.seq_no));
+    let changes = Query::greater_than("_seq_no", first.seq_no);
+    let found = other
+        .search(SearchRequest::new(".fleet-policies").query(changes))
+        .await
+        .unwrap();
+    assert_eq!(found.hits.len(), 1, "a checkpoint promises that it can be found");
+}
+
+async fn what_is_deleted_behind_our_back_is_made_again(node: &Node) {
+    let store = node.store(node.admin()).await;
+    let operation = || Operation::create("comes-back", "x", Source::of(&json!({"n": 1})));
+    one(&*store, operation()).await;
+    node.call("DELETE", "/comes-back", None).await;
+    assert!(store.get("comes-back", "x").await.unwrap().is_none());
+    assert_eq!(store.checkpoint("comes-back").await.unwrap(), None);
+    assert_eq!(one(&*store, operation()).await.version, 1);
+}
+
+/// As a Fleet Server.
+pub(crate) async fn keys_and_secrets(store: &Arc<RemoteStore>) {
+    let keys = store.api_keys();
+    let key = keys
+        .create(NewApiKey {
+            name: "agent-1".to_owned(),
+            role_descriptors: json!({ "r": { "cluster": ["monitor"], "indices": [{ "names": ["logs-*"], "privileges": ["auto_configure", "create_doc"] }] } }),
+            metadata: json!({ "agent_id": "a-1" }),
+            expires: None,
+        })
+        .await
+        .unwrap();
+    let principal = keys.authenticate(&key.pair()).await.unwrap();
+    assert_eq!(principal.api_key_id.as_deref(), Some(key.id.as_str()));
+    let info = keys.read(&key.id).await.unwrap().unwrap();
+    assert_eq!((info.name.as_str(), info.invalidated), ("agent-1", false));
+    assert_eq!(info.metadata["agent_id"], "a-1");
+    let ids = [key.id.clone()];
+    let roles = json!({ "r": { "indices": [{ "names": ["metrics-*"], "privileges": ["create_doc"] }] } });
+    assert_eq!(keys.update(&ids, &roles).await.unwrap(), ids);
+    let info = keys.read(&key.id).await.unwrap().unwrap();
+    assert_eq!(info.role_descriptors["r"]["indices"][0]["names"], json!(["metrics-*"]));
+    assert_eq!(keys.invalidate(&ids).await.unwrap().invalidated, ids);
+    for pair in [key.pair(), Secret::from("no-such-id:secret")] {
+        let error = keys.authenticate(&pair).await.unwrap_err();
+        assert!(matches!(error, AuthenticationError::Rejected(_)), "{error}");
+    }
+    let id = keys.put_secret(&Secret::from("id:key")).await.unwrap();
+    assert_eq!(keys.secret(&id).await.unwrap(), Some(Secret::from("id:key")));
+    assert!(keys.delete_secret(&id).await.unwrap());
+    assert_eq!(keys.secret(&id).await.unwrap(), None);
+}
+
+/// As a Fleet Server.
+pub(crate) async fn fleet_documents(store: &Arc<RemoteStore>) {
+    for index in [".fleet-agents", ".fleet-artifacts"] {
+        assert!(store.get(index, "nobody").await.unwrap().is_none(), "{index}");
+        assert_eq!(store.checkpoint(index).await.unwrap(), None, "{index}");
+    }
+    assert_eq!(
+        store
+            .search(SearchRequest::new(".fleet-artifacts"))
+            .await
+            .unwrap()
+            .total,
+        0
+    );
+    let agent = json!({"active": true, "policy_id": "Policy 1", "outputs": {"default": {"type": "elasticsearch"}}, "tags": ["a b"]});
+    one(
+        &**store,
+        Operation::create(".fleet-agents", "agent", Source::of(&agent)),
+    )
+    .await;
+    let by_policy = SearchRequest::new(".fleet-agents").query(Query::term("policy_id", "Policy 1"));
+    assert_eq!(store.search(by_policy).await.unwrap().total, 1, "ids are keywords");
+    let ack = script(
+        "agent",
+        &json!({"id": "Policy 1", "rev": 3, "ts": "2026-01-01T00:00:00Z"}),
+    );
+    assert_eq!(one(&**store, ack).await.result, WriteResult::Updated);
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let store = store.clone();
+        let params = json!({"output_name": "default", "to_retire_api_key_ids": {"id": format!("k{number}")}});
+        tasks.spawn(async move { one(&*store, script("agent", &params)).await.result });
+    }
+    while let Some(done) = tasks.join_next().await {
+        assert_eq!(done.unwrap(), WriteResult::Updated);
+    }
+    let document = store
+        .get(".fleet-agents", "agent")
+        .await
+        .unwrap()
+        .unwrap()
+        .source
+        .to_value();
+    assert_eq!(document["policy_revision_idx"], 3);
+    let retired = &document["outputs"]["default"]["to_retire_api_key_ids"];
+    assert_eq!(retired.as_array().map(Vec::len), Some(8), "{retired}");
+    let made = store.create_index(".fleet-agents", json!({})).await;
+    assert!(matches!(made, Err(StoreError::AlreadyExists(_))), "{made:?}");
+}
