@@ -203,9 +203,9 @@ impl Inner {
             .iter()
             .zip(items)
             .map(|(operation, item)| {
-                if item._primary_term > 0 {
-                    self.terms.observe(&item._index, item._seq_no, item._primary_term);
-                    self.terms.alias(&operation.index, &item._index);
+                if item.term > 0 {
+                    self.terms.observe(&item.index, item.seq_no, item.term);
+                    self.terms.alias(&operation.index, &item.index);
                 }
                 item.outcome(operation)
             })

@@ -13,20 +13,20 @@ use crate::wire::{Call, parse_with, segment};
 /// A document of `get` or `mget`.
 #[derive(Debug, Deserialize)]
 struct Found<'a> {
-    #[serde(default)]
-    _index: String,
-    #[serde(default)]
-    _id: String,
-    #[serde(default)]
-    _version: u64,
-    #[serde(default)]
-    _seq_no: SeqNo,
-    #[serde(default)]
-    _primary_term: u64,
-    #[serde(default)]
-    found: bool,
-    #[serde(default, borrow)]
-    _source: Option<&'a RawValue>,
+    #[serde(default, rename = "_index")]
+    index: String,
+    #[serde(default, rename = "_id")]
+    id: String,
+    #[serde(default, rename = "_version")]
+    version: u64,
+    #[serde(default, rename = "_seq_no")]
+    seq_no: SeqNo,
+    #[serde(default, rename = "_primary_term")]
+    term: u64,
+    #[serde(default, rename = "found")]
+    is_there: bool,
+    #[serde(default, borrow, rename = "_source")]
+    source: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,15 +44,15 @@ pub(crate) struct Present {
 
 impl Found<'_> {
     fn into_present(self, body: &Bytes) -> Option<Present> {
-        self.found.then(|| Present {
+        self.is_there.then(|| Present {
             document: Document {
-                index: self._index,
-                id: self._id,
-                version: self._version,
-                seq_no: self._seq_no,
-                source: source_of(body, self._source),
+                index: self.index,
+                id: self.id,
+                version: self.version,
+                seq_no: self.seq_no,
+                source: source_of(body, self.source),
             },
-            term: self._primary_term,
+            term: self.term,
         })
     }
 }

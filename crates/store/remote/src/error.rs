@@ -82,15 +82,13 @@ impl Failure {
         struct Body {
             error: ErrorField,
         }
-        match serde_json::from_slice::<Body>(body) {
-            Ok(body) => body.error.into_failure(),
-            Err(_) => {
-                let text = String::from_utf8_lossy(&body[..body.len().min(300)]);
-                Self {
-                    reason: Some(text.trim().to_owned()),
-                    ..Self::default()
-                }
-            }
+        if let Ok(body) = serde_json::from_slice::<Body>(body) {
+            return body.error.into_failure();
+        }
+        let text = String::from_utf8_lossy(&body[..body.len().min(300)]);
+        Self {
+            reason: Some(text.trim().to_owned()),
+            ..Self::default()
         }
     }
 

@@ -88,16 +88,16 @@ fn one_line(source: &Source) -> Vec<u8> {
 /// `items[n].VERB` of a bulk answer.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Item {
-    #[serde(default)]
-    pub(crate) _index: String,
-    #[serde(default)]
-    pub(crate) _id: Option<String>,
-    #[serde(default)]
-    pub(crate) _version: u64,
-    #[serde(default)]
-    pub(crate) _seq_no: SeqNo,
-    #[serde(default)]
-    pub(crate) _primary_term: u64,
+    #[serde(default, rename = "_index")]
+    pub(crate) index: String,
+    #[serde(default, rename = "_id")]
+    pub(crate) id: Option<String>,
+    #[serde(default, rename = "_version")]
+    pub(crate) version: u64,
+    #[serde(default, rename = "_seq_no")]
+    pub(crate) seq_no: SeqNo,
+    #[serde(default, rename = "_primary_term")]
+    pub(crate) term: u64,
     #[serde(default)]
     result: Option<String>,
     #[serde(default)]
@@ -109,7 +109,7 @@ pub(crate) struct Item {
 impl Item {
     /// What became of `operation`.
     pub(crate) fn outcome(self, operation: &Operation) -> Outcome {
-        let id = self._id.or_else(|| operation.id.clone()).unwrap_or_default();
+        let id = self.id.or_else(|| operation.id.clone()).unwrap_or_default();
         if let Some(error) = self.error {
             return Outcome::Rejected(Rejection {
                 index: operation.index.clone(),
@@ -119,10 +119,10 @@ impl Item {
             });
         }
         Outcome::Done(Written {
-            index: self._index,
+            index: self.index,
             id,
-            version: self._version,
-            seq_no: self._seq_no,
+            version: self.version,
+            seq_no: self.seq_no,
             result: match self.result.as_deref() {
                 Some("created") => WriteResult::Created,
                 Some("deleted") => WriteResult::Deleted,

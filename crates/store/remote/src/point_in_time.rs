@@ -55,9 +55,8 @@ impl Inner {
         let call = Call::new(Method::DELETE, "/_pit").json(&json!({ "id": id }));
         let answer = self.send(call).await?;
         match answer.status {
-            404 => Ok(false),
-            // What is no id at all is one that is not there.
-            400 => Ok(false),
+            // What is no id at all (400) is one that is not there.
+            400 | 404 => Ok(false),
             _ => Ok(answer.ok::<Closed>(id).await?.num_freed > 0),
         }
     }

@@ -44,18 +44,20 @@ struct Total {
 
 #[derive(Deserialize)]
 struct FoundHit<'a> {
-    _index: String,
-    _id: String,
-    #[serde(default)]
-    _version: u64,
-    #[serde(default)]
-    _seq_no: SeqNo,
-    #[serde(default)]
-    _primary_term: u64,
-    #[serde(default)]
-    _score: Option<f32>,
-    #[serde(default, borrow)]
-    _source: Option<&'a RawValue>,
+    #[serde(rename = "_index")]
+    index: String,
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(default, rename = "_version")]
+    version: u64,
+    #[serde(default, rename = "_seq_no")]
+    seq_no: SeqNo,
+    #[serde(default, rename = "_primary_term")]
+    term: u64,
+    #[serde(default, rename = "_score")]
+    score: Option<f32>,
+    #[serde(default, borrow, rename = "_source")]
+    source: Option<&'a RawValue>,
     #[serde(default)]
     sort: Vec<Value>,
     #[serde(default)]
@@ -219,7 +221,7 @@ fn page(body: &Bytes, response: Response<'_>) -> Page {
     let Some(hits) = response.hits else {
         return Err((503, ErrorField::Text("the answer to a search holds no hits".to_owned())));
     };
-    let terms = hits.hits.iter().map(|hit| hit._primary_term).collect();
+    let terms = hits.hits.iter().map(|hit| hit.term).collect();
     let found: Vec<Hit> = hits.hits.into_iter().map(|found| hit(body, found)).collect();
     let (total, total_is_lower_bound) = match hits.total {
         Some(total) => (total.value, total.relation != "eq"),
@@ -237,14 +239,14 @@ fn page(body: &Bytes, response: Response<'_>) -> Page {
 fn hit(body: &Bytes, found: FoundHit<'_>) -> Hit {
     Hit {
         document: Document {
-            index: found._index,
-            id: found._id,
-            version: found._version,
-            seq_no: found._seq_no,
-            source: source_of(body, found._source),
+            index: found.index,
+            id: found.id,
+            version: found.version,
+            seq_no: found.seq_no,
+            source: source_of(body, found.source),
         },
         sort: found.sort,
-        score: found._score,
+        score: found.score,
         fields: found.fields,
     }
 }
