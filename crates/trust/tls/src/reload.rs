@@ -114,7 +114,10 @@ impl Reloader {
         let mut folders = Folders::new(&self.shared);
         loop {
             let alive = self.alive();
-            folders.follow(&alive);
+            if folders.follow(&alive) {
+                // Files may have changed between their loading and the start of the watch.
+                look(followed(&alive).cloned().collect()).await;
+            }
             let interval = alive
                 .iter()
                 .filter_map(|one| one.interval())
@@ -194,10 +197,10 @@ impl Folders {
         }
     }
 
-    fn follow(&mut self, configurations: &[Arc<dyn Reloadable>]) {
-        let Some(watcher) = &mut self.watcher else { return };
-        let followed = configurations.iter().filter(|one| one.interval().is_some());
-        let wanted: BTreeSet<Utf8PathBuf> = followed
+    /// Watches what is not watched yet; whether there was any.
+    fn follow(&mut self, configurations: &[Arc<dyn Reloadable>]) -> bool {
+        let Some(watcher) = &mut self.watcher else { return false };
+        let wanted: BTreeSet<Utf8PathBuf> = followed(configurations)
             .flat_map(|one| one.files())
             .filter_map(|file| {
                 file.parent().map(|folder| {
@@ -220,8 +223,15 @@ impl Folders {
                 watched.insert(folder);
             }
         }
+        let grown = !watched.is_subset(&self.watched);
         self.watched = watched;
+        grown
     }
+}
+
+/// Those that follow their files without being poked.
+fn followed(configurations: &[Arc<dyn Reloadable>]) -> impl Iterator<Item = &Arc<dyn Reloadable>> {
+    configurations.iter().filter(|one| one.interval().is_some())
 }
 
 /// What happened to one configuration so far.

@@ -12,6 +12,8 @@ pub(super) struct Frame {
     pub(super) initials: String,
     pub(super) csrf: String,
     pub(super) theme: Option<String>,
+    /// What the theme button changes to.
+    pub(super) next_theme: &'static str,
     pub(super) assets: String,
     pub(super) toast: Option<String>,
     pub(super) navigation: &'static [Group],
@@ -80,6 +82,7 @@ impl Frame {
             initials: user.chars().take(2).collect::<String>().to_uppercase(),
             user,
             csrf: reader.session.csrf_token(),
+            next_theme: next_theme(reader.theme.as_deref()),
             theme: reader.theme.clone(),
             assets: assets::version(),
             toast: None,
@@ -91,5 +94,14 @@ impl Frame {
     pub(super) fn toast(mut self, done: Option<&str>) -> Self {
         self.toast = done.map(str::to_owned);
         self
+    }
+}
+
+/// From the system's choice to dark, to light, and back.
+fn next_theme(present: Option<&str>) -> &'static str {
+    match present {
+        None => "dark",
+        Some("dark") => "light",
+        Some(_) => "system",
     }
 }

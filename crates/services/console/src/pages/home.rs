@@ -4,12 +4,16 @@ use askama::Template;
 use axum::response::Html;
 use serde_json::Value;
 
+use super::chart::{self, Chart, Series};
 use super::frame::Frame;
 use super::look::{Look, Moment, Segment, bytes, figure, segments};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
+use super::timeline::{RANGES, Timeline, aggregate};
+use crate::Console;
 use crate::domain::agent_status::AgentStatus;
 use crate::domain::agents::{self, AgentFilter, StatusSummary};
+use crate::domain::error::FleetError;
 use crate::domain::{audit, data_streams};
 
 const CHANGES: usize = 8;
@@ -27,13 +31,25 @@ struct Page {
     size: String,
     streams: usize,
     newest: Moment,
-    attention: Vec<(&'static str, String, String)>,
+    ingest: Chart,
+    attention: Vec<Attention>,
     changes: Vec<Change>,
+}
+
+/// Something to do: what, what is lost, where to look.
+struct Attention {
+    icon: &'static str,
+    what: String,
+    effect: &'static str,
+    href: String,
+    button: &'static str,
 }
 
 struct Change {
     time: Moment,
-    text: String,
+    actor: String,
+    what: String,
+    object: String,
 }
 
 /// Worst last, as the meter shows them.
@@ -71,6 +87,7 @@ pub(super) async fn page(reader: SignedIn) -> Result<Html<String>, Problem> {
         size: bytes(streams.iter().map(|stream| stream.size_in_bytes).sum()),
         streams: streams.len(),
         newest: newest.map_or_else(|| Moment::parse(now, None), |newest| Moment::of(now, newest)),
+        ingest: ingest(console).await?,
         attention: attention(&summary, total),
         changes: audit::newest(console, CHANGES)
             .await?
@@ -89,51 +106,100 @@ fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// Icon, what is wrong, where to look.
-fn attention(summary: &StatusSummary, total: u64) -> Vec<(&'static str, String, String)> {
-    let mut rows = Vec::new();
-    let link = |status: AgentStatus| format!("/app/fleet/agents?status={}", status.name());
-    let plural = |count: u64| if count == 1 { "agent" } else { "agents" };
-    let mut add = |status: AgentStatus, icon, what: &str| {
-        let count = summary.of(status);
-        if count > 0 {
-            rows.push((
-                icon,
-                format!("{} {} {what}", figure(count), plural(count)),
-                link(status),
-            ));
-        }
+/// Documents a second, all data streams together.
+async fn ingest(console: &Console) -> Result<Chart, FleetError> {
+    let timeline = Timeline::ending(console.clock.now(), RANGES[1]);
+    let answer = aggregate(
+        console,
+        "logs-*,metrics-*",
+        timeline.filter(),
+        vec![timeline.histogram(Vec::new())],
+    )
+    .await?;
+    let rate = |bucket: &Value| {
+        bucket["doc_count"]
+            .as_f64()
+            .map(|count| count / timeline.seconds_per_bucket())
     };
-    add(AgentStatus::Error, "error", "failed");
-    add(
-        AgentStatus::Degraded,
-        "warning",
-        "unhealthy: a part of them does not work",
-    );
-    add(AgentStatus::Offline, "warning", "offline for five minutes or more");
+    let mut values = timeline.values(&answer, rate);
+    // The minute that is not over would look like a fall.
+    values.pop();
+    let mut buckets = timeline.buckets(|_, _| None);
+    buckets.pop();
+    let series = [Series {
+        name: "all data streams",
+        tone: "c1",
+        values,
+    }];
+    Ok(chart::lines("Ingest", "documents a second", &buckets, &series))
+}
+
+fn attention(summary: &StatusSummary, total: u64) -> Vec<Attention> {
+    let texts = [
+        (
+            AgentStatus::Error,
+            "error",
+            "failed",
+            "What they collect may be missing until they are repaired.",
+        ),
+        (
+            AgentStatus::Degraded,
+            "warning",
+            "unhealthy",
+            "A part of them does not work; the rest goes on.",
+        ),
+        (
+            AgentStatus::Offline,
+            "warning",
+            "offline",
+            "They keep what they collect and send it when they are back.",
+        ),
+    ];
+    let row = |(status, icon, word, effect): (AgentStatus, &'static str, &str, &'static str)| {
+        let count = summary.of(status);
+        let verb = if count == 1 { "agent is" } else { "agents are" };
+        (count > 0).then(|| Attention {
+            icon,
+            what: format!("{} {verb} {word}", figure(count)),
+            effect,
+            href: format!("/app/fleet/agents?status={}", status.name()),
+            button: "View agents",
+        })
+    };
+    let mut rows: Vec<Attention> = texts.into_iter().filter_map(row).collect();
     if total == 0 {
-        rows.push((
-            "plus",
-            "No agent is enrolled yet".to_owned(),
-            "/app/fleet/agents/add".to_owned(),
-        ));
+        rows.push(Attention {
+            icon: "plus",
+            what: "No agent is enrolled yet".to_owned(),
+            effect: "One command on a host enrols it.",
+            href: "/app/fleet/agents/add".to_owned(),
+            button: "Add agent",
+        });
     }
     rows
 }
 
 impl Change {
     fn of(record: &serde_json::Map<String, Value>, now: jiff::Timestamp) -> Self {
-        let record = Value::Object(record.clone());
-        let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let verb = match text("/action") {
+        let text = |key: &str| record.get(key).and_then(Value::as_str).unwrap_or_default();
+        let object = record.get("object").cloned().unwrap_or_default();
+        let verb = match text("action") {
             "create" => "created",
             "delete" => "deleted",
             _ => "changed",
         };
-        let object = text("/object/type").replace(['_', '-'], " ");
+        let kind = object["type"].as_str().unwrap_or_default().replace(['_', '-'], " ");
+        // Names say more than ids; they are in what was written.
+        let named = |key: &str| {
+            let content: Value = serde_json::from_str(text(key)).ok()?;
+            content["name"].as_str().map(str::to_owned)
+        };
+        let name = named("after").or_else(|| named("before"));
         Self {
-            time: Moment::parse(now, record["@timestamp"].as_str()),
-            text: format!("{} {verb} {object} {}", text("/actor"), text("/object/id")),
+            time: Moment::parse(now, record.get("@timestamp").and_then(Value::as_str)),
+            actor: text("actor").to_owned(),
+            what: format!("{verb} {kind}"),
+            object: name.unwrap_or_else(|| object["id"].as_str().unwrap_or_default().to_owned()),
         }
     }
 }

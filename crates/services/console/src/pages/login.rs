@@ -128,7 +128,7 @@ fn empty(console: &Console, headers: &HeaderMap, next: &str) -> Page {
 }
 
 /// Only a path of this site; everything else would send a reader elsewhere.
-fn own_path(wanted: &str) -> &str {
+pub(super) fn own_path(wanted: &str) -> &str {
     let is_own = wanted.starts_with('/') && !wanted.starts_with("//") && !wanted.contains(['\\', '\r', '\n']);
     if is_own { wanted } else { "/" }
 }

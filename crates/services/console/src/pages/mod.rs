@@ -15,11 +15,14 @@ mod home;
 mod login;
 mod policies;
 mod settings;
+mod theme;
 
 mod assets;
+mod chart;
 mod frame;
 mod look;
 mod problem;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -41,6 +44,7 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/", get(home::page))
         .route("/login", get(login::page).post(login::log_in))
         .route("/logout", post(login::log_out))
+        .route("/theme", post(theme::choose))
         .route("/app/fleet", get(|| async { Redirect::to("/app/fleet/agents") }))
         .route("/app/fleet/agents", get(agents::page))
         .route("/app/fleet/agents/add", get(add_agent::page))
@@ -59,6 +63,11 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/fleet/data-streams", get(data_streams::list))
         .route("/app/fleet/data-streams/{name}", get(data_streams::page))
         .route("/app/fleet/settings", get(settings::page))
+        .route("/app/{*path}", get(problem::no_such_page))
+        .route(
+            "/favicon.ico",
+            get(|| async { Redirect::permanent("/assets/favicon.svg") }),
+        )
         .route("/assets/{*path}", get(assets::file))
         .with_state(console);
     let header = |name: HeaderName, value: &'static str| {

@@ -87,6 +87,15 @@ impl IntoResponse for Problem {
     }
 }
 
+/// For every path below `/app` that no page has.
+pub(super) async fn no_such_page() -> Problem {
+    Problem {
+        status: StatusCode::NOT_FOUND,
+        what: "There is no such page.".to_owned(),
+        then: "The link may be old or mistyped.",
+    }
+}
+
 /// A template as an answer.
 pub(super) fn show(page: &impl Template) -> Result<Html<String>, Problem> {
     Ok(Html(page.render()?))

@@ -1,0 +1,273 @@
+//! Charts as SVG, laid out on the server: what a template needs to draw them without a script.
+//!
+//! A chart is 1000 by 100 units and stretched to its place; labels stand beside it as text. Missing data is a gap.
+
+use std::fmt::Write as _;
+
+/// Width of a chart in its own units.
+const WIDTH: f64 = 1000.0;
+/// Height of a chart in its own units.
+const HEIGHT: f64 = 100.0;
+/// One curve, or one layer of the bars.
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    pub(super) name: &'static str,
+    /// The colour, as the style sheet names it: `c1`, `bad`, ..
+    pub(super) tone: &'static str,
+    /// One value for each bucket.
+    pub(super) values: Vec<Option<f64>>,
+}
+
+/// Everything that is drawn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chart {
+    pub(super) unit: &'static str,
+    /// A sentence for those who do not see it.
+    pub(super) summary: String,
+    /// From the top down.
+    pub(super) y: Vec<String>,
+    pub(super) grid: Vec<f64>,
+    pub(super) x: Vec<String>,
+    pub(super) curves: Vec<Curve>,
+    pub(super) zones: Vec<Zone>,
+    pub(super) is_empty: bool,
+}
+
+/// A line with the area under it.
+#[derive(Clone, Debug)]
+pub(super) struct Curve {
+    pub(super) tone: &'static str,
+    pub(super) line: String,
+    pub(super) area: String,
+}
+
+/// What a bucket says when it is pointed at, and where a click on it leads.
+#[derive(Clone, Debug)]
+pub(super) struct Zone {
+    pub(super) x: f64,
+    pub(super) width: f64,
+    pub(super) title: String,
+    pub(super) href: Option<String>,
+}
+
+/// Names of the buckets: the short one under the chart, the long one when pointed at.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    pub(super) short: String,
+    pub(super) long: String,
+    pub(super) href: Option<String>,
+}
+
+/// Curves over each other.
+pub(super) fn lines(what: &str, unit: &'static str, buckets: &[Bucket], series: &[Series]) -> Chart {
+    let highest = series
+        .iter()
+        .flat_map(|one| one.values.iter().flatten())
+        .copied()
+        .fold(0.0, f64::max);
+    let scale = Scale::up_to(highest);
+    let mut chart = frame(what, unit, buckets, series, &scale);
+    chart.curves = series.iter().map(|one| Curve::of(one, &scale)).collect();
+    chart
+}
+
+fn frame(what: &str, unit: &'static str, buckets: &[Bucket], series: &[Series], scale: &Scale) -> Chart {
+    let place = WIDTH / buckets.len().max(1) as f64;
+    let zone = |(index, bucket): (usize, &Bucket)| Zone {
+        x: rounded(index as f64 * place),
+        width: rounded(place),
+        title: title(bucket, series, index),
+        href: bucket.href.clone(),
+    };
+    let spoken = series.iter().map(|one| {
+        let highest = one.values.iter().flatten().copied().fold(0.0, f64::max);
+        format!("{} is {} at most", one.name, short(highest))
+    });
+    Chart {
+        unit,
+        summary: format!("{what} in {unit}: {}.", spoken.collect::<Vec<_>>().join("; ")),
+        y: scale.ticks().iter().rev().map(|tick| short(*tick)).collect(),
+        grid: scale
+            .ticks()
+            .iter()
+            .map(|tick| rounded(HEIGHT - tick / scale.top * HEIGHT))
+            .collect(),
+        x: time_labels(buckets),
+        zones: buckets.iter().enumerate().map(zone).collect(),
+        is_empty: series.iter().all(|one| one.values.iter().all(Option::is_none)),
+        ..Chart::default()
+    }
+}
+
+fn title(bucket: &Bucket, series: &[Series], index: usize) -> String {
+    let mut text = bucket.long.clone();
+    for one in series.iter().rev() {
+        if let Some(value) = one.values.get(index).copied().flatten() {
+            write!(text, "\n{} {}", one.name, short(value)).expect("a string can be written to");
+        }
+    }
+    text
+}
+
+/// Five at most, first and last among them.
+fn time_labels(buckets: &[Bucket]) -> Vec<String> {
+    let Some(last) = buckets.len().checked_sub(1) else {
+        return Vec::new();
+    };
+    let parts = last.min(4);
+    let at = |part: usize| buckets[(last * part).checked_div(parts).unwrap_or(0)].short.clone();
+    (0..=parts).map(at).collect()
+}
+
+/// The axis from 0 to a round number.
+struct Scale {
+    top: f64,
+    step: f64,
+}
+
+impl Scale {
+    fn up_to(highest: f64) -> Self {
+        if highest <= 0.0 {
+            return Self { top: 1.0, step: 1.0 };
+        }
+        let magnitude = 10_f64.powf((highest / 3.0).log10().floor());
+        let step = [1.0, 2.0, 2.5, 5.0, 10.0]
+            .iter()
+            .map(|factor| factor * magnitude)
+            .find(|step| step * 3.0 >= highest)
+            .unwrap_or(10.0 * magnitude);
+        Self {
+            top: (highest / step).ceil().max(1.0) * step,
+            step,
+        }
+    }
+
+    fn ticks(&self) -> Vec<f64> {
+        let count = (self.top / self.step).round().max(1.0) as usize;
+        (0..=count).map(|index| index as f64 * self.step).collect()
+    }
+}
+
+impl Curve {
+    fn of(series: &Series, scale: &Scale) -> Self {
+        let place = WIDTH / series.values.len().max(1) as f64;
+        let point = |index: usize, value: f64| {
+            let x = rounded((index as f64 + 0.5) * place);
+            (x, rounded(HEIGHT - (value / scale.top).clamp(0.0, 1.0) * HEIGHT))
+        };
+        let (mut line, mut area) = (String::new(), String::new());
+        for run in runs(&series.values) {
+            let points: Vec<(f64, f64)> = run.iter().map(|(index, value)| point(*index, *value)).collect();
+            let (first, last) = (points[0], points[points.len() - 1]);
+            let mut through = String::new();
+            for (x, y) in &points {
+                write!(through, "L{x} {y}").expect("a string can be written to");
+            }
+            // A lone point would not be seen: it gets a short line.
+            let end = if points.len() == 1 {
+                format!("h{}", rounded(place / 2.0))
+            } else {
+                String::new()
+            };
+            write!(line, "M{} {}{through}{end}", first.0, first.1).expect("a string can be written to");
+            write!(area, "M{} {HEIGHT}{through}L{} {HEIGHT}Z", first.0, last.0).expect("a string can be written to");
+        }
+        Self {
+            tone: series.tone,
+            line,
+            area,
+        }
+    }
+}
+
+/// The stretches without a gap.
+fn runs(values: &[Option<f64>]) -> Vec<Vec<(usize, f64)>> {
+    let mut runs: Vec<Vec<(usize, f64)>> = Vec::new();
+    let mut open = false;
+    for (index, value) in values.iter().enumerate() {
+        let Some(value) = value else {
+            open = false;
+            continue;
+        };
+        if !open {
+            runs.push(Vec::new());
+        }
+        open = true;
+        if let Some(run) = runs.last_mut() {
+            run.push((index, *value));
+        }
+    }
+    runs
+}
+
+/// Three digits that count.
+pub(super) fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 10_000.0 => format!("{}k", trimmed(value / 1000.0, 1)),
+        size if size >= 100.0 => trimmed(value, 0),
+        size if size >= 10.0 => trimmed(value, 1),
+        _ => trimmed(value, 2),
+    }
+}
+
+fn trimmed(value: f64, digits: usize) -> String {
+    let text = format!("{value:.digits$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buckets(count: usize) -> Vec<Bucket> {
+        let bucket = |index: usize| Bucket {
+            short: format!("{index}"),
+            long: format!("minute {index}"),
+            href: None,
+        };
+        (0..count).map(bucket).collect()
+    }
+
+    #[test]
+    fn axes_are_round() {
+        let check = |highest: f64, expected: &[f64]| assert_eq!(Scale::up_to(highest).ticks(), expected, "{highest}");
+        check(0.0, &[0.0, 1.0]);
+        check(1.0, &[0.0, 0.5, 1.0]);
+        check(100.0, &[0.0, 50.0, 100.0]);
+        check(612.0, &[0.0, 250.0, 500.0, 750.0]);
+    }
+
+    #[test]
+    fn missing_data_is_a_gap() {
+        let values = vec![Some(1.0), Some(2.0), None, Some(4.0)];
+        let chart = lines(
+            "x",
+            "%",
+            &buckets(4),
+            &[Series {
+                name: "a",
+                tone: "c1",
+                values,
+            }],
+        );
+        assert_eq!(chart.curves[0].line.matches('M').count(), 2);
+    }
+
+    #[test]
+    fn figures_are_short() {
+        let check = |value: f64, expected: &str| assert_eq!(short(value), expected);
+        check(0.0, "0");
+        check(0.254, "0.25");
+        check(12.34, "12.3");
+        check(4_210.0, "4210");
+        check(48_210.0, "48.2k");
+    }
+}
