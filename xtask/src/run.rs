@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 /// `cargo test` over the whole workspace.
 pub(crate) fn tests(arguments: &[String]) -> Result<()> {
-    cargo(&["test", "--workspace", "--locked"], arguments)
+    cargo(&["test", "--workspace", "--locked", "--no-fail-fast"], arguments)
 }
 
 fn cargo(fixed: &[&str], more: &[String]) -> Result<()> {
