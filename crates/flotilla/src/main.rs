@@ -23,8 +23,13 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use transport::{EnvironmentProxies, ProxyVariableError};
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    for error in environment_proxies() {
+        printer::warning(error);
+    }
     let name = arguments
         .first()
         .and_then(|program| Path::new(program).file_name())
@@ -34,4 +39,11 @@ fn main() -> ExitCode {
         Some("elasticsearch-certutil") => certutil_command::run(arguments.into_iter().skip(1)),
         _ => cli::run(arguments),
     }
+}
+
+/// Hands `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` to all clients that are made from here on.
+fn environment_proxies() -> Vec<ProxyVariableError> {
+    let (proxies, errors) = EnvironmentProxies::read(|name| std::env::var(name).ok());
+    proxies.install();
+    errors
 }

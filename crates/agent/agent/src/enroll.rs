@@ -170,7 +170,7 @@ pub async fn enroll(options: EnrollOptions) -> Result<Enrolled, EnrollError> {
     };
     let patience = Patience::new(options.timeout);
     if let Some(fingerprint) = &options.ca_fingerprint {
-        let (key, trust) = if connection.proxy.is_some() {
+        let (key, trust) = if takes_a_proxy(&connection) {
             // Through a proxy the chain cannot be looked at beforehand: the fingerprint itself is the trust.
             ("ca_trusted_fingerprint", json!(fingerprint))
         } else {
@@ -223,6 +223,11 @@ fn check_scheme(connection: &ConnectionSettings, insecure: bool) -> Result<(), E
         }
     }
     Ok(())
+}
+
+fn takes_a_proxy(connection: &ConnectionSettings) -> bool {
+    let by_environment = |host: &String| fleet_url(host).is_ok_and(|url| transport::environment_has_proxy_for(&url));
+    connection.proxy.is_some() || (!connection.proxy_disable && connection.hosts.iter().any(by_environment))
 }
 
 fn warnings(client: &FleetClient, replaced: Option<&AgentId>) -> Vec<String> {

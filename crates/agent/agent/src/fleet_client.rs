@@ -387,16 +387,17 @@ pub(crate) fn fleet_url(text: &str) -> Result<Url, ConnectionError> {
     Ok(url)
 }
 
+/// `None`: what the environment says.
 fn proxy(settings: &ConnectionSettings) -> Result<Option<ProxySettings>, ConnectionError> {
-    let Some(proxy) = settings.proxy.as_ref().filter(|_| !settings.proxy_disable) else {
+    if settings.proxy_disable {
+        return Ok(Some(ProxySettings::disabled()));
+    }
+    let Some(proxy) = &settings.proxy else {
         return Ok(None);
     };
-    let url = Url::parse(proxy.url.expose()).map_err(|_| ConnectionError::Proxy)?;
     Ok(Some(ProxySettings {
-        url,
         headers: header_map(&proxy.headers)?,
-        tls: None,
-        disable: false,
+        ..ProxySettings::from_url(proxy.url.expose()).map_err(|_| ConnectionError::Proxy)?
     }))
 }
 

@@ -171,8 +171,12 @@ pub(crate) fn client_tls(name: &str, ssl: &Value) -> Result<Arc<ClientTls>, Outp
     ClientTls::load(&settings, LoadOptions::named(format!("outputs.{name}.ssl"))).map_err(wrong)
 }
 
+/// `None`: what the environment says.
 fn proxy_settings(name: &str, proxy: Option<&ProxyBlock>) -> Result<Option<ProxySettings>, OutputError> {
     let Some(proxy) = proxy else { return Ok(None) };
+    if proxy.disable {
+        return Ok(Some(ProxySettings::disabled()));
+    }
     let Some(url) = proxy.url.clone() else { return Ok(None) };
     let mut headers = HeaderMap::new();
     for (header, value) in &proxy.headers {

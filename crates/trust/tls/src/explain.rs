@@ -61,6 +61,14 @@ impl Explanation {
         }
     }
 
+    /// A failure before anything was sent: a setting that cannot be used.
+    pub fn at_load(class: &str, message: impl Into<String>) -> Self {
+        Self {
+            stage: Stage::Load,
+            ..Self::new(class, message)
+        }
+    }
+
     /// With advice.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

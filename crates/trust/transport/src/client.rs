@@ -16,8 +16,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tls::ClientTls;
 
-use crate::connector::Connector;
+use crate::connector::{Connector, Target};
 use crate::error::{RequestError, with_sources};
+use crate::proxies::Proxies;
 use crate::proxy::ProxySettings;
 
 /// Any error of a request's body.
@@ -36,7 +37,7 @@ pub fn full_body(bytes: impl Into<Bytes>) -> BoxBody {
 pub struct HttpClientSettings {
     /// TLS towards the final host. Each new connection takes its configuration of that moment.
     pub tls: Arc<ClientTls>,
-    /// The proxy, when there is one.
+    /// The proxy; `None`: what the environment says ([`crate::EnvironmentProxies`]).
     pub proxy: Option<ProxySettings>,
     /// How long a connection may take, with name, dialling, proxy and handshake.
     pub connect_timeout: Duration,
@@ -58,8 +59,8 @@ struct Inner {
     client: Client<Connector, BoxBody>,
     tls: Arc<ClientTls>,
     headers: HeaderMap,
-    /// For plain HTTP, where the proxy reads the request itself.
-    proxy_headers: HeaderMap,
+    /// Of plain HTTP a proxy reads the request itself, and its headers stand there.
+    proxies: Proxies,
 }
 
 /// How long an unused connection is kept. Shorter than the two minutes after which our listeners close it.
@@ -68,11 +69,10 @@ const IDLE: Duration = Duration::from_secs(90);
 impl HttpClient {
     /// A client; nothing is connected yet.
     pub fn new(settings: HttpClientSettings) -> Self {
-        let proxy = settings.proxy.filter(|proxy| !proxy.disable).map(Arc::new);
-        let proxy_headers = proxy.as_ref().map(|proxy| proxy.request_headers()).unwrap_or_default();
+        let proxies = Proxies::configured(settings.proxy);
         let connector = Connector {
             tls: settings.tls.clone(),
-            proxy,
+            proxies: proxies.clone(),
             connect_timeout: settings.connect_timeout,
             connect_to: settings.connect_to,
         };
@@ -85,7 +85,7 @@ impl HttpClient {
                 client,
                 tls: settings.tls,
                 headers: settings.headers,
-                proxy_headers,
+                proxies,
             }),
         }
     }
@@ -103,10 +103,11 @@ impl HttpClient {
     /// # Errors
     /// As [`HttpClient::send`].
     pub async fn send_body(&self, mut request: Request<BoxBody>) -> Result<Response<ResponseBody>, RequestError> {
-        if request.uri().host().is_none() {
-            return Err(RequestError::Invalid(format!("`{}` is no whole URL", request.uri())));
-        }
-        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        // Without user and password, which a URL may hold and an error may not.
+        let host = match Target::of(request.uri()) {
+            Ok(target) => target.authority(),
+            Err(story) => return Err(RequestError::Invalid(story.message)),
+        };
         self.add_headers(&mut request);
         match self.inner.client.request(request).await {
             Ok(response) => Ok(response.map(|body| ResponseBody {
@@ -124,9 +125,10 @@ impl HttpClient {
     }
 
     fn add_headers(&self, request: &mut Request<BoxBody>) {
-        let plain = request.uri().scheme_str() == Some("http");
-        let proxy_headers = plain.then_some(&self.inner.proxy_headers).into_iter().flatten();
-        for (name, value) in self.inner.headers.iter().chain(proxy_headers) {
+        let plain = Target::of(request.uri()).ok().filter(|target| !target.encrypted);
+        let proxy = plain.and_then(|target| self.inner.proxies.proxy_for(&target));
+        let for_proxy = proxy.map(|proxy| proxy.request_headers()).unwrap_or_default();
+        for (name, value) in self.inner.headers.iter().chain(&for_proxy) {
             if !request.headers().contains_key(name) {
                 request.headers_mut().append(name, value.clone());
             }

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::Service;
 
+use crate::proxies::Proxies;
 use crate::proxy::ProxySettings;
 use crate::stream::{BoxedStream, ClientStream, Counting, Received};
 
@@ -22,7 +23,7 @@ use crate::stream::{BoxedStream, ClientStream, Counting, Received};
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     pub(crate) tls: Arc<ClientTls>,
-    pub(crate) proxy: Option<Arc<ProxySettings>>,
+    pub(crate) proxies: Proxies,
     pub(crate) connect_timeout: Duration,
     pub(crate) connect_to: Option<SocketAddr>,
 }
@@ -46,7 +47,13 @@ impl Target {
         let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
             return Err(bad_url(uri));
         };
-        let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
+        let port = match uri.port_u16() {
+            Some(0) => return Err(bad_url(uri)),
+            Some(port) => port,
+            None if names_port(uri) => return Err(bad_url(uri)),
+            None if encrypted => 443,
+            None => 80,
+        };
         Ok(Self {
             encrypted,
             host: host.to_owned(),
@@ -59,10 +66,22 @@ impl Target {
     }
 }
 
+/// Whether something stands behind the colon; what is no port number is not seen as one by the parser.
+fn names_port(uri: &Uri) -> bool {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let rest = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
+    rest.split_once(':').is_some_and(|(_, port)| !port.is_empty())
+}
+
+/// The URL is not repeated: it may hold a password.
 fn bad_url(uri: &Uri) -> Explanation {
-    let shown: String = uri.to_string().chars().take(200).collect();
-    Explanation::new("bad_value:url", format!("`{shown}` is no URL that can be connected to"))
-        .with_hint("write it as https://HOST:PORT/")
+    let scheme = uri.scheme_str().unwrap_or_default();
+    Explanation::at_load(
+        "bad_value:url",
+        format!("a URL that begins with `{scheme}:` and has this host and port cannot be connected to"),
+    )
+    .with_hint("write it as https://HOST:PORT/")
 }
 
 /// An encrypted connection and what was noted while it was made.
@@ -76,7 +95,7 @@ impl Connector {
     /// Dials, tunnels and shakes hands, within the timeout as a whole.
     async fn connect(&self, uri: &Uri) -> Result<ClientStream, Explanation> {
         let target = Target::of(uri)?;
-        let through_proxy = self.proxy.is_some() && !target.encrypted;
+        let through_proxy = !target.encrypted && self.proxy_for(&target).is_some();
         let attempt = async {
             if !target.encrypted {
                 return self.reach(&target).await;
@@ -124,9 +143,17 @@ impl Connector {
         .await
     }
 
+    /// Whoever says where to dial means it: only a configured proxy stands before that address.
+    fn proxy_for(&self, target: &Target) -> Option<&Arc<ProxySettings>> {
+        match &self.proxies {
+            Proxies::Environment(_) if self.connect_to.is_some() => None,
+            proxies => proxies.proxy_for(target),
+        }
+    }
+
     /// A stream whose other end is the target; of plain HTTP through a proxy, the proxy.
     async fn reach(&self, target: &Target) -> Result<BoxedStream, Explanation> {
-        let Some(proxy) = &self.proxy else {
+        let Some(proxy) = self.proxy_for(target) else {
             return match self.connect_to {
                 Some(address) => dial_one(address, &target.authority()).await,
                 None => dial(&target.host, target.port, self.connect_timeout).await,
@@ -261,10 +288,15 @@ mod tests {
             ("https://fleet.test/", Some((true, "fleet.test", 443))),
             ("https://[::1]:8220/x", Some((true, "[::1]", 8220))),
             ("http://127.0.0.1", Some((false, "127.0.0.1", 80))),
+            ("https://a:/", Some((true, "a", 443))),
+            ("https://user:pass@a", Some((true, "a", 443))),
+            ("https://a:99999/", None),
+            ("https://a:0/", None),
+            ("https://user:pass@[::1]:x/", None),
             ("ftp://a/", None),
             ("/path", None),
         ] {
-            let found = Target::of(&url.parse().unwrap()).ok();
+            let found = url.parse().ok().and_then(|uri| Target::of(&uri).ok());
             let expected = expected.map(|(encrypted, host, port)| Target {
                 encrypted,
                 host: host.to_owned(),

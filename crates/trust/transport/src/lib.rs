@@ -18,6 +18,7 @@ mod error;
 
 mod connector;
 mod no_proxy;
+mod proxies;
 mod proxy;
 mod stream;
 
@@ -30,5 +31,6 @@ pub use http::{HeaderMap, HeaderName, HeaderValue};
 pub use listener::{BindError, Listener};
 pub use no_proxy::NoProxy;
 pub use peer::Peer;
+pub use proxies::{EnvironmentProxies, ProxyVariableError, environment_has_proxy_for};
 pub use proxy::ProxySettings;
 pub use serve::{ServeOptions, Stopped, serve};

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 /// A `no_proxy` list: comma-separated host names (which cover their sub-domains, with or without a leading dot), addresses,
-/// networks such as `10.0.0.0/8`, each with an optional port, or `*` for everything. As Go reads it, loopback hosts are
-/// always reached directly.
+/// networks such as `10.0.0.0/8`, each with an optional port, or `*` for everything. Read as Go reads `NO_PROXY`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NoProxy(Vec<Entry>);
 
@@ -39,10 +38,16 @@ impl NoProxy {
             .trim_end_matches(']')
             .trim_end_matches('.')
             .to_ascii_lowercase();
-        let address = host.parse::<IpAddr>().ok();
-        let loopback = host == "localhost" || address.is_some_and(|address| address.is_loopback());
-        loopback || self.0.iter().any(|entry| entry.covers(&host, address, port))
+        let address = host.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+        self.0.iter().any(|entry| entry.covers(&host, address, port))
     }
+}
+
+/// Whether a host (a name or an address, brackets allowed) is this machine itself.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+    let address = host.parse::<IpAddr>().map(|address| address.to_canonical());
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 impl Entry {
@@ -110,11 +115,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn this_machine_is_known() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("LocalHost.", true),
+            ("127.0.0.5", true),
+            ("[::1]", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("localhost.test", false),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(is_loopback(host), expected, "{host}");
+        }
+    }
+
+    #[test]
     fn lists_are_read_as_go_reads_them() {
         for (list, host, port, expected) in [
             ("", "example.com", 443, false),
-            ("", "localhost", 443, true),
-            ("", "127.0.0.5", 443, true),
+            ("", "localhost", 443, false),
+            ("localhost", "LOCALHOST.", 443, true),
             ("*", "example.com", 443, true),
             ("example.com", "example.com", 443, true),
             ("example.com", "a.example.com", 443, true),

@@ -17,7 +17,7 @@ use url::Url;
 use crate::stream::BoxedStream;
 
 /// How to reach hosts through a proxy.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ProxySettings {
     /// `http://host:3128` or `https://host:3129`; a user and password in it become basic authentication.
     pub url: Url,
@@ -29,10 +29,50 @@ pub struct ProxySettings {
     pub disable: bool,
 }
 
+/// URL and headers may hold a password.
+impl std::fmt::Debug for ProxySettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProxySettings")
+            .field("url", &self.name())
+            .field("disable", &self.disable)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The most octets of an answer to CONNECT.
 const MAX_ANSWER: usize = 16 << 10;
 
 impl ProxySettings {
+    /// No proxy, whatever the environment says: `proxy_disable` without a `proxy_url`.
+    pub fn disabled() -> Self {
+        Self {
+            url: Url::parse("http://none.invalid").expect("a constant that is a URL"),
+            headers: HeaderMap::new(),
+            tls: None,
+            disable: true,
+        }
+    }
+
+    /// Reads a setting. The error does not repeat the text, which may hold a password.
+    ///
+    /// # Errors
+    /// It is no http or https URL with a host.
+    pub fn from_url(text: &str) -> Result<Self, Explanation> {
+        let url = Url::parse(text).ok().filter(Url::has_host);
+        let proxy = url.map(|url| Self {
+            url,
+            disable: false,
+            ..Self::disabled()
+        });
+        match proxy.filter(|proxy| proxy.address().is_ok()) {
+            Some(proxy) => Ok(proxy),
+            None => Err(
+                Explanation::at_load("bad_value:proxy_url", "the proxy URL is no http or https URL with a host")
+                    .with_hint("write it as http://HOST:PORT or https://HOST:PORT; escape `@`, `:` and `/` in user and password as %40, %3A and %2F"),
+            ),
+        }
+    }
+
     pub(crate) fn is_encrypted(&self) -> bool {
         self.url.scheme() == "https"
     }
@@ -42,7 +82,7 @@ impl ProxySettings {
         let known = matches!(self.url.scheme(), "http" | "https");
         match (known, self.url.host_str(), self.url.port_or_known_default()) {
             (true, Some(host), Some(port)) => Ok((host.to_owned(), port)),
-            _ => Err(Explanation::new(
+            _ => Err(Explanation::at_load(
                 "bad_value:proxy_url",
                 format!("`{}` is no proxy that can be used", self.name()),
             )
@@ -179,6 +219,7 @@ mod tests {
             format!("Basic {}", STANDARD.encode("us@er:p:w"))
         );
         assert_eq!(proxy.name(), "http://proxy.test:3128");
+        assert!(!format!("{proxy:?}").contains("p%3Aw"));
     }
 
     #[test]
@@ -200,6 +241,29 @@ mod tests {
                 .map_or_else(|error| error.class, |()| "none".to_owned());
             assert_eq!(class, expected, "{}", String::from_utf8_lossy(answer));
         }
+    }
+
+    #[test]
+    fn a_wrong_setting_is_not_repeated() {
+        for text in [
+            "",
+            "geheim",
+            "http://user:geheim@",
+            "socks5://user:geheim@p:1080",
+            "http://user:gehe/im@p",
+        ] {
+            let story = ProxySettings::from_url(text).unwrap_err();
+            assert_eq!(
+                (story.class.as_str(), story.stage),
+                ("bad_value:proxy_url", tls::Stage::Load),
+                "{text}"
+            );
+            assert!(!story.to_string().contains("gehe"), "{story}");
+        }
+        assert_eq!(
+            ProxySettings::from_url("https://u:p@proxy:3129").unwrap().name(),
+            "https://proxy:3129"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secret::Secret;
 use serde_json::Value;
+use transport::ProxySettings;
 use url::Url;
 
 use crate::OutputError;
@@ -40,11 +41,20 @@ pub(crate) struct ElasticsearchSettings {
 }
 
 /// The proxy that the block names; `disable` also hides the one of the environment.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct ProxyBlock {
     pub(crate) url: Option<Url>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) disable: bool,
+}
+
+/// URL and headers may hold a password.
+impl std::fmt::Debug for ProxyBlock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProxyBlock")
+            .field("disable", &self.disable)
+            .finish_non_exhaustive()
+    }
 }
 
 struct Preset {
@@ -201,7 +211,11 @@ pub(crate) fn positive(block: &Block<'_>, setting: &str, default: usize) -> Resu
 pub(crate) fn proxy(block: &Block<'_>) -> Result<Option<ProxyBlock>, OutputError> {
     let disable = block.flag("proxy_disable", false)?;
     let url = match block.text("proxy_url")? {
-        Some(text) => Some(Url::parse(&text).map_err(|_| block.invalid("proxy_url", "a URL"))?),
+        Some(text) => {
+            let wanted = "http://HOST:PORT or https://HOST:PORT";
+            let proxy = ProxySettings::from_url(&text).map_err(|_| block.invalid("proxy_url", wanted))?;
+            Some(proxy.url)
+        }
         None => None,
     };
     let headers = block.map("proxy_headers")?.into_iter().collect();

@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::connector::{Connector, Handshake, Target};
 use crate::diagnose::Report;
+use crate::proxies::Proxies;
 use crate::proxy::ProxySettings;
 
 /// What to connect to, and how.
@@ -27,7 +28,7 @@ pub struct CheckRequest {
     pub path: String,
     /// Dials this address instead; everything else stays that of the URL.
     pub connect_to: Option<SocketAddr>,
-    /// The proxy, when there is one.
+    /// The proxy; `None`: what the environment says, unless `connect_to` says where to dial.
     pub proxy: Option<ProxySettings>,
     /// How long connecting may take, and how long the first byte.
     pub timeout: Duration,
@@ -50,7 +51,7 @@ pub async fn check(tls: &Arc<ClientTls>, request: &CheckRequest) -> Report {
     };
     let connector = Connector {
         tls: tls.clone(),
-        proxy: request.proxy.clone().filter(|proxy| !proxy.disable).map(Arc::new),
+        proxies: Proxies::configured(request.proxy.clone()),
         connect_timeout: request.timeout,
         connect_to: request.connect_to,
     };
@@ -125,9 +126,11 @@ impl CheckRequest {
     /// It is not an https URL with a host.
     pub fn from_url(url: &str, timeout: Duration) -> Result<Self, Explanation> {
         let wrong = || {
-            let shown: String = url.chars().take(200).collect();
-            Explanation::new("bad_value:url", format!("`{shown}` is no https URL"))
-                .with_hint("write it as https://HOST:PORT/")
+            let message = match without_credentials(url) {
+                Some(shown) => format!("`{shown}` is no https URL"),
+                None => "the URL is no https URL".to_owned(),
+            };
+            Explanation::at_load("bad_value:url", message).with_hint("write it as https://HOST:PORT/")
         };
         let uri: http::Uri = url.parse().map_err(|_| wrong())?;
         let target = Target::of(&uri).map_err(|_| wrong())?;
@@ -143,5 +146,51 @@ impl CheckRequest {
             proxy: None,
             timeout,
         })
+    }
+}
+
+/// A wrong URL as it may be shown: not when it may hold a user and password, and never its query.
+fn without_credentials(url: &str) -> Option<String> {
+    let shown: String = url.split(['?', '#']).next()?.chars().take(200).collect();
+    let printable = shown.chars().all(|c| !c.is_control());
+    (printable && !shown.is_empty() && !url.contains('@')).then_some(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_url_fails_the_load_and_tells_no_secret() {
+        for url in [
+            "http://user:geheim@fleet.test/",
+            "https://user:geheim@:8220",
+            "user:geheim@fleet.test",
+            "https://fleet.test:99999/?token=geheim",
+            "ftp://fleet.test/?geheim",
+            "https://us er:geheim@fleet.test",
+            "geheim@",
+            "",
+            "fleet.test",
+            "https://",
+        ] {
+            let story = CheckRequest::from_url(url, Duration::from_secs(1)).unwrap_err();
+            assert_eq!(
+                (story.class.as_str(), story.stage),
+                ("bad_value:url", tls::Stage::Load),
+                "{url}"
+            );
+            assert!(!story.to_string().contains("geheim"), "{story}");
+        }
+    }
+
+    #[test]
+    fn user_and_password_of_a_url_are_neither_host_nor_path() {
+        let request =
+            CheckRequest::from_url("https://user:geheim@fleet.test:8220/x?y", Duration::from_secs(1)).unwrap();
+        assert_eq!(
+            (request.host.as_str(), request.port, request.path.as_str()),
+            ("fleet.test", 8220, "/x?y")
+        );
     }
 }

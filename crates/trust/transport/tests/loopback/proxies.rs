@@ -239,6 +239,53 @@ async fn a_disabled_proxy_is_passed_by() {
     assert!(proxy.heads().is_empty());
 }
 
+/// The only test that sets the proxies of the process; the others configure theirs or dial a fixed address.
+#[tokio::test]
+async fn the_environment_says_which_hosts_take_a_proxy() {
+    let place = Place::new();
+    let proxy = NotingProxy::start(place.server.address, None, OPEN).await;
+    let url = proxy.settings("http", "").url.to_string();
+    let (found, errors) = transport::EnvironmentProxies::read(|name| match name {
+        "https_proxy" => Some(url.clone()),
+        "NO_PROXY" => Some("direct.invalid".to_owned()),
+        _ => None,
+    });
+    assert!(errors.is_empty());
+    found.install();
+    let asked = |heads: Vec<String>| heads.iter().filter(|head| head.starts_with("CONNECT ")).count();
+    let client = |connect_to, settings| http_client(place.agent("full"), connect_to, settings);
+    assert_eq!(fetch(&client(None, None), URL).await.unwrap(), "CN=agent");
+    assert_eq!(asked(proxy.heads()), 1);
+    // Each of these goes around it.
+    assert_eq!(
+        class(&client(None, None), "https://direct.invalid/").await,
+        "name_not_resolved"
+    );
+    let disabled = client(None, Some(ProxySettings::disabled()));
+    assert_eq!(class(&disabled, "https://fleet.invalid/").await, "name_not_resolved");
+    let here = format!("https://localhost:{}/", place.server.address.port());
+    assert_eq!(fetch(&client(None, None), &here).await.unwrap(), "CN=agent");
+    assert_eq!(
+        fetch(&client(Some(place.server.address), None), URL).await.unwrap(),
+        "CN=agent"
+    );
+    assert_eq!(asked(proxy.heads()), 1);
+}
+
+#[tokio::test]
+async fn errors_do_not_repeat_the_password_of_a_url() {
+    let place = Place::new();
+    let client = http_client(place.agent("full"), None, None);
+    for url in ["https://user:geheim@localhost:1/", "ftp://user:geheim@localhost/"] {
+        let request = http::Request::get(url).body(bytes::Bytes::new()).unwrap();
+        let error = client.send(request).await.unwrap_err();
+        assert!(
+            !error.to_string().contains("geheim") && !format!("{error:?}").contains("geheim"),
+            "{error}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_check_goes_through_a_proxy() {
     let place = Place::new();
