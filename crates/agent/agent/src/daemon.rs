@@ -206,6 +206,7 @@ fn units(context: &Arc<Context>, registry: &Arc<Registry>, agent_id: &str) -> Un
             data: context.paths.data(),
             logs: context.paths.log_files(),
         },
+        reloader: context.reloader.clone(),
     };
     let variables = variables(context, agent_id, &host);
     Units::new(Arc::clone(context), build, Arc::clone(registry), variables)

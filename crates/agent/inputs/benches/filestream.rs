@@ -105,6 +105,7 @@ fn context(root: &Utf8Path) -> BuildContext {
         agent,
         host: inputs::host::metadata(Utf8Path::new("/")),
         paths,
+        reloader: tls::Reloader::new(),
     }
 }
 

@@ -22,6 +22,8 @@ pub struct BuildContext {
     pub host: Fields,
     /// The agent's folders.
     pub paths: InputPaths,
+    /// Keeps the `ssl` blocks of streams in line with their files.
+    pub reloader: tls::Reloader,
 }
 
 /// The agent's folders.
@@ -232,6 +234,10 @@ fn stream_config<'a>(
 }
 
 impl StreamConfig<'_> {
+    pub(crate) fn reloader(&self) -> &tls::Reloader {
+        &self.context.reloader
+    }
+
     /// The document maker of the stream: common fields, then `own` fields of the input, then the policy's processors.
     pub(crate) fn documents(&mut self, agent_type: &str, own: Fields) -> Documents {
         let mut constants = self.context.agent.constants(agent_type, &self.data_stream);

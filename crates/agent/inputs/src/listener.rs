@@ -64,6 +64,9 @@ const RETRY: Duration = Duration::from_secs(5);
 impl Listener {
     pub(crate) fn build(mut stream: StreamConfig<'_>) -> Result<Box<dyn Input>, BuildError> {
         let (settings, tls) = settings(&stream)?;
+        if let Some(tls) = &tls {
+            stream.reloader().watch(tls);
+        }
         let own = Fields::from_iter([("input".to_owned(), json!({"type": stream.input_type}))]);
         let documents = Arc::new(stream.documents("filebeat", own));
         Ok(Box::new(Self {
@@ -144,12 +147,16 @@ fn server_tls(config: Config<'_>) -> Result<Option<Arc<ServerTls>>, BuildError> 
     let Some(block) = config.value("ssl") else {
         return Ok(None);
     };
-    if block.get("enabled") == Some(&Value::Bool(false)) {
+    let wrong = |error: tls::SslError| config.error("ssl", tls::Explanation::from(&error).in_one_line());
+    let settings = SslSettings::from_value(block).map_err(wrong)?;
+    if !settings.enabled {
         return Ok(None);
     }
-    let loaded = SslSettings::from_value(block)
-        .and_then(|settings| ServerTls::load(&settings, LoadOptions::named(format!("input {}", config.stream))));
-    loaded.map(Some).map_err(|error| config.error("ssl", error.to_string()))
+    let options = LoadOptions {
+        alpn: tls::Alpn::None,
+        ..LoadOptions::named(format!("input {}", config.stream))
+    };
+    ServerTls::load(&settings, options).map(Some).map_err(wrong)
 }
 
 #[async_trait]

@@ -63,8 +63,10 @@ impl Prometheus {
             ));
         }
         let settings = Settings::read(config)?;
+        let tls = client_tls(config)?;
+        stream.reloader().watch(&tls);
         let client = HttpClient::new(HttpClientSettings {
-            tls: client_tls(config)?,
+            tls,
             proxy: None,
             connect_timeout: settings.timeout,
             headers: http::HeaderMap::new(),
@@ -156,7 +158,7 @@ fn client_tls(config: Config<'_>) -> Result<Arc<ClientTls>, BuildError> {
     };
     SslSettings::from_value(block)
         .and_then(|settings| ClientTls::load(&settings, LoadOptions::named(format!("input {}", config.stream))))
-        .map_err(|error| config.error("ssl", error.to_string()))
+        .map_err(|error| config.error("ssl", tls::Explanation::from(&error).in_one_line()))
 }
 
 #[async_trait]

@@ -51,12 +51,14 @@ pub(super) fn stop_at_signals(stop: &CancellationToken) -> Result<()> {
         listen_for(SignalKind::interrupt())?,
         listen_for(SignalKind::terminate())?,
     );
-    // Certificate files are followed as they change; the signal that asks for it must not end the agent.
     let mut hangup = listen_for(SignalKind::hangup())?;
     let stop = stop.clone();
     tokio::spawn(async move {
         loop {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => continue }
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {
+                tls::reload::poke_all();
+                continue
+            } }
             if stop.is_cancelled() {
                 // 130: ended by an interrupt, as shells say it.
                 std::process::exit(130);

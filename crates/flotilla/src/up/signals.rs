@@ -23,7 +23,10 @@ pub(crate) fn listen(stop: CancellationToken) -> Result<Arc<Notify>> {
             tokio::select! {
                 _ = interrupt.recv() => stop_or_exit(&stop),
                 _ = terminate.recv() => stop_or_exit(&stop),
-                _ = hangup.recv() => notify.notify_waiters(),
+                _ = hangup.recv() => {
+                    tls::reload::poke_all();
+                    notify.notify_waiters();
+                }
             }
         }
     });

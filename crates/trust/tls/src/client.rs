@@ -327,6 +327,19 @@ impl Reloadable for ClientTls {
         })
     }
 
+    fn side(&self) -> Side {
+        Side::Client
+    }
+
+    fn own_certificates(&self) -> Vec<CertificateDer<'static>> {
+        self.current
+            .load()
+            .pair
+            .iter()
+            .map(|pair| pair.leaf().clone())
+            .collect()
+    }
+
     fn status(&self) -> TlsStatus {
         let state = self.current.load();
         let own = state.pair.iter().flat_map(|pair| &pair.chain);

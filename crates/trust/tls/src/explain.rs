@@ -75,6 +75,14 @@ impl Explanation {
         self
     }
 
+    /// What happened and what to do, for places that show one line.
+    pub fn in_one_line(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}; {hint}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// With what this side had configured.
     pub fn with_configured(mut self, configured: Vec<String>) -> Self {
         self.evidence.configured = configured;

@@ -6,6 +6,7 @@
 //! connections are not touched.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,10 +14,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use rustls_pki_types::CertificateDer;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::SslError;
+use crate::explain::Side;
+use crate::material::unfit_for_both_sides;
 use crate::settings::DEFAULT_RELOAD_INTERVAL;
 use crate::status::{CertificateStatus, TlsStatus};
 
@@ -43,6 +47,10 @@ pub trait Reloadable: Send + Sync {
     fn reload_if_changed(&self) -> ReloadOutcome;
     /// The state for people.
     fn status(&self) -> TlsStatus;
+    /// The side it is used on.
+    fn side(&self) -> Side;
+    /// The certificates that it shows, without their chains.
+    fn own_certificates(&self) -> Vec<CertificateDer<'static>>;
 }
 
 /// The least time between two looks.
@@ -79,8 +87,16 @@ impl Reloader {
         Self::default()
     }
 
-    /// Watches a configuration until its last owner lets it go.
+    /// Watches a configuration until its last owner lets it go. A pair that is now used on both sides, and is not fit
+    /// for that, is told in the log.
     pub fn watch<T: Reloadable + 'static>(&self, configuration: &Arc<T>) {
+        for problem in shared_pairs(configuration.as_ref(), &self.alive()) {
+            tracing::warn!(
+                tls = configuration.name(),
+                problem,
+                "one certificate is used on both sides"
+            );
+        }
         let weak: Weak<T> = Arc::downgrade(configuration);
         self.shared
             .watched
@@ -95,12 +111,16 @@ impl Reloader {
         self.shared.poked.notify_one();
     }
 
-    /// The state of everything that is watched.
+    /// The state of everything that is watched. Pairs that are used on both sides and not fit for that are among the
+    /// warnings.
     pub fn statuses(&self) -> Vec<TlsStatus> {
-        self.alive()
-            .iter()
-            .map(|configuration| configuration.status())
-            .collect()
+        let alive = self.alive();
+        let status = |configuration: &Arc<dyn Reloadable>| {
+            let mut status = configuration.status();
+            status.warnings.extend(shared_pairs(configuration.as_ref(), &alive));
+            status
+        };
+        alive.iter().map(status).collect()
     }
 
     fn alive(&self) -> Vec<Arc<dyn Reloadable>> {
@@ -111,6 +131,7 @@ impl Reloader {
 
     /// Runs until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
+        let mut pokes_seen = POKES.count.load(Ordering::Acquire);
         let mut folders = Folders::new(&self.shared);
         loop {
             let alive = self.alive();
@@ -123,23 +144,73 @@ impl Reloader {
                 .filter_map(|one| one.interval())
                 .min()
                 .unwrap_or(DEFAULT_RELOAD_INTERVAL);
+            // Nobody's configuration is kept alive by the wait.
+            drop(alive);
             let poked = tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.shared.added.notified() => continue,
                 () = self.shared.poked.notified() => true,
+                () = POKES.newer_than(&mut pokes_seen) => true,
                 () = self.shared.changed.notified() => {
                     tokio::time::sleep(SETTLE).await;
                     false
                 }
                 () = tokio::time::sleep(interval.max(LEAST_INTERVAL)) => false,
             };
-            let due = alive
+            let due = self
+                .alive()
                 .into_iter()
                 .filter(|one| poked || one.interval().is_some())
                 .collect();
             look(due).await;
         }
     }
+}
+
+/// Makes every reloader of the process look at all its files now; for SIGHUP.
+pub fn poke_all() {
+    POKES.count.fetch_add(1, Ordering::Release);
+    POKES.changed.notify_waiters();
+}
+
+/// How often the whole process was poked; each reloader remembers which of them it has seen.
+struct Pokes {
+    count: AtomicU64,
+    changed: Notify,
+}
+
+static POKES: Pokes = Pokes {
+    count: AtomicU64::new(0),
+    changed: Notify::const_new(),
+};
+
+impl Pokes {
+    async fn newer_than(&self, seen: &mut u64) {
+        loop {
+            let changed = self.changed.notified();
+            let count = self.count.load(Ordering::Acquire);
+            if count != *seen {
+                *seen = count;
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// A pair that serves and connects needs both extended key usages, or none: one sentence for each that `one` shares with
+/// the other side and that is not fit.
+fn shared_pairs(one: &dyn Reloadable, others: &[Arc<dyn Reloadable>]) -> Vec<String> {
+    let on_the_other_side: Vec<_> = others
+        .iter()
+        .filter(|other| other.side() != one.side())
+        .flat_map(|other| other.own_certificates())
+        .collect();
+    let shared = one.own_certificates().into_iter();
+    shared
+        .filter(|certificate| on_the_other_side.contains(certificate))
+        .filter_map(|certificate| unfit_for_both_sides(&certificate))
+        .collect()
 }
 
 /// Follows a fixed set of configurations until `stop`.

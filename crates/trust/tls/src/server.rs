@@ -282,6 +282,19 @@ impl Reloadable for ServerTls {
         })
     }
 
+    fn side(&self) -> Side {
+        Side::Server
+    }
+
+    fn own_certificates(&self) -> Vec<CertificateDer<'static>> {
+        self.current
+            .load()
+            .pairs
+            .iter()
+            .map(|pair| pair.leaf().clone())
+            .collect()
+    }
+
     fn status(&self) -> TlsStatus {
         let state = self.current.load();
         let own = state.pairs.iter().flat_map(|pair| &pair.chain);

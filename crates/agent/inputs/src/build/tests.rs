@@ -17,6 +17,7 @@ fn context() -> BuildContext {
             data: "/d".into(),
             logs: "/l".into(),
         },
+        reloader: tls::Reloader::new(),
     }
 }
 
@@ -140,4 +141,79 @@ fn fields_of_every_event() {
         constants.get("host").is_none(),
         "an event that comes from elsewhere must not name this host"
     );
+}
+
+/// A pair that serves as CA as well, in `pair.crt` and `pair.key`; its fingerprint.
+fn write_pair(folder: &camino::Utf8Path) -> certs::Fingerprint {
+    let authority = pki::Authority::generate(pki::AuthorityRequest::default()).unwrap();
+    let identity = authority
+        .issue(pki::LeafRequest {
+            common_name: "web-01".into(),
+            ..Default::default()
+        })
+        .unwrap();
+    let key = certs::write_pem_key(&identity.key, certs::KeyFormat::Pkcs8).unwrap();
+    fs_err::write(folder.join("pair.crt"), certs::write_pem_certificates(&identity.chain)).unwrap();
+    fs_err::write(folder.join("pair.key"), key.expose()).unwrap();
+    certs::fingerprint(&identity.chain[0])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_with_tls_follow_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = camino::Utf8Path::from_path(folder.path()).unwrap();
+    write_pair(path);
+    let server = json!({"certificate": path.join("pair.crt"), "key": path.join("pair.key")});
+    let client = json!({"certificate_authorities": [path.join("pair.crt")]});
+    let context = context();
+    let streams = [
+        json!({"type": "tcp", "streams": [{"id": "t", "host": "127.0.0.1:0", "ssl": server}]}),
+        json!({"type": "syslog", "streams": [{"id": "s", "protocol": {"tcp": {"host": "127.0.0.1:0", "ssl": server}}}]}),
+        json!({"type": "prometheus/metrics", "streams": [{"id": "p", "hosts": ["https://x"], "ssl": client}]}),
+    ];
+    let built: Vec<_> = streams
+        .iter()
+        .flat_map(|input| build(input, &context).unwrap())
+        .collect();
+    let names = || {
+        let statuses = context.reloader.statuses();
+        statuses.into_iter().map(|status| status.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(), ["input t", "input s", "input p"]);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn({
+        let (reloader, stop) = (context.reloader.clone(), stop.clone());
+        async move { reloader.run(stop).await }
+    });
+    let renewed = write_pair(path);
+    context.reloader.poke();
+    let all_follow = async {
+        while !context
+            .reloader
+            .statuses()
+            .iter()
+            .all(|status| status.certificates[0].fingerprint == renewed)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), all_follow)
+        .await
+        .unwrap();
+    stop.cancel();
+    running.await.unwrap();
+    drop(built);
+    assert!(names().is_empty());
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_told_with_what_to_do() {
+    let input = json!({"type": "tcp", "streams": [{"id": "t", "host": "127.0.0.1:0", "ssl": {"enabled": "true"}}]});
+    let error = build(&input, &context()).unwrap_err().to_string();
+    assert!(
+        error.contains("needs both") && error.contains("elasticsearch-certutil"),
+        "{error}"
+    );
+    let off = json!({"type": "tcp", "streams": [{"id": "t", "host": "127.0.0.1:0", "ssl": {"enabled": "false"}}]});
+    assert_eq!(build(&off, &context()).unwrap().len(), 1);
 }

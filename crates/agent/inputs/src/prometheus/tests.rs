@@ -24,6 +24,7 @@ fn build(settings: Value) -> Result<Vec<crate::BuiltInput>, BuildError> {
             agent,
             host: Fields::new(),
             paths,
+            reloader: tls::Reloader::new(),
         },
     )
 }

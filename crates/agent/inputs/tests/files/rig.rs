@@ -43,6 +43,7 @@ pub(crate) fn build_context(root: &Utf8Path) -> BuildContext {
             data: root.into(),
             logs: root.into(),
         },
+        reloader: tls::Reloader::new(),
     }
 }
 

@@ -157,6 +157,60 @@ fn with_reload_off_only_a_poke_looks() {
 }
 
 #[test]
+fn a_pair_on_both_sides_needs_both_key_usages_or_none() {
+    let folder = Folder::new();
+    for (usages, fit) in [
+        (Usages::Server, false),
+        (Usages::Client, false),
+        (Usages::Both, true),
+        (Usages::None, true),
+    ] {
+        folder.issue("pair", usages);
+        let block = json!({"certificate": "pair.crt", "key": "pair.key"});
+        let (server, client) = (folder.server_tls(block.clone()), folder.client_tls(block));
+        let reloader = Reloader::new();
+        reloader.watch(&server);
+        let told = |reloader: &Reloader| {
+            let statuses = reloader.statuses();
+            let warnings = statuses.iter().flat_map(|status| &status.warnings);
+            warnings
+                .filter(|text| text.contains("by a server and by a client"))
+                .count()
+        };
+        assert_eq!(told(&reloader), 0, "one side alone");
+        reloader.watch(&client);
+        assert_eq!(told(&reloader), if fit { 0 } else { 2 }, "{usages:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_of_the_process_reaches_every_reloader() {
+    let folder = Folder::new();
+    folder.issue("server", Usages::Server);
+    let block = json!({"certificate": "server.crt", "key": "server.key", "certificate_reload": {"enabled": false}});
+    let (first, second) = (folder.server_tls(block.clone()), folder.server_tls(block));
+    let stop = CancellationToken::new();
+    let running: Vec<_> = [&first, &second]
+        .map(|tls| {
+            let (reloader, stop) = (Reloader::new(), stop.clone());
+            reloader.watch(tls);
+            tokio::spawn(async move { reloader.run(stop).await })
+        })
+        .into();
+    let before = serial(&*first);
+    folder.issue("server", Usages::Server);
+    eventually(|| {
+        tls::reload::poke_all();
+        serial(&*first) != before && serial(&*second) != before
+    })
+    .await;
+    stop.cancel();
+    for task in running {
+        task.await.unwrap();
+    }
+}
+
+#[test]
 fn the_reloader_lets_go_of_what_nobody_uses() {
     let folder = Folder::new();
     folder.issue("server", Usages::Server);
