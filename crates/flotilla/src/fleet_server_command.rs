@@ -44,7 +44,7 @@ async fn serve(settings: FleetServerSettings) -> Result<()> {
         printer::warning("no `server.ssl`: agents are served over plain HTTP; tokens and keys can be read on the way");
     }
     let reloader = Reloader::new();
-    let elasticsearch = Elasticsearch::connect(&settings.output, &reloader)?;
+    let elasticsearch = Elasticsearch::connect(&settings.output, &reloader).await?;
     let scheme = if listening.is_encrypted() { "https" } else { "http" };
     let address = listening.address();
     let service = Service::new(settings, &elasticsearch, vec![listening], reloader.clone()).await?;

@@ -60,7 +60,7 @@ impl FleetServerComponent for UnderAgent {
 
 async fn start(unit: &FleetServerUnit) -> Result<Service> {
     let reloader = Reloader::new();
-    let (settings, elasticsearch) = connect(unit, &reloader)?;
+    let (settings, elasticsearch) = connect(unit, &reloader).await?;
     let listen = &settings.listen;
     let public = Listening::bind(&settings, &listen.host, listen.port, listen.ssl.as_ref()).await?;
     let ssl = listen.ssl.as_ref().map(internal_ssl);
@@ -70,11 +70,11 @@ async fn start(unit: &FleetServerUnit) -> Result<Service> {
 }
 
 /// The policy's output, completed from the enrolment; when that does not work, the enrolment's alone.
-fn connect(unit: &FleetServerUnit, reloader: &Reloader) -> Result<(FleetServerSettings, Elasticsearch)> {
+async fn connect(unit: &FleetServerUnit, reloader: &Reloader) -> Result<(FleetServerSettings, Elasticsearch)> {
     let bootstrap = unit.output.get("bootstrap").cloned().unwrap_or_default();
     let completed = unit::completed_output(&unit.output, &bootstrap);
     if completed != bootstrap {
-        match try_output(unit, &completed, reloader) {
+        match try_output(unit, &completed, reloader).await {
             Ok(connected) => return Ok(connected),
             Err(error) => tracing::warn!(
                 error = %format!("{error:#}"),
@@ -82,16 +82,16 @@ fn connect(unit: &FleetServerUnit, reloader: &Reloader) -> Result<(FleetServerSe
             ),
         }
     }
-    try_output(unit, &bootstrap, reloader)
+    try_output(unit, &bootstrap, reloader).await
 }
 
-fn try_output(
+async fn try_output(
     unit: &FleetServerUnit,
     output: &Value,
     reloader: &Reloader,
 ) -> Result<(FleetServerSettings, Elasticsearch)> {
     let settings = settings_from(&unit.input, output, &unit.version)?;
-    let elasticsearch = Elasticsearch::connect(&settings.output, reloader)?;
+    let elasticsearch = Elasticsearch::connect(&settings.output, reloader).await?;
     Ok((settings, elasticsearch))
 }
 

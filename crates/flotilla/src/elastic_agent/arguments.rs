@@ -197,6 +197,9 @@ pub(super) struct FleetServerArguments {
     /// Key of that certificate
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) fleet_server_es_cert_key: Option<String>,
+    /// File with the passphrase of that key (the stock program has no such flag)
+    #[arg(long, value_name = "FILE")]
+    pub(super) fleet_server_es_cert_key_passphrase: Option<String>,
     /// Service token for Elasticsearch
     #[arg(long, value_name = "TOKEN")]
     pub(super) fleet_server_service_token: Option<String>,

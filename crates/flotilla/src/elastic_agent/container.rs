@@ -132,6 +132,7 @@ impl Environment {
             fleet_server_es_insecure: Some(self.flag("FLEET_SERVER_ELASTICSEARCH_INSECURE")),
             fleet_server_es_cert: self.text(&["FLEET_SERVER_ES_CERT"]),
             fleet_server_es_cert_key: self.text(&["FLEET_SERVER_ES_CERT_KEY"]),
+            fleet_server_es_cert_key_passphrase: self.text(&["FLEET_SERVER_ES_CERT_KEY_PASSPHRASE"]),
             fleet_server_service_token: self.text(&["FLEET_SERVER_SERVICE_TOKEN"]),
             fleet_server_service_token_path: self.text(&["FLEET_SERVER_SERVICE_TOKEN_PATH"]),
             fleet_server_policy: self.text(&["FLEET_SERVER_POLICY_ID", "FLEET_SERVER_POLICY"]),

@@ -44,7 +44,7 @@ pub(super) async fn enroll(join: &Join, paths: Paths) -> Result<Enrolled> {
 
     let patience = Patience::new(join.server_timeout);
     let reloader = Reloader::new();
-    let elasticsearch = connect(&settings, &reloader)?;
+    let elasticsearch = connect(&settings, &reloader).await?;
     let policy_id = settings.policy_id.clone();
     let service = Service::new(settings, &elasticsearch, vec![internal], reloader).await?;
     let fleet_server = service.server.clone();
@@ -159,6 +159,13 @@ fn output_block(join: &Join) -> Result<Value> {
     );
     put("key", flags.fleet_server_es_cert_key.as_ref().map(|path| json!(path)));
     put(
+        "key_passphrase_path",
+        flags
+            .fleet_server_es_cert_key_passphrase
+            .as_ref()
+            .map(|path| json!(path)),
+    );
+    put(
         "verification_mode",
         (flags.fleet_server_es_insecure == Some(true)).then(|| json!("none")),
     );
@@ -218,13 +225,15 @@ fn connection(join: &Join, certificates: &Certificates, internal: &Listening) ->
 }
 
 /// What is wrong is told at once.
-fn connect(settings: &FleetServerSettings, reloader: &Reloader) -> Result<Elasticsearch> {
-    Elasticsearch::connect(&settings.output, reloader).map_err(|error| {
-        Hint::error(
-            format!("cannot reach Elasticsearch for the Fleet Server: {error}"),
-            "look at --fleet-server-es, --fleet-server-es-ca (or -ca-trusted-fingerprint) and the service token",
-        )
-    })
+async fn connect(settings: &FleetServerSettings, reloader: &Reloader) -> Result<Elasticsearch> {
+    Elasticsearch::connect(&settings.output, reloader)
+        .await
+        .map_err(|error| {
+            Hint::error(
+                format!("cannot reach Elasticsearch for the Fleet Server: {error}"),
+                "look at --fleet-server-es, --fleet-server-es-ca (or -ca-trusted-fingerprint) and the service token",
+            )
+        })
 }
 
 /// How long the server may take.

@@ -197,6 +197,10 @@ fn check_paths(flags: &JoinArguments) -> Result<()> {
         ("--fleet-server-es-cert", &server.fleet_server_es_cert),
         ("--fleet-server-es-cert-key", &server.fleet_server_es_cert_key),
         (
+            "--fleet-server-es-cert-key-passphrase",
+            &server.fleet_server_es_cert_key_passphrase,
+        ),
+        (
             "--fleet-server-service-token-path",
             &server.fleet_server_service_token_path,
         ),
@@ -258,6 +262,10 @@ fn check_fleet_server(flags: &JoinArguments) -> Result<()> {
         }
         (None, None) => {}
     }
+    ensure!(
+        server.fleet_server_es_cert.is_some() == server.fleet_server_es_cert_key.is_some(),
+        "--fleet-server-es-cert and --fleet-server-es-cert-key must be provided together"
+    );
     check_elasticsearch(server)?;
     ensure!(
         flags.delay_enroll != Some(true) || (server.fleet_server_es.is_none() && server.fleet_server_host.is_none()),
@@ -370,6 +378,7 @@ mod tests {
             &["--fleet-server-cert", "/c", "--fleet-server-cert-key", "/k"],
             "--url is required",
         );
+        error(&["--fleet-server-es-cert", "/c"], "must be provided together");
         error(&["--fleet-server-es", "es:9200"], "invalid connection string");
         error(&["--fleet-server-es", "https://es:9200"], "service-token");
         error(

@@ -28,6 +28,10 @@ const TEXTS: &[(&str, &[&str])] = &[
     ),
     ("output.elasticsearch.ssl.certificate", &["FLEET_SERVER_ES_CERT"]),
     ("output.elasticsearch.ssl.key", &["FLEET_SERVER_ES_CERT_KEY"]),
+    (
+        "output.elasticsearch.ssl.key_passphrase_path",
+        &["FLEET_SERVER_ES_CERT_KEY_PASSPHRASE"],
+    ),
 ];
 
 /// What the environment says.

@@ -6,6 +6,7 @@ use access::ApiKeys;
 use camino::Utf8Path;
 use fleet_server::OutputSettings;
 use fs_err as fs;
+use remote::{ConnectError, RemoteCredential, RemoteSettings, RemoteStore};
 use secret::Secret;
 use serde_json::Value;
 use store::Store;
@@ -51,12 +52,9 @@ pub(crate) enum ElasticsearchError {
         #[source]
         error: SslError,
     },
-    /// The part that keeps documents in Elasticsearch is missing.
-    #[error("this build cannot keep its documents in Elasticsearch at {hosts}; use `flotilla up`, which needs none")]
-    NoStore {
-        /// Where it would have been.
-        hosts: String,
-    },
+    /// It was not reached, or refused.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
 }
 
 fn hint(error: &SslError) -> String {
@@ -65,7 +63,7 @@ fn hint(error: &SslError) -> String {
 
 impl Elasticsearch {
     /// Connects once; certificate files are followed by `reloader` from then on.
-    pub(crate) fn connect(output: &OutputSettings, reloader: &Reloader) -> Result<Self, ElasticsearchError> {
+    pub(crate) async fn connect(output: &OutputSettings, reloader: &Reloader) -> Result<Self, ElasticsearchError> {
         let tls = client_tls(output.ssl.as_ref())?;
         reloader.watch(&tls);
         let hosts = output
@@ -73,21 +71,20 @@ impl Elasticsearch {
             .iter()
             .map(|host| host_url(&output.protocol, host))
             .collect::<Result<_, _>>()?;
-        let credential = service_token(output)?;
-        let (proxy, headers) = (proxy(output)?, headers("headers", &output.headers)?);
-        Self::open(hosts, tls, credential, proxy, headers)
-    }
-
-    fn open(
-        hosts: Vec<Url>,
-        _tls: Arc<ClientTls>,
-        _service_token: Secret,
-        _proxy: Option<ProxySettings>,
-        _headers: HeaderMap,
-    ) -> Result<Self, ElasticsearchError> {
-        let hosts: Vec<String> = hosts.into_iter().map(String::from).collect();
-        Err(ElasticsearchError::NoStore {
-            hosts: hosts.join(", "),
+        let remote = RemoteStore::connect(RemoteSettings {
+            hosts,
+            path: output.path.clone(),
+            tls,
+            credential: RemoteCredential::ServiceToken(service_token(output)?),
+            proxy: proxy(output)?,
+            headers: headers("headers", &output.headers)?,
+            timeout: output.timeout,
+            clock: clock::system(),
+        })
+        .await?;
+        Ok(Self {
+            keys: remote.api_keys(),
+            store: remote as Arc<dyn Store>,
         })
     }
 
@@ -127,15 +124,17 @@ fn token_file(path: &Utf8Path) -> Result<Secret, ElasticsearchError> {
     }
 }
 
+/// `None`: what the environment says.
 fn proxy(output: &OutputSettings) -> Result<Option<ProxySettings>, ElasticsearchError> {
+    if output.proxy_disable {
+        return Ok(Some(ProxySettings::disabled()));
+    }
     let Some(text) = output.proxy_url.as_deref().filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
     Ok(Some(ProxySettings {
-        url: Url::parse(text).map_err(|_| ElasticsearchError::Value { key: "proxy_url" })?,
         headers: headers("proxy_headers", &output.proxy_headers)?,
-        tls: None,
-        disable: output.proxy_disable,
+        ..ProxySettings::from_url(text).map_err(|_| ElasticsearchError::Value { key: "proxy_url" })?
     }))
 }
 

@@ -102,7 +102,7 @@ fn has_product_header(answer: &Answer) -> bool {
 
 async fn product(wire: &Wire) -> Result<(Kind, String), ConnectError> {
     let answer = wire
-        .send(Call::get("/"))
+        .send(Call::get("/").first())
         .await
         .map_err(|error| ConnectError::Unreachable {
             hosts: wire.hosts(),

@@ -66,6 +66,8 @@ pub(crate) struct Call {
     pub(crate) authorization: Option<HeaderValue>,
     /// A long poll: how long the peer may take before the usual timeout begins.
     pub(crate) poll: Option<Duration>,
+    /// The first request of a store: somebody waits to hear what is wrong with the settings.
+    pub(crate) is_first: bool,
 }
 
 impl Call {
@@ -78,6 +80,7 @@ impl Call {
             repeatable,
             authorization: None,
             poll: None,
+            is_first: false,
         }
     }
 
@@ -88,6 +91,12 @@ impl Call {
     /// A POST that only reads.
     pub(crate) fn ask(path: impl Into<String>) -> Self {
         Self::new(Method::POST, path).repeatable()
+    }
+
+    /// See [`Call::is_first`].
+    pub(crate) fn first(mut self) -> Self {
+        self.is_first = true;
+        self
     }
 
     pub(crate) fn json(mut self, body: &serde_json::Value) -> Self {
@@ -157,7 +166,12 @@ pub(crate) async fn parse_with<T: Send + 'static>(
 
 /// Why an attempt brought no answer.
 enum Attempt {
-    NoAnswer { reason: String, certainly_not_done: bool },
+    NoAnswer {
+        reason: String,
+        certainly_not_done: bool,
+        /// Certificates are to blame: the next attempt would end the same way.
+        is_about_trust: bool,
+    },
 }
 
 impl Wire {
@@ -217,8 +231,10 @@ impl Wire {
                 Err(Attempt::NoAnswer {
                     reason,
                     certainly_not_done,
+                    is_about_trust,
                 }) => {
-                    if last || !(certainly_not_done || call.repeatable) {
+                    let hopeless = is_about_trust && call.is_first;
+                    if last || hopeless || !(certainly_not_done || call.repeatable) {
                         return Err(StoreError::Unavailable(reason));
                     }
                     repeated |= !certainly_not_done;
@@ -249,10 +265,12 @@ impl Wire {
             }
             Ok(Err(error)) => Attempt::NoAnswer {
                 certainly_not_done: error.is_connect(),
+                is_about_trust: is_about_trust(&error),
                 reason: error.to_string(),
             },
             Err(_) => Attempt::NoAnswer {
                 certainly_not_done: false,
+                is_about_trust: false,
                 reason: format!("`{host}` did not answer within {} s", limit.as_secs()),
             },
         };
@@ -297,6 +315,20 @@ impl Wire {
             tracing::info!(host = %self.hosts[next], "turning to the next host of the store");
         }
     }
+}
+
+/// Whether certificates, versions or names keep the two apart, which no second attempt mends.
+fn is_about_trust(error: &RequestError) -> bool {
+    const PASSING: [&str; 5] = [
+        "timeout",
+        "connection_failed",
+        "name_not_resolved",
+        "proxy_failed",
+        "proxy_refused",
+    ];
+    error
+        .explanation()
+        .is_some_and(|story| !PASSING.contains(&story.class.as_str()))
 }
 
 fn hosts(settings: &RemoteSettings) -> Result<Vec<String>, ConnectError> {
