@@ -201,7 +201,7 @@ impl State {
             warnings.push("`ssl.renegotiation`: TLS is never renegotiated; the setting has no effect".to_owned());
         }
         let fingerprint = fingerprint(settings)?;
-        let pair = material::load_pair(settings, &negotiation.provider, Role::Client, &mut warnings)?;
+        let pair = material::load_pair(settings, &negotiation.provider, Role::Client, &[], &mut warnings)?;
         let authorities = material::load_authorities(settings, &mut warnings)?;
         let anchors = match &authorities {
             Some(certificates) => Arc::new(Anchors::new(certificates.iter().cloned())),

@@ -5,6 +5,8 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::public_key::PublicKey;
 
+use crate::name_constraints::{Limits, Name};
+
 const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
 const CLIENT_AUTH: &str = "1.3.6.1.5.5.7.3.2";
 const ANY_USAGE: &str = "2.5.29.37.0";
@@ -56,7 +58,10 @@ pub(crate) struct Facts {
     pub(crate) extended_key_usages: Option<Vec<String>>,
     pub(crate) first_version: bool,
     pub(crate) self_issued: bool,
-    pub(crate) has_name_constraints: bool,
+    /// The names that it may issue for, when it is limited.
+    pub(crate) limits: Option<Limits>,
+    /// Everything that limits of a CA apply to: the subject, and all alternative names.
+    pub(crate) all_names: Vec<Name>,
     /// Size of an RSA key.
     pub(crate) rsa_bits: Option<usize>,
     /// A critical extension that nobody here understands, dotted.
@@ -89,7 +94,8 @@ impl Facts {
             extended_key_usages: None,
             first_version: parsed.version() == X509Version::V1,
             self_issued: parsed.subject().as_raw() == parsed.issuer().as_raw(),
-            has_name_constraints: false,
+            limits: None,
+            all_names: Vec::new(),
             rsa_bits: match parsed.public_key().parsed() {
                 Ok(PublicKey::RSA(key)) => Some(key.key_size()),
                 _ => None,
@@ -98,6 +104,9 @@ impl Facts {
             raw_subject: parsed.subject().as_raw().to_vec(),
             raw_issuer: parsed.issuer().as_raw().to_vec(),
         };
+        if parsed.subject().iter().next().is_some() {
+            facts.all_names.push(Name::directory(parsed.subject()));
+        }
         for extension in parsed.extensions() {
             facts.read(extension)?;
         }
@@ -114,6 +123,7 @@ impl Facts {
             ParsedExtension::ExtendedKeyUsage(usage) => self.extended_key_usages = Some(usages(usage)),
             ParsedExtension::SubjectAlternativeName(names) => {
                 for name in &names.general_names {
+                    self.all_names.push(Name::of(name));
                     match name {
                         GeneralName::DNSName(name) => self.dns_names.push((*name).to_owned()),
                         GeneralName::IPAddress(octets) => self.addresses.push(address(octets).ok_or(Unreadable)?),
@@ -121,7 +131,7 @@ impl Facts {
                     }
                 }
             }
-            ParsedExtension::NameConstraints(_) => self.has_name_constraints = true,
+            ParsedExtension::NameConstraints(constraints) => self.limits = Some(Limits::of(constraints)),
             ParsedExtension::CertificatePolicies(_)
             | ParsedExtension::AuthorityKeyIdentifier(_)
             | ParsedExtension::SubjectKeyIdentifier(_) => {}

@@ -23,6 +23,7 @@ mod anchors;
 mod chain;
 mod facts;
 mod material;
+mod name_constraints;
 mod names;
 mod observe;
 mod unusual_leaf;

@@ -30,11 +30,12 @@ impl Pair {
     }
 }
 
-/// The pair of a block; `None` when it names neither certificate nor key.
+/// The pair of a block, its chain completed from `issuers`; `None` when it names neither certificate nor key.
 pub(crate) fn load_pair(
     settings: &SslSettings,
     provider: &CryptoProvider,
     role: Role,
+    issuers: &[CertificateDer<'static>],
     warnings: &mut Vec<String>,
 ) -> Result<Option<Pair>, SslError> {
     let passphrase = passphrase(settings)?;
@@ -57,7 +58,8 @@ pub(crate) fn load_pair(
         },
         refuse_legacy_pem: settings.disable_legacy_pem_support,
     };
-    let identity = certs::load_identity_with(certificate, settings.key.as_ref(), &options, IdentityNames::SSL)?;
+    let mut identity = certs::load_identity_with(certificate, settings.key.as_ref(), &options, IdentityNames::SSL)?;
+    certs::complete_chain(&mut identity.chain, issuers);
     warnings.extend(identity.warnings.iter().cloned());
     warn_of_usage(&identity, role, warnings);
     Ok(Some(certify(identity, provider, warnings)))
@@ -122,6 +124,19 @@ pub fn unfit_for_both_sides(certificate: &CertificateDer<'_>) -> Option<String> 
         facts.usages_in_words(),
         missing.purpose()
     ))
+}
+
+/// The certificates of files that complete chains.
+pub(crate) fn load_issuers(files: &[Utf8PathBuf]) -> Result<Vec<CertificateDer<'static>>, SslError> {
+    let mut found = Vec::new();
+    for file in files {
+        found.extend(certs::load_authorities(
+            &PemSource::Path(file.clone()),
+            AUTHORITIES,
+            None,
+        )?);
+    }
+    Ok(found)
 }
 
 /// The configured authorities. `None`: the system's roots serve.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use camino::Utf8PathBuf;
 use clock::SharedClock;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
@@ -39,6 +40,9 @@ pub struct LoadOptions {
     pub alpn: Alpn,
     /// Whether sessions are resumed. A diagnosis wants every handshake whole.
     pub resumption: bool,
+    /// Files with the issuers that a server sends where its own file ends before the root; clients that know no more than
+    /// a root's fingerprint need the root.
+    pub issuers: Vec<Utf8PathBuf>,
 }
 
 impl Default for LoadOptions {
@@ -48,6 +52,7 @@ impl Default for LoadOptions {
             clock: clock::system(),
             alpn: Alpn::Http,
             resumption: true,
+            issuers: Vec::new(),
         }
     }
 }

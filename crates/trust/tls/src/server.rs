@@ -61,7 +61,7 @@ impl ServerTls {
     /// # Errors
     /// As [`ServerTls::load`].
     pub fn load_pairs(blocks: &[SslSettings], options: LoadOptions) -> Result<Arc<Self>, SslError> {
-        let digest = digest_of(&files(blocks));
+        let digest = digest_of(&files(blocks, &options));
         let state = State::load(blocks, &options)?;
         for warning in &state.warnings {
             tracing::warn!(tls = %options.name, warning, "the TLS settings of a listener should be changed");
@@ -118,8 +118,9 @@ impl ServerTls {
     }
 }
 
-fn files(blocks: &[SslSettings]) -> Vec<Utf8PathBuf> {
-    blocks.iter().flat_map(material::files).collect()
+fn files(blocks: &[SslSettings], options: &LoadOptions) -> Vec<Utf8PathBuf> {
+    let of_blocks = blocks.iter().flat_map(material::files);
+    of_blocks.chain(options.issuers.iter().cloned()).collect()
 }
 
 impl State {
@@ -130,9 +131,10 @@ impl State {
         };
         let negotiation = negotiation(settings, &mut warnings)?;
         let demand = settings.client_authentication()?;
+        let issuers = material::load_issuers(&options.issuers)?;
         let mut pairs = Vec::new();
         for block in blocks {
-            match material::load_pair(block, &negotiation.provider, Role::Server, &mut warnings)? {
+            match material::load_pair(block, &negotiation.provider, Role::Server, &issuers, &mut warnings)? {
                 Some(pair) => pairs.push(pair),
                 None => return Err(SslError::ServerWithoutCertificate),
             }
@@ -270,7 +272,7 @@ impl Reloadable for ServerTls {
     }
 
     fn files(&self) -> Vec<Utf8PathBuf> {
-        files(&self.blocks)
+        files(&self.blocks, &self.options)
     }
 
     fn reload_if_changed(&self) -> ReloadOutcome {

@@ -1,7 +1,6 @@
 //! Leaves that webpki does not look at: CA certificates shown by a server or client itself, and version 1.
 //!
-//! The original accepts both. Such paths are walked here, with the same rules for each certificate; a path with name
-//! constraints is refused, because this walk does not evaluate them.
+//! The original accepts both. Such paths are walked here, with the same rules for each certificate.
 
 use certs::spki_pin;
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
@@ -103,7 +102,7 @@ impl<'a> Walk<'a> {
         let checked = check_itself(facts, what, self.now)
             .and_then(|()| check_issuer(facts, what, below))
             .and_then(|()| check_usage(facts, what, self.rules.role))
-            .and_then(|()| no_name_constraints(facts, what));
+            .and_then(|()| check_names(facts, what, path));
         match checked {
             Ok(()) => true,
             Err(broken) => {
@@ -134,13 +133,26 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn no_name_constraints(facts: &Facts, what: &str) -> Result<(), Broken> {
-    if !facts.has_name_constraints {
+/// Whether an issuer may issue for the names of everything below it. As elsewhere, an intermediate that was issued to the
+/// same name is left out.
+fn check_names(issuer: &Facts, what: &str, path: &[Step<'_>]) -> Result<(), Broken> {
+    let Some(limits) = &issuer.limits else {
         return Ok(());
+    };
+    let mut below = path
+        .iter()
+        .enumerate()
+        .filter(|(place, step)| *place == 0 || !step.facts.self_issued);
+    let violation = below.find_map(|(_, step)| Some((step, limits.first_violation(&step.facts.all_names)?)));
+    match violation {
+        None => Ok(()),
+        Some((step, name)) => Err(Broken::new(
+            "name_constraint",
+            format!(
+                "{name} of `{}` is outside what {what} (`{}`) may issue for (nameConstraints)",
+                step.facts.subject, issuer.subject
+            ),
+        )
+        .hint("issue the certificate for permitted names, or from a CA without that limit")),
     }
-    let rule = format!(
-        "{what} (`{}`) limits names, which is not supported above a CA that serves itself",
-        facts.subject
-    );
-    Err(Broken::new("name_constraint", rule).hint("use a certificate with CA:FALSE"))
 }
