@@ -4,10 +4,12 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod browser;
+mod network;
 mod process;
 mod wait;
 
 pub use browser::Browser;
+pub use network::OtherHost;
 pub use process::{Curl, Flotilla, Link, run};
 pub use wait::eventually;
 

@@ -27,12 +27,17 @@ pub struct Flotilla {
 impl Flotilla {
     /// Starts `binary up` in a new folder on free ports and waits until it is ready.
     pub fn start(binary: &str, more_arguments: &[&str]) -> Self {
+        Self::start_at(binary, "127.0.0.1", "localhost", more_arguments)
+    }
+
+    /// The same, listening on `bind` and known to others as `host`.
+    pub fn start_at(binary: &str, bind: &str, host: &str, more_arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let data_dir = folder.path().join("data");
         let [fleet_server, elasticsearch, console] = free_ports();
         let mut arguments = vec![
-            "--bind=127.0.0.1".to_owned(),
-            "--host=localhost".to_owned(),
+            format!("--bind={bind}"),
+            format!("--host={host}"),
             format!("--fleet-server-port={fleet_server}"),
             format!("--elasticsearch-port={elasticsearch}"),
             format!("--console-port={console}"),

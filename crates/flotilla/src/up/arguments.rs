@@ -33,6 +33,10 @@ pub(crate) struct UpArguments {
     #[arg(long, value_name = "PORT", default_value_t = 5601)]
     pub(crate) console_port: u16,
 
+    /// Port for Prometheus metrics, plain HTTP on loopback only [default: none]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) metrics_port: Option<u16>,
+
     /// Certificate (or chain) that the Fleet Server presents in place of its own
     #[arg(long, value_name = "FILE", requires = "fleet_server_cert_key")]
     pub(crate) fleet_server_cert: Option<Utf8PathBuf>,

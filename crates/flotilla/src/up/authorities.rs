@@ -13,6 +13,7 @@ use secret::Secret;
 use super::random_secret;
 use crate::data_dir::{DataDir, create_private};
 use crate::host_names::{HostName, HostNames};
+use crate::printer;
 
 /// Ten years: a root that fleets are pinned to outlives the machines.
 const ROOT_DAYS: u32 = 3650;
@@ -113,6 +114,10 @@ impl Authorities {
     }
 
     fn make(&self, data_dir: &DataDir, names: &HostNames) -> Result<()> {
+        printer::note(format!(
+            "making certificate authorities and certificates in {}",
+            self.folder
+        ));
         create_private(&self.folder)?;
         let root = Authority::generate(authority_request("Flotilla Root CA", ROOT_DAYS))?;
         for role in Role::ALL {
@@ -175,6 +180,10 @@ impl Authorities {
             let present = load_pair(certificate, key)?;
             let summary = certs::describe(present.leaf());
             if !names.advertised.iter().all(|host| covers(&summary, host)) {
+                printer::note(format!(
+                    "issuing a certificate for {} that covers its new names",
+                    role.stem()
+                ));
                 self.issue_leaves(role, &self.authority(role)?, names)?;
             }
         }

@@ -1,6 +1,6 @@
 //! What one data folder stands for: identity, secrets, certificates, and the ports it serves on.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 use camino::Utf8PathBuf;
@@ -42,6 +42,7 @@ pub(super) struct Listeners {
     pub(super) fleet_server: Listener,
     pub(super) elasticsearch: Listener,
     pub(super) console: Listener,
+    pub(super) metrics: Option<Listener>,
 }
 
 /// Where the three listeners are.
@@ -114,8 +115,8 @@ impl Installation {
 
 impl Listeners {
     fn bind(arguments: &UpArguments) -> Result<Self> {
-        let bind = |port: u16, flag: &str| {
-            let address = SocketAddr::new(arguments.bind, port);
+        let bind = |address: IpAddr, port: u16, flag: &str| {
+            let address = SocketAddr::new(address, port);
             Listener::bind(address).map_err(|error| {
                 Hint::error(
                     error.to_string(),
@@ -124,9 +125,13 @@ impl Listeners {
             })
         };
         Ok(Self {
-            fleet_server: bind(arguments.fleet_server_port, "--fleet-server-port")?,
-            elasticsearch: bind(arguments.elasticsearch_port, "--elasticsearch-port")?,
-            console: bind(arguments.console_port, "--console-port")?,
+            fleet_server: bind(arguments.bind, arguments.fleet_server_port, "--fleet-server-port")?,
+            elasticsearch: bind(arguments.bind, arguments.elasticsearch_port, "--elasticsearch-port")?,
+            console: bind(arguments.bind, arguments.console_port, "--console-port")?,
+            metrics: arguments
+                .metrics_port
+                .map(|port| bind(Ipv4Addr::LOCALHOST.into(), port, "--metrics-port"))
+                .transpose()?,
         })
     }
 

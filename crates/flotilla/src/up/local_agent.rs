@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::installation::Installation;
 use super::services::Services;
 use crate::elastic_agent;
+use crate::printer;
 
 /// The Fleet Server is in this process: what does not answer by now will not.
 const ENROLL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,6 +32,7 @@ impl LocalAgent {
     ) -> Result<Self> {
         let paths = paths(installation);
         if !agent::is_enrolled(&paths) {
+            printer::note("enrolling this host");
             agent::enroll(enroll_options(installation, services)).await?;
         }
         let stop = CancellationToken::new();

@@ -56,7 +56,10 @@ async fn up(arguments: UpArguments) -> Result<()> {
             }
         }
     };
-    summary.print(arguments.json);
+    tokio::select! {
+        () = services.ready() => summary.print(arguments.json),
+        () = stop.cancelled() => {}
+    }
     stop.cancelled().await;
     if let Some(agent) = agent {
         agent.stop(AGENT_GRACE).await;

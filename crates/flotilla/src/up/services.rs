@@ -9,13 +9,14 @@ use elasticsearch_api::{ApiSettings, ElasticsearchApi};
 use embedded::{EmbeddedOptions, EmbeddedStore};
 use fleet_console::{Console, ConsoleSettings, SetupSummary};
 use fleet_server::{FleetServer, FleetServerSettings};
+use protocol::ServerStatus;
 use secret::Secret;
 use store::Store;
-use tls::{LoadOptions, Reloader, ServerTls, SslSettings};
+use tls::{ClientTls, LoadOptions, Reloader, ServerTls, SslSettings};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use transport::ServeOptions;
+use transport::{HttpClient, HttpClientSettings, ServeOptions};
 
 use super::authorities::Role;
 use super::installation::Installation;
@@ -23,6 +24,8 @@ use crate::version;
 
 /// How long requests under way may take when the process is asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The service account whose token a stock Fleet Server would use.
 const FLEET_SERVER_ACCOUNT: &str = "elastic/fleet-server";
@@ -33,6 +36,7 @@ pub(super) struct Services {
     pub(super) service_token: Secret,
     pub(super) fleet_server_ca_fingerprint: String,
     store: Arc<EmbeddedStore>,
+    fleet_server: Arc<FleetServer>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -74,6 +78,7 @@ impl Services {
         let fleet_server_ca_fingerprint = fleet_server_ca_fingerprint(installation)?;
         let settings = console_settings(installation)?;
         let console = Console::new(settings, shared, Arc::clone(&access), clock);
+        console.set_fleet_server_client(fleet_server_client(installation)?);
         let setup = console.setup().await.context("cannot make the default policies")?;
 
         let services = Self {
@@ -81,6 +86,7 @@ impl Services {
             service_token,
             fleet_server_ca_fingerprint,
             store,
+            fleet_server: Arc::clone(&fleet_server),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -105,14 +111,20 @@ impl Services {
             console,
         } = parts;
         let served = [
-            (listeners.fleet_server, &tls.fleet_server, fleet_server.router()),
-            (listeners.elasticsearch, &tls.elasticsearch, api.router()),
-            (listeners.console, &tls.console, console.router()),
+            (
+                Some(listeners.fleet_server),
+                Some(&tls.fleet_server),
+                fleet_server.router(),
+            ),
+            (Some(listeners.elasticsearch), Some(&tls.elasticsearch), api.router()),
+            (Some(listeners.console), Some(&tls.console), console.router()),
+            (listeners.metrics, None, fleet_server.metrics_router()),
         ];
         for (listener, tls, router) in served {
+            let Some(listener) = listener else { continue };
             let serving = transport::serve(
                 listener,
-                Some(Arc::clone(tls)),
+                tls.cloned(),
                 router,
                 ServeOptions::default(),
                 self.stop.child_token(),
@@ -130,6 +142,13 @@ impl Services {
         self.tasks
             .spawn(reload_certificates(tls, hangup, self.stop.child_token()));
         self.tasks.close();
+    }
+
+    /// Waits until the Fleet Server has read the policies, so that what is called ready is.
+    pub(super) async fn ready(&self) {
+        while self.fleet_server.status() == ServerStatus::Starting {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Answers what is held, writes what is acknowledged, closes the store.
@@ -177,8 +196,12 @@ impl ListenerTls {
                     &files.key,
                     files.passphrase.as_deref(),
                 );
-                ServerTls::load_pairs(&[block], LoadOptions::named(Role::FleetServer.stem()))
-                    .context("cannot load the certificate for the Fleet Server")?
+                // The join string names the CA by its fingerprint, so agents must be shown it.
+                let options = LoadOptions {
+                    issuers: files.authorities.clone(),
+                    ..LoadOptions::named(Role::FleetServer.stem())
+                };
+                ServerTls::load(&block, options).context("cannot load the certificate for the Fleet Server")?
             }
         };
         Ok(Self {
@@ -252,6 +275,25 @@ fn api_settings(installation: &Installation) -> ApiSettings {
         cluster_uuid: installation.identity.cluster_uuid.clone(),
         version: version::STACK.to_owned(),
     }
+}
+
+/// How the console asks Fleet Servers for their state: with the trust that agents have.
+fn fleet_server_client(installation: &Installation) -> Result<HttpClient> {
+    let authorities = [
+        installation.fleet_server_authority(),
+        installation.authorities.root_certificate(),
+    ];
+    let block = serde_json::json!({ "certificate_authorities": authorities });
+    let settings = SslSettings::from_value(&block).expect("a block of our own is well formed");
+    let tls = ClientTls::load(&settings, LoadOptions::named("console to fleet server"))
+        .context("cannot load the CA of the Fleet Server")?;
+    Ok(HttpClient::new(HttpClientSettings {
+        tls,
+        proxy: None,
+        connect_timeout: Duration::from_secs(10),
+        headers: axum::http::HeaderMap::new(),
+        connect_to: None,
+    }))
 }
 
 fn fleet_server_ca_fingerprint(installation: &Installation) -> Result<String> {

@@ -198,6 +198,16 @@ pub fn order_chain(mut certificates: Vec<CertificateDer<'static>>, leaf: usize) 
     ordered
 }
 
+/// Appends from `issuers` what is missing between the end of `chain` and its root, the root included.
+pub fn complete_chain(chain: &mut Vec<CertificateDer<'static>>, issuers: &[CertificateDer<'static>]) {
+    while let Some(next) = chain.last().and_then(|last| {
+        let mut fitting = issuers.iter().filter(|candidate| issued(candidate, last));
+        fitting.find(|candidate| !chain.contains(candidate))
+    }) {
+        chain.push(next.clone());
+    }
+}
+
 fn issued(issuer: &CertificateDer<'_>, certificate: &CertificateDer<'_>) -> bool {
     let (Ok((_, issuer)), Ok((_, certificate))) = (
         X509Certificate::from_der(issuer),

@@ -101,12 +101,15 @@ impl Indexer {
         }
     }
 
-    /// Adds what the log held at the start and no index had.
+    /// Adds what the log held at the start and no index had, and lets it be found.
     pub(crate) fn replay(&mut self, documents: Vec<(Position, Placed)>) {
         for (position, placed) in documents {
             if let Err(error) = self.add_one(position, placed) {
                 tracing::error!(%error, "a document could not be replayed; it stays in the log");
             }
+        }
+        if let Err(error) = self.commit_all() {
+            tracing::error!(%error, "what was replayed could not be committed; it is tried again");
         }
     }
 

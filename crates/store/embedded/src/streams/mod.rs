@@ -223,7 +223,7 @@ impl Streams {
         let wal = Arc::new(Mutex::new(wal));
         let trimmed = wal.clone();
         let next = wal.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let indexer = Indexer::new(
+        let mut indexer = Indexer::new(
             next,
             Box::new(move |position| {
                 let mut wal = trimmed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -238,13 +238,10 @@ impl Streams {
         };
         if !waiting.is_empty() {
             tracing::info!(documents = waiting.len(), "replaying the log of data streams");
-        }
-        let index_thread = start("stream-index", move || {
-            let mut indexer = indexer;
+            // Before anyone can ask: who was answered before the crash finds the document now.
             indexer.replay(waiting);
-            indexer.run(&index_queue);
-        })
-        .map_err(failed)?;
+        }
+        let index_thread = start("stream-index", move || indexer.run(&index_queue)).map_err(failed)?;
         let logger = Logger::new(wal, index_jobs.clone());
         let log_thread = start("stream-log", move || run_logger(logger, &log_queue)).map_err(failed)?;
         Ok(Self {

@@ -1,0 +1,271 @@
+//! `flotilla up` as people start it: what it refuses and how, files of their own, the short way to add a host, and
+//! kill -9 in the middle of ingest.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Output;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use testkit::{Curl, Flotilla, Link, eventually, free_ports, run, soak_rounds};
+
+const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
+const SOON: Duration = Duration::from_mins(1);
+
+fn up(arguments: &[&str]) -> Output {
+    let ports = free_ports::<3>();
+    let [fleet_server, elasticsearch, console] = ports.map(|port| port.to_string());
+    let mut all = vec!["up", "--bind=127.0.0.1", "--host=localhost", "--json"];
+    all.extend(arguments);
+    for (flag, port) in [
+        ("--fleet-server-port", &fleet_server),
+        ("--elasticsearch-port", &elasticsearch),
+        ("--console-port", &console),
+    ] {
+        if !arguments.iter().any(|argument| argument.starts_with(flag)) {
+            all.extend([flag, port]);
+        }
+    }
+    run(FLOTILLA, all)
+}
+
+/// One error that says what and one hint that says what to do.
+fn refusal(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(output.stdout.is_empty(), "nothing is ready");
+    assert_eq!(said.matches("error:").count(), 1, "{said}");
+    assert!(said.contains("hint:"), "{said}");
+    said
+}
+
+#[test]
+fn a_port_in_use_is_named_and_nothing_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().port();
+    let said = refusal(&up(&[
+        &format!("--data-dir={}", data_dir.display()),
+        &format!("--elasticsearch-port={port}"),
+    ]));
+    assert!(
+        said.contains(&port.to_string()) && said.contains("--elasticsearch-port"),
+        "{said}"
+    );
+    assert!(!data_dir.exists(), "nothing is half made");
+}
+
+#[test]
+fn a_folder_that_cannot_be_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs_err::write(&file, "no folder").unwrap();
+    // Root may write everywhere, but nobody makes a folder below a file.
+    let below = file.join("data");
+    let said = refusal(&up(&[&format!("--data-dir={}", below.display())]));
+    assert!(
+        said.contains(below.to_str().unwrap()) && said.contains("--data-dir"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_second_process_and_damage_are_refused() {
+    let mut flotilla = Flotilla::start(FLOTILLA, &["--no-agent"]);
+    let data_dir = format!("--data-dir={}", flotilla.data_dir().display());
+    let said = refusal(&up(&[&data_dir]));
+    assert!(said.contains("in use by another flotilla"), "{said}");
+    assert!(flotilla.stop());
+
+    let damage = |file: &str| {
+        let path = flotilla.data_dir().join(file);
+        let kept = fs_err::read(&path).unwrap();
+        fs_err::write(&path, "damaged").unwrap();
+        let output = up(&[&data_dir]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{file}: {said}");
+        assert_eq!(said.matches("error:").count(), 1, "{said}");
+        assert!(said.contains("damaged"), "{file}: {said}");
+        fs_err::write(&path, kept).unwrap();
+    };
+    damage("flotilla.json");
+    damage("certs/console.rsa.crt");
+    damage("certs/fleet-server-ca.key");
+    flotilla.start_again();
+    assert_eq!(flotilla.fleet_server().get("/api/status")["status"], "HEALTHY");
+}
+
+#[test]
+fn files_of_certutil_serve_and_the_short_way_works_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    certutil(folder.path(), &["ca", "--pem", "--out", &at("ca.zip")]);
+    unzip(&at("ca.zip"), folder.path());
+    certutil(
+        folder.path(),
+        &[
+            "cert",
+            "--name=fleet-server",
+            &format!("--ca-cert={}", at("ca/ca.crt")),
+            &format!("--ca-key={}", at("ca/ca.key")),
+            "--dns=localhost",
+            "--ip=127.0.0.1",
+            "--pem",
+            &format!("--out={}", at("fleet-server.zip")),
+        ],
+    );
+    unzip(&at("fleet-server.zip"), folder.path());
+    let flotilla = Flotilla::start(
+        FLOTILLA,
+        &[
+            &format!("--fleet-server-cert={}", at("fleet-server/fleet-server.crt")),
+            &format!("--fleet-server-cert-key={}", at("fleet-server/fleet-server.key")),
+            &format!("--certificate-authorities={}", at("ca/ca.crt")),
+        ],
+    );
+    let status = run(
+        "curl",
+        [
+            "-sS",
+            "--cacert",
+            &at("ca/ca.crt"),
+            &format!("{}/api/status", flotilla.text("/urls/fleet_server")),
+        ],
+    );
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+    agents_online(&flotilla.console(), 1);
+
+    // The join string knows the CA by its fingerprint, so the server has to show it.
+    let home = tempfile::tempdir().unwrap();
+    let joined = join(home.path(), &flotilla.text("/join"));
+    let said = String::from_utf8_lossy(&joined.stderr).into_owned();
+    assert!(joined.status.success(), "{said}");
+}
+
+#[test]
+fn the_short_way_adds_a_host_and_a_wrong_one_is_explained() {
+    let flotilla = Flotilla::start(FLOTILLA, &["--no-agent"]);
+    let join_string = flotilla.text("/join");
+    let home = tempfile::tempdir().unwrap();
+    let said = join(home.path(), &join_string[..join_string.len() - 9]);
+    assert!(!said.status.success(), "a torn string is no join string");
+
+    let joined = join(home.path(), &join_string);
+    assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
+    let link = Link::new(FLOTILLA, "elastic-agent");
+    let mut daemon = std::process::Command::new(link.path())
+        .arg("run")
+        .arg(format!("--path.home={}", home.path().display()))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    agents_online(&flotilla.console(), 1);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_9_of_the_whole_program() {
+    let mut flotilla = Flotilla::start(FLOTILLA, &["--no-agent"]);
+    for round in 0..soak_rounds(20) {
+        let acknowledged = ingest_until_killed(&mut flotilla, round);
+        flotilla.start_again();
+        assert!(!acknowledged.is_empty(), "round {round} wrote nothing");
+        for ids in acknowledged.chunks(500) {
+            let query = serde_json::json!({ "query": { "ids": { "values": ids } } });
+            let answer = flotilla.elasticsearch().post("/logs-crash-default/_count", &query);
+            assert_eq!(
+                answer["count"].as_u64(),
+                Some(ids.len() as u64),
+                "round {round}: {answer}"
+            );
+        }
+    }
+}
+
+/// Writes batches from two clients, kills the program at another moment each round; the ids that were acknowledged.
+fn ingest_until_killed(flotilla: &mut Flotilla, round: usize) -> Vec<String> {
+    const BATCH: usize = 50;
+    let (acknowledge, acknowledged) = mpsc::channel::<Vec<String>>();
+    let writers: Vec<_> = (0..2)
+        .map(|writer| {
+            let (curl, acknowledge) = (flotilla.elasticsearch(), acknowledge.clone());
+            thread::spawn(move || {
+                for batch in 0.. {
+                    let ids: Vec<String> = (0..BATCH)
+                        .map(|line| format!("{round}-{writer}-{batch}-{line}"))
+                        .collect();
+                    let answer = curl.bulk(&creates(&ids));
+                    let Some(items) = answer["items"].as_array() else {
+                        return;
+                    };
+                    assert!(items.iter().all(|item| item["create"]["status"] == 201), "{answer}");
+                    if acknowledge.send(ids).is_err() {
+                        return;
+                    }
+                }
+            })
+        })
+        .collect();
+    drop(acknowledge);
+    let mut all: Vec<String> = acknowledged.iter().take(1 + round % 7).flatten().collect();
+    flotilla.kill();
+    all.extend(acknowledged.iter().flatten());
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    all
+}
+
+fn creates(ids: &[String]) -> String {
+    let lines = ids.iter().map(|id| {
+        let action = serde_json::json!({ "create": { "_index": "logs-crash-default", "_id": id } });
+        format!("{action}\n{{\"@timestamp\":\"2026-01-01T00:00:00Z\",\"message\":\"{id}\"}}\n")
+    });
+    lines.collect()
+}
+
+fn agents_online(console: &Curl, wanted: usize) {
+    eventually("agents online", SOON, || {
+        let list = console.get("/api/fleet/agents");
+        let online = list["items"]
+            .as_array()?
+            .iter()
+            .filter(|agent| agent["status"] == "online")
+            .count();
+        (online == wanted).then_some(())
+    });
+}
+
+fn join(home: &Path, join_string: &str) -> Output {
+    let link = Link::new(FLOTILLA, "elastic-agent");
+    run(
+        link.path(),
+        [
+            "enroll",
+            &format!("--path.home={}", home.display()),
+            "--force",
+            "--join",
+            join_string,
+        ],
+    )
+}
+
+fn certutil(folder: &Path, arguments: &[&str]) {
+    let link = Link::new(FLOTILLA, "elasticsearch-certutil");
+    let output = std::process::Command::new(link.path())
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn unzip(archive: &str, folder: &Path) {
+    let mut archive = zip::ZipArchive::new(fs_err::File::open(archive).unwrap()).unwrap();
+    archive.extract(folder).unwrap();
+}
