@@ -103,7 +103,7 @@ fn server_block(join: &Join, certificates: &Certificates) -> Result<Value> {
 fn output_block(join: &Join) -> Result<Value> {
     let flags = &join.flags.fleet_server;
     let text = flags.fleet_server_es.as_deref().unwrap_or_default();
-    let url = Url::parse(text).with_context(|| format!("invalid connection string: --fleet-server-es `{text}`"))?;
+    let url = Url::parse(text).context("invalid connection string: --fleet-server-es")?;
     // A port that is written counts, the scheme's own as well; none at all is 9200.
     let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
@@ -126,6 +126,9 @@ fn output_block(join: &Join) -> Result<Value> {
         "service_token_path",
         flags.fleet_server_service_token_path.as_ref().map(|path| json!(path)),
     );
+    // Of `https://user:password@host`, for stores without service tokens.
+    put("username", user_info(url.username()));
+    put("password", url.password().and_then(user_info));
     put("headers", (!join.headers.is_empty()).then(|| json!(join.headers)));
     put("proxy_url", join.flags.proxy_url.as_ref().map(|url| json!(url)));
     put(
@@ -173,6 +176,13 @@ fn output_block(join: &Join) -> Result<Value> {
         output["ssl"] = Value::Object(ssl);
     }
     Ok(output)
+}
+
+/// A part before the `@`, without its percent signs.
+fn user_info(text: &str) -> Option<Value> {
+    let pair = format!("x={}", text.replace('+', "%2B"));
+    let decoded = url::form_urlencoded::parse(pair.as_bytes()).next()?.1.into_owned();
+    (!decoded.is_empty()).then(|| json!(decoded))
 }
 
 fn settings(server: &Value) -> Result<FleetServerSettings> {
@@ -265,4 +275,20 @@ impl Patience {
 /// A secret that the made key is: it only leaves through the sealed enrolment.
 fn exposed(secret: &Secret) -> Value {
     json!(secret.expose())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_of_the_url_is_read_as_written() {
+        let check = |url: &str, expected: &str| {
+            let url = Url::parse(url).unwrap();
+            let pair = (user_info(url.username()), url.password().and_then(user_info));
+            assert_eq!(json!(pair).to_string(), expected, "{url}");
+        };
+        check("https://es:9200", "[null,null]");
+        check("https://admin:a%2Bb+c%40d@es:9200", r#"["admin","a+b+c@d"]"#);
+    }
 }

@@ -283,11 +283,13 @@ fn check_elasticsearch(server: &FleetServerArguments) -> Result<()> {
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
     ensure!(
         url.is_some(),
-        "invalid connection string: --fleet-server-es must be an http or https URL with a host, not `{text}`"
+        "invalid connection string: --fleet-server-es must be an http or https URL with a host"
     );
+    let has_token = server.fleet_server_service_token.is_some() || server.fleet_server_service_token_path.is_some();
+    let has_user = url.is_some_and(|url| url.password().is_some());
     ensure!(
-        server.fleet_server_service_token.is_some() || server.fleet_server_service_token_path.is_some(),
-        "invalid connection string: --fleet-server-es needs --fleet-server-service-token or --fleet-server-service-token-path"
+        has_token || has_user || server.fleet_server_es_cert.is_some(),
+        "invalid connection string: --fleet-server-es needs --fleet-server-service-token or --fleet-server-service-token-path (OpenSearch, which has none: https://USER:PASSWORD@HOST, or --fleet-server-es-cert)"
     );
     Ok(())
 }

@@ -7,12 +7,14 @@ use serde_json::{Map, Value, json};
 use crate::fleet_server_command::memory_mib;
 
 /// What of the policy's output says how Elasticsearch is reached.
-const OUTPUT_KEYS: [&str; 9] = [
+const OUTPUT_KEYS: [&str; 11] = [
     "protocol",
     "hosts",
     "path",
     "service_token",
     "service_token_path",
+    "username",
+    "password",
     "headers",
     "proxy_url",
     "proxy_disable",

@@ -39,9 +39,11 @@ pub(crate) enum ElasticsearchError {
         /// The key.
         key: &'static str,
     },
-    /// No service token.
-    #[error("no service token for Elasticsearch: set `service_token` or `service_token_path`")]
-    NoToken,
+    /// Nothing that says who asks.
+    #[error(
+        "no credential for Elasticsearch: set `service_token` or `service_token_path`; `username` and `password` or a client certificate (`ssl.certificate`) where the store has no service tokens"
+    )]
+    NoCredential,
     /// The token's file.
     #[error("cannot read the service token: {0}")]
     TokenFile(#[source] std::io::Error),
@@ -75,7 +77,7 @@ impl Elasticsearch {
             hosts,
             path: output.path.clone(),
             tls,
-            credential: RemoteCredential::ServiceToken(service_token(output)?),
+            credential: credential(output)?,
             proxy: proxy(output)?,
             headers: headers("headers", &output.headers)?,
             timeout: output.timeout,
@@ -106,20 +108,31 @@ fn client_tls(ssl: Option<&Value>) -> Result<Arc<ClientTls>, ElasticsearchError>
         .map_err(|error| ElasticsearchError::Ssl { error })
 }
 
-/// A token of the settings wins over a file, which may end in a line break.
-fn service_token(output: &OutputSettings) -> Result<Secret, ElasticsearchError> {
-    let given = output.service_token.as_ref().filter(|token| !token.expose().is_empty());
-    match (given, &output.service_token_path) {
-        (Some(token), _) => Ok(token.clone()),
-        (None, Some(path)) => token_file(path),
-        (None, None) => Err(ElasticsearchError::NoToken),
+/// A service token, from the settings before a file; else a user; else the client certificate says who asks.
+fn credential(output: &OutputSettings) -> Result<RemoteCredential, ElasticsearchError> {
+    if let Some(token) = output.service_token.as_ref().filter(|token| !token.expose().is_empty()) {
+        return Ok(RemoteCredential::ServiceToken(token.clone()));
     }
+    if let Some(path) = &output.service_token_path {
+        return token_file(path).map(RemoteCredential::ServiceToken);
+    }
+    if let (Some(username), Some(password)) = (&output.username, &output.password) {
+        return Ok(RemoteCredential::Basic {
+            username: username.clone(),
+            password: password.clone(),
+        });
+    }
+    let has_certificate = output.ssl.as_ref().is_some_and(|ssl| ssl.get("certificate").is_some());
+    has_certificate
+        .then_some(RemoteCredential::ClientCertificate)
+        .ok_or(ElasticsearchError::NoCredential)
 }
 
+/// A file may end in a line break.
 fn token_file(path: &Utf8Path) -> Result<Secret, ElasticsearchError> {
     let text = fs::read_to_string(path).map_err(ElasticsearchError::TokenFile)?;
     match text.trim() {
-        "" => Err(ElasticsearchError::NoToken),
+        "" => Err(ElasticsearchError::NoCredential),
         token => Ok(Secret::from(token)),
     }
 }
@@ -197,16 +210,25 @@ mod tests {
     }
 
     #[test]
-    fn a_token_comes_from_the_settings_or_a_file() {
+    fn who_asks_is_said_in_an_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = camino::Utf8PathBuf::try_from(folder.path().join("token")).unwrap();
         let mut output = OutputSettings::default();
-        assert!(matches!(service_token(&output), Err(ElasticsearchError::NoToken)));
+        let token = |output: &OutputSettings| match credential(output) {
+            Ok(RemoteCredential::ServiceToken(token)) => token.expose().to_owned(),
+            other => panic!("no token: {other:?}"),
+        };
+        assert!(matches!(credential(&output), Err(ElasticsearchError::NoCredential)));
+        output.ssl = Some(serde_json::json!({"certificate": "/c"}));
+        assert!(matches!(credential(&output), Ok(RemoteCredential::ClientCertificate)));
+        output.username = Some("admin".to_owned());
+        output.password = Some(Secret::from("p"));
+        assert!(matches!(credential(&output), Ok(RemoteCredential::Basic { .. })));
         output.service_token_path = Some(path.clone());
-        assert!(matches!(service_token(&output), Err(ElasticsearchError::TokenFile(_))));
+        assert!(matches!(credential(&output), Err(ElasticsearchError::TokenFile(_))));
         fs_err::write(&path, "from-file\n").unwrap();
-        assert_eq!(service_token(&output).unwrap().expose(), "from-file");
+        assert_eq!(token(&output), "from-file");
         output.service_token = Some(Secret::from("given"));
-        assert_eq!(service_token(&output).unwrap().expose(), "given");
+        assert_eq!(token(&output), "given");
     }
 }

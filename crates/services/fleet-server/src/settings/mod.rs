@@ -83,6 +83,10 @@ pub struct OutputSettings {
     pub service_token: Option<Secret>,
     /// File with the token; used when there is no token.
     pub service_token_path: Option<Utf8PathBuf>,
+    /// User, for stores without service tokens (OpenSearch); used when there is no token.
+    pub username: Option<String>,
+    /// That user's password.
+    pub password: Option<Secret>,
     /// For one request.
     pub timeout: Duration,
     /// How often a request is tried again.
@@ -243,6 +247,8 @@ impl Default for OutputSettings {
             path: String::new(),
             service_token: None,
             service_token_path: None,
+            username: None,
+            password: None,
             timeout: Duration::from_secs(90),
             max_retries: 3,
             max_conn_per_host: 128,

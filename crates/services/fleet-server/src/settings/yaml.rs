@@ -169,6 +169,8 @@ impl Reader<'_> {
         }
         output.service_token = self.optional_text(&mut section, "service_token")?.map(Secret::from);
         output.service_token_path = self.optional_text(&mut section, "service_token_path")?.map(Into::into);
+        output.username = self.optional_text(&mut section, "username")?;
+        output.password = self.optional_text(&mut section, "password")?.map(Secret::from);
         self.duration(&mut section, "timeout", &mut output.timeout)?;
         self.number(&mut section, "max_retries", &mut output.max_retries)?;
         self.number(&mut section, "max_conn_per_host", &mut output.max_conn_per_host)?;
