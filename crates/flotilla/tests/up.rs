@@ -168,6 +168,32 @@ fn the_short_way_adds_a_host_and_a_wrong_one_is_explained() {
 }
 
 #[test]
+fn no_trust_a_foreign_authority_and_a_wrong_token_are_explained_at_once() {
+    let flotilla = Flotilla::start(FLOTILLA, &["--no-agent"]);
+    let foreign = Flotilla::start(FLOTILLA, &["--no-agent"]);
+    let url = format!("--url={}", flotilla.text("/urls/fleet_server"));
+    let token = format!("--enrollment-token={}", flotilla.text("/enrollment_token"));
+    let authority = format!("--certificate-authorities={}", flotilla.text("/ca/path"));
+    let check = |arguments: &[&str], expected: &[&str]| {
+        let home = tempfile::tempdir().unwrap();
+        let link = Link::new(FLOTILLA, "elastic-agent");
+        let path = format!("--path.home={}", home.path().display());
+        let refused = run(link.path(), [&["enroll", &path, "--force"], arguments].concat());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{said}");
+        for part in expected {
+            assert!(said.contains(part), "`{part}` is missing: {said}");
+        }
+        assert!(!said.contains(&flotilla.text("/enrollment_token")), "no secret is shown: {said}");
+    };
+    let presented = ["presented", "Flotilla Root CA", "--certificate-authorities"];
+    check(&[&url, &token], &presented);
+    let foreign_authority = format!("--certificate-authorities={}", foreign.text("/ca/path"));
+    check(&[&url, &token, &foreign_authority], &presented);
+    check(&[&url, "--enrollment-token=d3Jvbmc6d3Jvbmc=", &authority], &["token"]);
+}
+
+#[test]
 fn what_was_acknowledged_survives_kill_9_of_the_whole_program() {
     let mut flotilla = Flotilla::start(FLOTILLA, &["--no-agent"]);
     for round in 0..soak_rounds(20) {

@@ -120,7 +120,7 @@ impl Listeners {
             Listener::bind(address).map_err(|error| {
                 Hint::error(
                     error.to_string(),
-                    format!("stop what uses it, or choose another port with `{flag}`"),
+                    format!("`{flag}` chooses another port"),
                 )
             })
         };
