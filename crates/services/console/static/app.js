@@ -5,6 +5,7 @@ const announce = (text) => { const area = document.getElementById("announce"); i
 
 // Copy buttons: shown only where they can work.
 function prepareCopyButtons(root) {
+  for (const field of root.querySelectorAll("[data-find]")) field.hidden = false;
   for (const button of root.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
 }
 
@@ -13,7 +14,8 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   const box = button.closest(".command, [data-copy-box]");
   const source = box.querySelector("[data-copy-source]");
-  await navigator.clipboard.writeText(source.dataset.copyText ?? source.textContent);
+  const link = source.dataset.copyLink && new URL(source.dataset.copyLink, location.href).href;
+  await navigator.clipboard.writeText(link ?? source.dataset.copyText ?? source.textContent);
   const label = button.querySelector("span") ?? button;
   const before = label.textContent;
   label.textContent = "Copied";
@@ -53,6 +55,60 @@ document.addEventListener("submit", (event) => {
     form.dataset.confirmed = "1";
     form.requestSubmit(event.submitter ?? undefined);
   }, { once: true });
+});
+
+// Suggestions of a search bar: a list under it, walked with the arrows, taken with Enter or Tab.
+let asked = 0;
+async function suggest(field) {
+  const box = field.closest("[data-suggest]");
+  const list = box.querySelector("[role=listbox]");
+  const question = new URLSearchParams(new FormData(field.form));
+  question.set("q", field.value.slice(0, field.selectionStart));
+  const mine = ++asked;
+  const answer = await fetch(`${box.dataset.suggest}?${question}`, { headers: { accept: "text/html" } }).catch(() => null);
+  if (!answer?.ok || mine !== asked || document.activeElement !== field) return;
+  // Our own server's markup, escaped there.
+  list.innerHTML = await answer.text();
+  offer(field, list.childElementCount > 0);
+}
+function offer(field, open) {
+  field.closest("[data-suggest]").querySelector("[role=listbox]").hidden = !open;
+  field.setAttribute("aria-expanded", String(open));
+  if (!open) { asked++; field.removeAttribute("aria-activedescendant"); }
+}
+function take(field, option) {
+  const rest = field.value.slice(field.selectionStart);
+  field.value = option.dataset.text + rest.trimStart();
+  field.setSelectionRange(option.dataset.text.length, option.dataset.text.length);
+  field.focus();
+  suggest(field);
+}
+let waiting;
+document.addEventListener("input", (event) => {
+  if (event.target.closest("[data-suggest]")) { const field = event.target; clearTimeout(waiting); waiting = setTimeout(() => suggest(field), 120); }
+  const find = event.target.closest("[data-find]");
+  if (find) for (const item of document.querySelectorAll(`${find.dataset.find} [data-name]`)) item.hidden = !item.dataset.name.includes(find.value.trim().toLowerCase());
+});
+document.addEventListener("focusin", (event) => { if (event.target.matches("[data-suggest] input") && !event.target.value) suggest(event.target); });
+document.addEventListener("focusout", (event) => { if (event.target.matches("[data-suggest] input") && !event.target.closest("[data-suggest]").contains(event.relatedTarget)) offer(event.target, false); });
+document.addEventListener("mousedown", (event) => {
+  const option = event.target.closest("[data-suggest] [role=option]");
+  if (option) { event.preventDefault(); take(option.closest("[data-suggest]").querySelector("input"), option); }
+});
+document.addEventListener("keydown", (event) => {
+  if (!event.target.matches?.("[data-suggest] input")) return;
+  const list = event.target.closest("[data-suggest]").querySelector("[role=listbox]");
+  if (list.hidden) { if (event.key === "ArrowDown") { event.preventDefault(); suggest(event.target); } return; }
+  const options = [...list.children];
+  const at = options.findIndex((option) => option.getAttribute("aria-selected") === "true");
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (step) {
+    event.preventDefault();
+    const next = options[(at + step + options.length + (at < 0 && step < 0 ? 1 : 0)) % options.length];
+    for (const option of options) option.setAttribute("aria-selected", String(option === next));
+    event.target.setAttribute("aria-activedescendant", next.id);
+  } else if ((event.key === "Enter" || event.key === "Tab") && at >= 0) { event.preventDefault(); take(event.target, options[at]); }
+  else if (event.key === "Escape") { event.preventDefault(); offer(event.target, false); }
 });
 
 // Keys: `/` searches, `g` and a letter goes, `Esc` closes.

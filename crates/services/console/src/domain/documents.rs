@@ -81,6 +81,12 @@ pub const SESSIONS: Collection = Collection {
     saved_object: "session",
     noun: "session",
 };
+/// Searches of documents that somebody kept.
+pub const SAVED_SEARCHES: Collection = Collection {
+    index: ".flotilla-saved-searches",
+    saved_object: "search",
+    noun: "saved search",
+};
 /// The audit log.
 pub const AUDIT: Collection = Collection {
     index: ".flotilla-audit",
@@ -88,7 +94,7 @@ pub const AUDIT: Collection = Collection {
     noun: "audit",
 };
 
-const ALL: [&Collection; 11] = [
+const ALL: [&Collection; 12] = [
     &HOSTS,
     &OUTPUTS,
     &PROXIES,
@@ -99,6 +105,7 @@ const ALL: [&Collection; 11] = [
     &SETTINGS,
     &UNINSTALL_TOKENS,
     &SESSIONS,
+    &SAVED_SEARCHES,
     &AUDIT,
 ];
 

@@ -45,4 +45,5 @@ pub mod uploads;
 pub mod kuery;
 pub(crate) mod login_limit;
 pub mod page;
+pub mod saved_searches;
 pub mod sessions;

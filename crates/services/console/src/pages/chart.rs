@@ -8,6 +8,9 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 1000.0;
 /// Height of a chart in its own units.
 const HEIGHT: f64 = 100.0;
+/// Of the room of a bucket, what its bar leaves free.
+const BAR_GAP: f64 = 0.24;
+
 /// One curve, or one layer of the bars.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
@@ -29,6 +32,8 @@ pub(super) struct Chart {
     pub(super) grid: Vec<f64>,
     pub(super) x: Vec<String>,
     pub(super) curves: Vec<Curve>,
+    /// Tone and shape of each layer of bars.
+    pub(super) bars: Vec<(&'static str, String)>,
     pub(super) zones: Vec<Zone>,
     pub(super) is_empty: bool,
 }
@@ -69,6 +74,46 @@ pub(super) fn lines(what: &str, unit: &'static str, buckets: &[Bucket], series: 
     let mut chart = frame(what, unit, buckets, series, &scale);
     chart.curves = series.iter().map(|one| Curve::of(one, &scale)).collect();
     chart
+}
+
+/// Bars of parts that make a whole, the first series at the bottom.
+pub(super) fn bars(what: &str, unit: &'static str, buckets: &[Bucket], series: &[Series]) -> Chart {
+    let value = |one: &Series, index: usize| one.values.get(index).copied().flatten().unwrap_or(0.0);
+    let whole = |index: usize| series.iter().map(|one| value(one, index)).sum::<f64>();
+    let scale = Scale::up_to((0..buckets.len()).map(whole).fold(0.0, f64::max));
+    let mut chart = frame(what, unit, buckets, series, &scale);
+    let place = WIDTH / buckets.len().max(1) as f64;
+    let mut bottoms = vec![HEIGHT; buckets.len()];
+    for one in series {
+        let mut shape = String::new();
+        for (index, bottom) in bottoms.iter_mut().enumerate() {
+            let height = rounded(value(one, index) / scale.top * HEIGHT);
+            if height <= 0.0 {
+                continue;
+            }
+            let (x, width) = (rounded((index as f64 + BAR_GAP / 2.0) * place), rounded(place * (1.0 - BAR_GAP)));
+            let foot = rounded(*bottom);
+            write!(shape, "M{x} {foot}h{width}v-{height}h-{width}z").expect("a string can be written to");
+            *bottom -= height;
+        }
+        chart.bars.push((one.tone, shape));
+    }
+    chart
+}
+
+/// A small curve without axes, 0 to `top`, for a cell of a table.
+pub(super) fn spark(tone: &'static str, values: &[Option<f64>], top: f64) -> Curve {
+    let highest = values.iter().flatten().copied().fold(top, f64::max);
+    let scale = Scale {
+        top: if highest > 0.0 { highest } else { 1.0 },
+        step: 1.0,
+    };
+    let series = Series {
+        name: "",
+        tone,
+        values: values.to_vec(),
+    };
+    Curve::of(&series, &scale)
 }
 
 fn frame(what: &str, unit: &'static str, buckets: &[Bucket], series: &[Series], scale: &Scale) -> Chart {
@@ -259,6 +304,18 @@ mod tests {
             }],
         );
         assert_eq!(chart.curves[0].line.matches('M').count(), 2);
+    }
+
+    #[test]
+    fn bars_stand_on_each_other() {
+        let series = |name, value| Series {
+            name,
+            tone: "c1",
+            values: vec![Some(value)],
+        };
+        let chart = bars("x", "documents", &buckets(1), &[series("low", 1.0), series("high", 3.0)]);
+        assert_eq!(chart.bars[0].1, "M120 100h760v-25h-760z");
+        assert_eq!(chart.bars[1].1, "M120 75h760v-75h-760z");
     }
 
     #[test]

@@ -71,6 +71,14 @@ const NAVIGATION: &[Group] = &[
             },
         ],
     },
+    Group {
+        name: "Data",
+        items: &[Item {
+            name: "Explore",
+            href: "/app/explore",
+            icon: "chart",
+        }],
+    },
 ];
 
 impl Frame {

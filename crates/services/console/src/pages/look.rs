@@ -131,6 +131,11 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// A text as one part of a path or value of a URL.
+pub(super) fn url_part(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
 /// `25,000`.
 pub(super) fn figure(number: u64) -> String {
     let digits = number.to_string();

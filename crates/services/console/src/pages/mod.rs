@@ -11,6 +11,7 @@ mod agent;
 mod agents;
 mod data_streams;
 mod enrollment_tokens;
+mod explore;
 mod home;
 mod login;
 mod policies;
@@ -63,6 +64,10 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/fleet/data-streams", get(data_streams::list))
         .route("/app/fleet/data-streams/{name}", get(data_streams::page))
         .route("/app/fleet/settings", get(settings::page))
+        .route("/app/explore", get(explore::page))
+        .route("/app/explore/suggest", get(explore::suggest))
+        .route("/app/explore/saved", post(explore::save))
+        .route("/app/explore/saved/{id}/delete", post(explore::forget))
         .route("/app/{*path}", get(problem::no_such_page))
         .route(
             "/favicon.ico",

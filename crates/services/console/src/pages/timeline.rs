@@ -41,6 +41,57 @@ pub(super) const RANGES: [Range; 4] = [
     },
 ];
 
+/// The words of a range.
+impl Range {
+    pub(super) fn name(self) -> &'static str {
+        match self.key {
+            "15m" => "15 min",
+            "1h" => "1 hour",
+            "24h" => "24 hours",
+            _ => "7 days",
+        }
+    }
+}
+
+/// A time as a URL names it: relative ones stay relative.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Span {
+    /// Until now.
+    Last(Range),
+    /// From, to.
+    Between(Timestamp, Timestamp),
+}
+
+impl Span {
+    /// By the key of a range.
+    pub(super) fn named(key: &str) -> Option<Self> {
+        RANGES.into_iter().find(|range| range.key == key).map(Self::Last)
+    }
+
+    /// The pairs of a URL that name it.
+    pub(super) fn written(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Last(range) => vec![("range", range.key.to_owned())],
+            Self::Between(from, to) => vec![("from", from.to_string()), ("to", to.to_string())],
+        }
+    }
+
+    /// In words.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Last(range) => format!("Last {}", range.name()),
+            Self::Between(from, to) => format!("{} to {}", from.strftime("%-d %b %H:%M:%S"), to.strftime("%H:%M:%S")),
+        }
+    }
+}
+
+/// Lengths that a bucket may have, in seconds.
+const LENGTHS: [i64; 14] = [
+    1, 5, 15, 30, 60, 300, 600, 1_200, 3_600, 7_200, 21_600, 86_400, 604_800, 2_592_000,
+];
+/// Buckets of a time that is not one of the ranges.
+const MOST_BUCKETS: i64 = 90;
+
 /// A stretch of time in buckets of the same length.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeline {
@@ -60,6 +111,29 @@ impl Timeline {
             start_ms: end_ms - bucket_ms * count as i64,
             bucket_ms,
             count,
+        }
+    }
+
+    /// A span, its relative end at `now`.
+    pub(super) fn of(now: Timestamp, span: Span) -> Self {
+        match span {
+            Span::Last(range) => Self::ending(now, range),
+            Span::Between(from, to) => Self::between(from, to),
+        }
+    }
+
+    fn between(from: Timestamp, to: Timestamp) -> Self {
+        let length_ms = (to.as_millisecond() - from.as_millisecond()).max(1);
+        let fits = |seconds: &&i64| length_ms.div_euclid(**seconds * 1000) < MOST_BUCKETS;
+        let longest = LENGTHS[LENGTHS.len() - 1];
+        let bucket_ms = LENGTHS.iter().find(fits).copied().unwrap_or(longest) * 1000;
+        let start_ms = from.as_millisecond().div_euclid(bucket_ms) * bucket_ms;
+        let end_ms = to.as_millisecond() + bucket_ms - 1;
+        let count = (end_ms - start_ms).div_euclid(bucket_ms).clamp(1, MOST_BUCKETS * 12);
+        Self {
+            start_ms,
+            bucket_ms,
+            count: usize::try_from(count).unwrap_or(1),
         }
     }
 
@@ -108,12 +182,17 @@ impl Timeline {
 
     /// Names for the buckets; `link` makes the URL that shows one alone.
     pub(super) fn buckets(&self, link: impl Fn(Timestamp, Timestamp) -> Option<String>) -> Vec<Bucket> {
-        let days = self.bucket_ms * self.count as i64 > 172_800_000;
+        let length_ms = self.bucket_ms * self.count as i64;
+        let short = match length_ms {
+            ..600_000 => "%H:%M:%S",
+            600_000..=172_800_000 => "%H:%M",
+            _ => "%-d %b",
+        };
         let bucket = |index: usize| {
             let from = at(self.start_ms + self.bucket_ms * index as i64);
             let to = at(self.start_ms + self.bucket_ms * (index as i64 + 1));
             Bucket {
-                short: from.strftime(if days { "%-d %b" } else { "%H:%M" }).to_string(),
+                short: from.strftime(short).to_string(),
                 long: format!(
                     "{} to {} UTC",
                     from.strftime("%-d %b %H:%M:%S"),
@@ -171,6 +250,18 @@ mod tests {
         assert_eq!(timeline.from().to_string(), "2026-03-01T11:01:00Z");
         assert_eq!(timeline.to().to_string(), "2026-03-01T12:01:00Z");
         assert_eq!(timeline.buckets(|_, _| None).len(), 60);
+    }
+
+    #[test]
+    fn any_time_has_few_buckets() {
+        let check = |from: &str, to: &str, count: usize| {
+            let timeline = Timeline::between(from.parse().unwrap(), to.parse().unwrap());
+            assert_eq!(timeline.buckets(|_, _| None).len(), count, "{from} to {to}");
+        };
+        check("2026-03-01T12:00:00Z", "2026-03-01T12:01:00Z", 60);
+        check("2026-03-01T12:00:00Z", "2026-03-01T12:00:00.001Z", 1);
+        check("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z", 72);
+        check("0001-01-01T00:00:00Z", "9999-01-01T00:00:00Z", 1_080);
     }
 
     #[test]
