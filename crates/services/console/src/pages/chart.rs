@@ -35,7 +35,33 @@ pub(super) struct Chart {
     /// Tone and shape of each layer of bars.
     pub(super) bars: Vec<(&'static str, String)>,
     pub(super) zones: Vec<Zone>,
+    pub(super) legend: Vec<LegendRow>,
     pub(super) is_empty: bool,
+}
+
+/// A series in figures.
+#[derive(Clone, Debug)]
+pub(super) struct LegendRow {
+    pub(super) name: &'static str,
+    pub(super) tone: &'static str,
+    pub(super) last: String,
+    pub(super) mean: String,
+    pub(super) max: String,
+}
+
+impl LegendRow {
+    fn of(series: &Series) -> Self {
+        let present: Vec<f64> = series.values.iter().flatten().copied().collect();
+        let text = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
+        let count = present.len();
+        Self {
+            name: series.name,
+            tone: series.tone,
+            last: text(present.last().copied()),
+            mean: text((count > 0).then(|| present.iter().sum::<f64>() / count as f64)),
+            max: text(present.iter().copied().reduce(f64::max)),
+        }
+    }
 }
 
 /// A line with the area under it.
@@ -139,6 +165,7 @@ fn frame(what: &str, unit: &'static str, buckets: &[Bucket], series: &[Series], 
             .collect(),
         x: time_labels(buckets),
         zones: buckets.iter().enumerate().map(zone).collect(),
+        legend: series.iter().map(LegendRow::of).collect(),
         is_empty: series.iter().all(|one| one.values.iter().all(Option::is_none)),
         ..Chart::default()
     }

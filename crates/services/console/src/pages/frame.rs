@@ -73,11 +73,18 @@ const NAVIGATION: &[Group] = &[
     },
     Group {
         name: "Data",
-        items: &[Item {
-            name: "Explore",
-            href: "/app/explore",
-            icon: "chart",
-        }],
+        items: &[
+            Item {
+                name: "Explore",
+                href: "/app/explore",
+                icon: "chart",
+            },
+            Item {
+                name: "Hosts",
+                href: "/app/hosts",
+                icon: "host",
+            },
+        ],
     },
 ];
 

@@ -13,6 +13,7 @@ mod data_streams;
 mod enrollment_tokens;
 mod explore;
 mod home;
+mod hosts;
 mod login;
 mod policies;
 mod settings;
@@ -68,6 +69,8 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/explore/suggest", get(explore::suggest))
         .route("/app/explore/saved", post(explore::save))
         .route("/app/explore/saved/{id}/delete", post(explore::forget))
+        .route("/app/hosts", get(hosts::list))
+        .route("/app/hosts/{name}", get(hosts::host))
         .route("/app/{*path}", get(problem::no_such_page))
         .route(
             "/favicon.ico",

@@ -17,6 +17,8 @@ const AROUND: usize = 6;
 
 /// A row of the table.
 pub(super) struct Row {
+    /// For what changes the page in place.
+    pub(super) id: String,
     pub(super) time: Moment,
     pub(super) clock: String,
     pub(super) level: String,
@@ -83,6 +85,7 @@ impl Row {
         };
         let time = source["@timestamp"].as_str();
         Self {
+            id: hit.document.id.clone(),
             clock: clock_time(time),
             time: Moment::parse(now, time),
             class: class(&level),

@@ -40,7 +40,7 @@ pub(in crate::pages) struct State {
     pub(in crate::pages) index: String,
     /// KQL.
     pub(in crate::pages) query: String,
-    pub(super) span: Span,
+    pub(in crate::pages) span: Span,
     /// More KQL, each shown as a chip.
     pub(in crate::pages) filters: Vec<String>,
     /// Instead of host, dataset and message.
@@ -73,6 +73,14 @@ impl Default for State {
 }
 
 impl State {
+    /// What was logged on a host.
+    pub(in crate::pages) fn of_host(name: &str) -> Self {
+        Self {
+            filters: vec![kql("host.name", name)],
+            ..Self::default()
+        }
+    }
+
     /// From the query part of a URL; what makes no sense is left at its default.
     pub(super) fn parse(text: &str) -> Self {
         let mut state = Self::default();
