@@ -309,6 +309,7 @@ fn console_settings(installation: &Installation) -> Result<ConsoleSettings> {
     Ok(ConsoleSettings {
         fleet_server_urls: installation.urls(installation.ports.fleet_server),
         elasticsearch_urls: installation.urls(installation.ports.elasticsearch),
+        console_urls: installation.urls(installation.ports.console),
         ca_fingerprint: Some(installation.authorities.root_fingerprint()?),
         version: version::STACK.to_owned(),
         host_name: crate::host_names::own_name(),

@@ -1,6 +1,6 @@
 //! [`Console`]: what every domain function works on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use access::Access;
@@ -11,6 +11,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 use transport::HttpClient;
 
+use crate::domain::connection_tests::{self, Tested};
 use crate::domain::error::FleetError;
 use crate::domain::login_limit::LoginLimit;
 use crate::domain::signing::SigningKey;
@@ -23,6 +24,8 @@ pub struct ConsoleSettings {
     pub fleet_server_urls: Vec<String>,
     /// Where agents find the Elasticsearch API; goes into the default output.
     pub elasticsearch_urls: Vec<String>,
+    /// Where people find the pages; for the map of connections.
+    pub console_urls: Vec<String>,
     /// SHA-256 of the root CA in lower-case hex: `ca_trusted_fingerprint` of the default output, and of the join string.
     pub ca_fingerprint: Option<String>,
     /// What `/api/status` announces, such as `9.2.0`.
@@ -40,6 +43,7 @@ impl Default for ConsoleSettings {
         Self {
             fleet_server_urls: vec!["https://localhost:8220".to_owned()],
             elasticsearch_urls: vec!["https://localhost:9200".to_owned()],
+            console_urls: Vec::new(),
             ca_fingerprint: None,
             version: "9.2.0".to_owned(),
             host_name: "localhost".to_owned(),
@@ -76,6 +80,7 @@ pub struct Console {
     pub(crate) fleet_server_client: OnceLock<HttpClient>,
     pub(crate) is_set_up: tokio::sync::OnceCell<()>,
     pub(crate) login_limit: LoginLimit,
+    pub(crate) connection_tests: Mutex<BTreeMap<String, Tested>>,
     pub(crate) session_renewals: Mutex<HashMap<String, jiff::Timestamp>>,
 }
 
@@ -100,6 +105,7 @@ impl Console {
             signing_key: tokio::sync::RwLock::new(None),
             fleet_server_client: OnceLock::new(),
             is_set_up: tokio::sync::OnceCell::new(),
+            connection_tests: Mutex::new(BTreeMap::new()),
             session_renewals: Mutex::new(HashMap::new()),
         })
     }
@@ -123,8 +129,12 @@ impl Console {
         crate::pages::router(Arc::clone(self)).fallback_service(crate::api::router(Arc::clone(self)))
     }
 
-    /// Background work until `stop`: unenrols agents that were silent for longer than their policy allows.
+    /// Background work until `stop`: unenrols agents that were silent for longer than their policy allows, and tries the
+    /// fleet's connections.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        agent_maintenance::run(&self, stop).await;
+        tokio::join!(
+            agent_maintenance::run(&self, stop.clone()),
+            connection_tests::run(&self, stop)
+        );
     }
 }
