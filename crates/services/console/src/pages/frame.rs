@@ -72,6 +72,21 @@ const NAVIGATION: &[Group] = &[
         ],
     },
     Group {
+        name: "Trust",
+        items: &[
+            Item {
+                name: "TLS map",
+                href: "/app/trust/map",
+                icon: "map",
+            },
+            Item {
+                name: "Certificates",
+                href: "/app/trust/certificates",
+                icon: "certificate",
+            },
+        ],
+    },
+    Group {
         name: "Data",
         items: &[
             Item {

@@ -18,6 +18,7 @@ mod login;
 mod policies;
 mod settings;
 mod theme;
+mod trust;
 
 mod assets;
 mod chart;
@@ -71,6 +72,10 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/explore/saved/{id}/delete", post(explore::forget))
         .route("/app/hosts", get(hosts::list))
         .route("/app/hosts/{name}", get(hosts::host))
+        .route("/app/trust/map", get(trust::map))
+        .route("/app/trust/map/test", post(trust::test))
+        .route("/app/trust/map/test-all", post(trust::test_all))
+        .route("/app/trust/certificates", get(trust::certificates))
         .route("/app/{*path}", get(problem::no_such_page))
         .route(
             "/favicon.ico",
