@@ -1,15 +1,18 @@
-//! What tests of several crates share: the built program as a child process, stock clients, a browser, waiting for a condition.
+//! What tests of several crates share: the built program as a child process, stock clients, a browser, real engines,
+//! waiting for a condition.
 //!
 //! Only tests depend on this crate. It has no fixed ports: [`free_ports`] asks the kernel.
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod browser;
 mod network;
+mod node;
 mod process;
 mod wait;
 
 pub use browser::Browser;
 pub use network::OtherHost;
+pub use node::{Engine, RealNode};
 pub use process::{Curl, Flotilla, Link, run};
 pub use wait::eventually;
 

@@ -351,7 +351,7 @@ pub struct EnrollmentApiKeyDocument {
     pub other: Map<String, Value>,
 }
 
-/// A document of `.fleet-enrollment-uses`: one enrolment.
+/// A document of `.fleet-enrollment-api-keys-uses`: one enrolment.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct EnrollmentUseDocument {
     /// When.

@@ -13,7 +13,7 @@ pub const ENROLLMENT_API_KEYS: &str = ".fleet-enrollment-api-keys";
 /// Artifacts (lists and the like) that policies name by their hash.
 pub const ARTIFACTS: &str = ".fleet-artifacts";
 /// Who enrolled with which token, from where. Ours, yet within the names that the `elastic/fleet-server` account may write.
-pub const ENROLLMENT_USES: &str = ".fleet-enrollment-uses";
+pub const ENROLLMENT_USES: &str = ".fleet-enrollment-api-keys-uses";
 /// Descriptions of files sent to agents: pattern over all sources.
 pub const FILES_TO_HOST_META: &str = ".fleet-fileds-tohost-meta-*";
 /// Chunks of files sent to agents: pattern over all sources.

@@ -1,6 +1,7 @@
 //! A Fleet Server on an Elasticsearch of another host: under an agent by the documented commands, by the stock
 //! configuration file, several on one store, and on real engines.
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
+#![expect(clippy::print_stderr, reason = "a failed test tells what it found")]
 
 mod under_agent;
 

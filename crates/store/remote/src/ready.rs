@@ -170,7 +170,7 @@ mod tests {
         for (kind, fleet, name, expected) in [
             (Kind::Elasticsearch, true, ".fleet-agents", true),
             (Kind::Elasticsearch, true, ".fleet-fileds-fromhost-data-agent", true),
-            (Kind::Elasticsearch, true, ".fleet-enrollment-uses", false),
+            (Kind::Elasticsearch, true, ".fleet-enrollment-api-keys-uses", false),
             (Kind::Elasticsearch, false, ".fleet-agents", false),
             (Kind::OpenSearch, false, ".fleet-agents", false),
             (Kind::Flotilla, true, "anything", true),

@@ -14,7 +14,8 @@ use remote::RemoteCredential;
 use serde_json::Value;
 use store::conformance::{self, Limits};
 
-use node::{Engine, Node, ONE_AT_A_TIME};
+use node::{Node, ONE_AT_A_TIME};
+use testkit::Engine;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(

@@ -1,6 +1,5 @@
 //! One node of a real engine.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use remote::{RemoteCredential, RemoteSettings, RemoteStore};
 use serde_json::{Value, json};
+use testkit::{Engine, RealNode};
 use tls::{ClientTls, LoadOptions, SslSettings};
 use transport::{HeaderMap, HttpClient, HttpClientSettings, read_body};
 use url::Url;
@@ -16,76 +16,23 @@ use url::Url;
 /// Each node takes half a gigabyte and both cores while it starts.
 pub(crate) static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-const PASSWORD: &str = "flotilla-Admin-1";
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Engine {
-    Elasticsearch,
-    OpenSearch,
-}
-
-impl Engine {
-    fn folder(self) -> &'static str {
-        match self {
-            Self::Elasticsearch => "elasticsearch",
-            Self::OpenSearch => "opensearch",
-        }
-    }
-
-    fn user(self) -> &'static str {
-        match self {
-            Self::Elasticsearch => "elastic",
-            Self::OpenSearch => "admin",
-        }
-    }
-}
-
 pub(crate) struct Node {
-    engine: Engine,
+    real: RealNode,
     url: Url,
-    tools: PathBuf,
-    folder: tempfile::TempDir,
 }
 
 impl Node {
     /// `None`, and said aloud, where the scripts are not.
     pub(crate) fn start(engine: Engine) -> Option<Self> {
-        let tools = tools().join(engine.folder());
-        if !tools.join("start.sh").is_file() {
-            testkit::skip(&format!(
-                "there is no `start.sh` in {}; set FLOTILLA_SHARED_TOOLS",
-                tools.display()
-            ));
-            return None;
-        }
-        // Between asking for a port and the node's taking it, another program may.
-        let mut told = String::new();
-        for _ in 0..2 {
-            let folder = tempfile::tempdir().unwrap();
-            let [port] = testkit::free_ports();
-            let output = testkit::run(
-                tools.join("start.sh"),
-                [folder.path().as_os_str(), port.to_string().as_ref()],
-            );
-            if output.status.success() {
-                let url = Url::parse(&format!("https://127.0.0.1:{port}")).unwrap();
-                return Some(Self {
-                    engine,
-                    url,
-                    tools,
-                    folder,
-                });
-            }
-            told = String::from_utf8_lossy(&output.stderr).into_owned();
-            stop(&tools, folder.path());
-        }
-        panic!("{engine:?} does not start: {told}");
+        let real = RealNode::start(engine, &[])?;
+        let url = Url::parse(real.url()).unwrap();
+        Some(Self { real, url })
     }
 
     pub(crate) fn admin(&self) -> RemoteCredential {
         RemoteCredential::Basic {
-            username: self.engine.user().to_owned(),
-            password: Secret::from(PASSWORD),
+            username: self.real.user().to_owned(),
+            password: Secret::from(self.real.password()),
         }
     }
 
@@ -114,7 +61,7 @@ impl Node {
             headers: HeaderMap::new(),
             connect_to: None,
         });
-        let login = BASE64_STANDARD.encode(format!("{}:{PASSWORD}", self.engine.user()));
+        let login = BASE64_STANDARD.encode(format!("{}:{}", self.real.user(), self.real.password()));
         let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let request = http::Request::builder()
             .method(method)
@@ -135,7 +82,7 @@ impl Node {
     }
 
     fn tls(&self, with_certificate: bool) -> Arc<ClientTls> {
-        let file = |name: &str| self.folder.path().join("tls").join(name);
+        let file = |name: &str| self.real.tls_file(name);
         let mut block = json!({ "certificate_authorities": [file("ca.crt")] });
         if with_certificate {
             block["certificate"] = json!(file("admin.crt"));
@@ -143,22 +90,4 @@ impl Node {
         }
         ClientTls::load(&SslSettings::from_value(&block).unwrap(), LoadOptions::named("node")).unwrap()
     }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        stop(&self.tools, self.folder.path());
-    }
-}
-
-fn stop(tools: &Path, folder: &Path) {
-    testkit::run(tools.join("stop.sh"), [folder]);
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test asks its caller")]
-fn tools() -> PathBuf {
-    std::env::var("FLOTILLA_SHARED_TOOLS").map_or_else(
-        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/tools"),
-        PathBuf::from,
-    )
 }
