@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::fleet_command::FleetArguments;
 use crate::fleet_server_command::FleetServerArguments;
 use crate::tls_command::TlsArguments;
 use crate::up::UpArguments;
-use crate::{certutil_command, elastic_agent, fleet_server_command, printer, tls_command, up};
+use crate::{certutil_command, elastic_agent, fleet_command, fleet_server_command, printer, tls_command, up};
 
 #[derive(Parser)]
 #[command(
@@ -30,6 +31,8 @@ enum Command {
     /// The agent: enroll, install, run, status, .. (the command line of elastic-agent)
     #[command(disable_help_flag = true)]
     Agent(Forwarded),
+    /// Look at a fleet and change it: agents, policies, outputs, hosts, tokens, .. (the Fleet API of a console)
+    Fleet(Box<FleetArguments>),
     /// Certificate authorities, certificates and requests (the command line of elasticsearch-certutil)
     #[command(disable_help_flag = true)]
     Certutil(Forwarded),
@@ -62,6 +65,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
                 std::iter::once(name).chain(forwarded.words).collect(),
             ))
         }
+        Command::Fleet(arguments) => finish(fleet_command::run(*arguments)),
         Command::Certutil(forwarded) => certutil_command::run(forwarded.words),
         Command::Tls(arguments) => exit_code(tls_command::run(arguments)),
     }

@@ -10,6 +10,7 @@ mod version;
 
 mod certutil_command;
 mod elastic_agent;
+mod fleet_command;
 mod fleet_server_command;
 mod fleet_server_component;
 mod fleet_server_service;
