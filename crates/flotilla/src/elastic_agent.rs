@@ -15,12 +15,13 @@ mod logs;
 mod run;
 mod service;
 mod status;
+mod upgrade;
 mod version;
 
 use std::ffi::OsString;
 use std::future::Future;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
 
 use crate::printer;
@@ -59,10 +60,8 @@ fn dispatch(arguments: Arguments) -> Result<i32> {
             let user = install::user_of(&switch);
             install::switch_user(&common, &switch, Some(user))
         }
-        Command::Upgrade(upgrade) => bail!(
-            "`upgrade {}`: this version cannot replace itself; install the new version's package, or run `install --force` with its program",
-            upgrade.words.join(" ")
-        ),
+        Command::Upgrade(arguments) => upgrade::run(&common, &arguments),
+        Command::Watch => upgrade::run_watch(&common),
         Command::Run(_) => run::run(&common),
         Command::Status(status) => status::run(&common, status.output),
         Command::Inspect(inspect) => inspect::run(&common, &inspect),

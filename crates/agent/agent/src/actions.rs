@@ -119,7 +119,10 @@ impl Managed {
             ActionType::Cancel => self.cancel(&action),
             ActionType::InputAction => self.input_action(&action),
             ActionType::RequestDiagnostics => self.request_diagnostics(&action).await,
-            ActionType::Upgrade => self.upgrade(&action),
+            ActionType::Upgrade => {
+                self.start_upgrade(&action).await;
+                Done::default()
+            }
             ActionType::Migrate => self.migrate(&action).await,
             ActionType::PrivilegeLevelChange => Done::failed(
                 "this agent cannot change its own user; run `elastic-agent privileged` or `elastic-agent unprivileged` on the host",
@@ -333,21 +336,6 @@ impl Managed {
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| format!("cannot make the archive: {error}"))
-    }
-
-    fn upgrade(&mut self, action: &Action) -> Done {
-        let reason = if self.context.paths.installed_marker().exists() {
-            "this version cannot replace itself; install the new version's package on the host"
-        } else {
-            "this agent was not installed as a service, so nothing can restart it as another version; use `elastic-agent install`"
-        };
-        self.state.upgrade = Some(UpgradeDetails {
-            target_version: text(&action.data, "version"),
-            action_id: action.id.clone(),
-            state: UpgradeState::Failed,
-            metadata: Some(json!({"failed_state": "UPG_REQUESTED", "error_msg": reason})),
-        });
-        Done::default()
     }
 
     /// Enrols in another fleet; the enrolment here goes on when that fails.

@@ -32,6 +32,8 @@ pub enum Command {
     Reload,
     /// Start over, units included.
     Restart,
+    /// End, so that the program that the link leads to now takes over.
+    Replace,
     /// The effective configuration, secrets masked.
     Inspect,
     /// A diagnostics archive, base64.

@@ -80,17 +80,26 @@ pub enum DaemonError {
     Connection(String),
 }
 
+/// Why a daemon ended without an error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DaemonEnd {
+    /// It was asked to stop.
+    Stopped,
+    /// The program that `<top>/elastic-agent` leads to is to take over, in this process.
+    Replaced,
+}
+
 /// The agent's process, as a future.
 #[derive(Debug)]
 pub struct Daemon;
 
 impl Daemon {
-    /// Runs until `stop`, then delivers what it has and returns.
+    /// Runs until `stop` (or another program is to take over), then delivers what it has and returns.
     ///
     /// # Errors
     /// See [`DaemonError`]; nothing that happens while it runs is one.
     pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), DaemonError> {
-        Self::run_with_fleet_server(options, None, stop).await
+        Self::run_with_fleet_server(options, None, stop).await.map(|_| ())
     }
 
     /// As [`Daemon::run`], with a Fleet Server that runs when enrolment and policy have one.
@@ -101,7 +110,7 @@ impl Daemon {
         options: DaemonOptions,
         fleet_server: Option<Arc<dyn FleetServerComponent>>,
         stop: CancellationToken,
-    ) -> Result<(), DaemonError> {
+    ) -> Result<DaemonEnd, DaemonError> {
         let context = Arc::new(Context {
             config_file: options.paths.config().join(&options.config_file),
             paths: options.paths,
@@ -149,7 +158,7 @@ async fn run_modes(
     publish: &watch::Sender<StatusReport>,
     commands: &mut mpsc::Receiver<Asked>,
     stop: &CancellationToken,
-) -> Result<(), DaemonError> {
+) -> Result<DaemonEnd, DaemonError> {
     loop {
         let stop = stop.clone();
         let ended = if is_enrolled(&context.paths) {
@@ -162,8 +171,10 @@ async fn run_modes(
         } else {
             wait_for_enrollment(context, publish, commands, stop).await
         };
-        if ended == Ended::Stop {
-            return Ok(());
+        match ended {
+            Ended::Stop => return Ok(DaemonEnd::Stopped),
+            Ended::Replace => return Ok(DaemonEnd::Replaced),
+            Ended::Reload => {}
         }
         tracing::info!("starting over with the present enrolment and configuration");
     }
@@ -248,12 +259,16 @@ async fn wait_for_enrollment(
             }
             asked = commands.recv() => {
                 let Some(asked) = asked else { return Ended::Stop };
-                let reloads = matches!(asked.command, Command::Reload | Command::Restart);
+                let ended = match asked.command {
+                    Command::Reload | Command::Restart => Some(Ended::Reload),
+                    Command::Replace => Some(Ended::Replace),
+                    _ => None,
+                };
                 if asked.answer.send(Ok(json!({}))).is_err() {
                     tracing::debug!("a control client did not wait for its answer");
                 }
-                if reloads {
-                    return Ended::Reload;
+                if let Some(ended) = ended {
+                    return ended;
                 }
             }
         }

@@ -133,8 +133,22 @@ pub enum EnrollError {
 }
 
 fn hint(error: &FleetError) -> &'static str {
-    if error.class() == Some("unknown_authority") {
-        return "\nat enrolment: pass --certificate-authorities with the CA's file, or --join with the string that the console shows";
+    let of_tls = match error.class() {
+        Some("unknown_authority") => {
+            "\nat enrolment: pass --certificate-authorities with the CA's file, or --join with the string that the console shows"
+        }
+        Some("client_certificate_missing") => {
+            "\nat enrolment: pass --elastic-agent-cert and --elastic-agent-cert-key; this Fleet Server asks agents for a certificate"
+        }
+        Some("client_rejected_unknown_authority") => {
+            "\nat enrolment: pass an --elastic-agent-cert of a CA that the Fleet Server trusts"
+        }
+        Some("hostname_mismatch") => "\nat enrolment: pass a --url with a name that the certificate has",
+        Some("pin_mismatch") => "\nat enrolment: check --ca-sha256",
+        _ => "",
+    };
+    if !of_tls.is_empty() {
+        return of_tls;
     }
     match (error.status(), error.code()) {
         (Some(StatusCode::UNAUTHORIZED), _) => {

@@ -192,20 +192,26 @@ fn network() -> (Vec<String>, Vec<String>) {
 fn ipv4_addresses() -> Vec<String> {
     let trie = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    local_addresses(&trie)
+        .into_iter()
+        .map(|address| format!("{address}/{}", prefix_length(&routes, address)))
+        .collect()
+}
+
+/// The addresses of interfaces. A local route to a whole network (`127.0.0.0/8`) is none.
+fn local_addresses(trie: &str) -> BTreeSet<std::net::Ipv4Addr> {
     let mut seen = BTreeSet::new();
     let mut last = None;
     for line in trie.lines() {
         if let Some(address) = line.trim().strip_prefix("|-- ") {
             last = address.parse::<std::net::Ipv4Addr>().ok();
-        } else if line.contains("host LOCAL")
+        } else if line.trim() == "/32 host LOCAL"
             && let Some(address) = last
         {
             seen.insert(address);
         }
     }
-    seen.into_iter()
-        .map(|address| format!("{address}/{}", prefix_length(&routes, address)))
-        .collect()
+    seen
 }
 
 fn prefix_length(routes: &str, address: std::net::Ipv4Addr) -> u32 {
@@ -250,6 +256,13 @@ mod tests {
         );
         assert_eq!(family("debian", ""), "debian");
         assert_eq!(family("plan9", ""), "");
+    }
+
+    #[test]
+    fn only_addresses_of_interfaces_are_told() {
+        let trie = "Local:\n  +-- 127.0.0.0/8 2 0 2\n     +-- 127.0.0.0/31 1 0 0\n        |-- 127.0.0.0\n           /8 host LOCAL\n        |-- 127.0.0.1\n           /32 host LOCAL\n     |-- 127.255.255.255\n        /32 link BROADCAST\n  |-- 192.0.2.2\n     /32 host LOCAL\n";
+        let told: Vec<String> = local_addresses(trie).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["127.0.0.1", "192.0.2.2"]);
     }
 
     #[test]

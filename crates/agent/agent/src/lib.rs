@@ -16,6 +16,8 @@ mod actions;
 mod managed;
 mod standalone;
 mod trial;
+pub mod upgrade;
+mod upgrading;
 
 pub mod connection;
 pub mod control;
@@ -37,7 +39,7 @@ mod self_metrics;
 mod units;
 
 pub use context::SetLogLevel;
-pub use daemon::{Daemon, DaemonError, DaemonOptions};
+pub use daemon::{Daemon, DaemonEnd, DaemonError, DaemonOptions};
 pub use enroll::{Build, EnrollError, EnrollOptions, Enrolled, enroll, tell_uninstalled, token_hash};
 pub use first_trust::FirstTrustError;
 pub use fleet_server_component::{FleetServerComponent, FleetServerUnit};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use event::{AgentMetadata, Variables};
 use http::{Method, StatusCode};
 use outputs::Backoff;
-use protocol::{CheckinRequest, CheckinResponse, UpgradeReport};
+use protocol::{CheckinRequest, CheckinResponse, UpgradeReport, UpgradeState};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
@@ -25,6 +25,7 @@ use crate::state::{AgentState, Enrollment, StateStore};
 use crate::status::{AgentInfo, Health, StatusReport, component_statuses, overall};
 use crate::trial::{Probation, Refusal};
 use crate::units::Units;
+use crate::upgrading::UpgradeTask;
 
 /// The server answers a long poll within about five minutes.
 const CHECKIN_TIMEOUT: Duration = Duration::from_mins(10);
@@ -57,6 +58,8 @@ pub(crate) enum Ended {
     Stop,
     /// Enrolment or configuration is to be read again.
     Reload,
+    /// Another version of the program is to take over.
+    Replace,
 }
 
 /// The managed agent. See the module.
@@ -74,6 +77,8 @@ pub(crate) struct Managed {
     pub(crate) trouble: Vec<String>,
     pub(crate) last_diagnostics: Option<Instant>,
     pub(crate) ended: Option<Ended>,
+    /// The upgrade under way.
+    pub(crate) upgrade: Option<UpgradeTask>,
     host: Host,
     fleet: (Health, String),
     key_refusals: u32,
@@ -123,6 +128,7 @@ impl Managed {
             trouble: Vec::new(),
             last_diagnostics: None,
             ended: None,
+            upgrade: None,
             key_refusals: 0,
             backoff: retry_backoff(&context),
             context,
@@ -138,6 +144,7 @@ impl Managed {
         if let Some(probation) = &managed.probation {
             managed.context.reloader.watch(probation.client.tls());
         }
+        managed.take_up_upgrade();
         managed.apply_log_level();
         if managed.state.unenrolled_at.is_none()
             && let Some(policy) = managed.policy_to_start_with()
@@ -178,6 +185,9 @@ impl Managed {
             if let Some(ended) = self.wait(wait, commands, stop).await {
                 return ended;
             }
+            if self.upgrade_is_ready().await {
+                return Ended::Replace;
+            }
             if self.state.unenrolled_at.is_some() {
                 wait = Duration::from_mins(5);
                 continue;
@@ -206,7 +216,7 @@ impl Managed {
     /// One check-in, held by the server until there is news.
     async fn poll(&mut self, commands: &mut mpsc::Receiver<Asked>, stop: &CancellationToken) -> Polled {
         let request = self.checkin_request();
-        let (client, enrollment, reported) = (self.client.clone(), self.enrollment.clone(), self.overall());
+        let (client, enrollment, reported) = (self.client.clone(), self.enrollment.clone(), self.told());
         let changed = self.units.changed();
         let asked_at = Instant::now();
         let checkin = send(&client, &enrollment, request);
@@ -298,18 +308,18 @@ impl Managed {
     }
 
     /// Returns when Fleet should hear of a change of health; publishes all changes meanwhile.
-    async fn health_changed(&self, changed: &Notify, reported: &(Health, String), asked: Instant) {
+    async fn health_changed(&self, changed: &Notify, reported: &Told, asked: Instant) {
         loop {
             // A change between two looks wakes nobody; the timeout catches it.
             let _elapsed = tokio::time::timeout(LOOK, changed.notified()).await;
             self.publish();
-            if self.overall() == *reported {
+            if self.told() == *reported {
                 continue;
             }
             let settled = SHORTEST_POLL.saturating_sub(asked.elapsed()).max(SETTLE);
             tokio::time::sleep(settled).await;
             self.publish();
-            if self.overall() != *reported {
+            if self.told() != *reported {
                 return;
             }
         }
@@ -377,6 +387,7 @@ impl Managed {
     async fn command(&mut self, asked: Asked) -> Option<Ended> {
         let (answer, ended) = match asked.command {
             Command::Reload | Command::Restart => (Ok(json!({"restarting": true})), Some(Ended::Reload)),
+            Command::Replace => (Ok(json!({"restarting": true})), Some(Ended::Replace)),
             Command::Status => (
                 serde_json::to_value(self.report()).map_err(|error| error.to_string()),
                 None,
@@ -425,6 +436,12 @@ impl Managed {
         }
     }
 
+    /// What Fleet should hear of at once when it changes.
+    fn told(&self) -> Told {
+        let upgrade = self.upgrade_details().map(|details| details.state);
+        (self.overall(), upgrade, self.upgrade_has_ended())
+    }
+
     fn overall(&self) -> (Health, String) {
         if let Some(at) = &self.state.unenrolled_at {
             return (Health::Stopped, format!("Unenrolled at {at}"));
@@ -456,7 +473,7 @@ impl Managed {
             components: component_statuses(&self.units.components()),
             fleet_state: self.fleet.0,
             fleet_message: self.fleet.1.clone(),
-            upgrade_details: self.state.upgrade.clone(),
+            upgrade_details: self.upgrade_details(),
         }
     }
 
@@ -510,11 +527,7 @@ impl Managed {
             poll_timeout: None,
             agent_policy_id: policy.map(|policy| policy.id.clone()),
             policy_revision_idx: policy.map(|policy| policy.revision),
-            upgrade_details: self
-                .state
-                .upgrade
-                .as_ref()
-                .and_then(|details| to_raw_value(details).ok()),
+            upgrade_details: self.upgrade_details().and_then(|details| to_raw_value(&details).ok()),
             upgrade: Some(UpgradeReport::default()),
         }
     }
@@ -577,6 +590,9 @@ fn retry_backoff(context: &Context) -> Backoff {
     let init = setting("request_backoff_init").unwrap_or(RETRY_INIT);
     Backoff::new(init, setting("request_backoff_max").unwrap_or(RETRY_MAX))
 }
+
+/// Health, upgrade, and whether the upgrade is at its end.
+type Told = ((Health, String), Option<UpgradeState>, bool);
 
 /// How one check-in ended.
 enum Polled {

@@ -133,6 +133,7 @@ impl Standalone {
     fn command(&self, asked: Asked) -> Option<Ended> {
         let (answer, ended) = match asked.command {
             Command::Reload | Command::Restart => (Ok(json!({"restarting": true})), Some(Ended::Reload)),
+            Command::Replace => (Ok(json!({"restarting": true})), Some(Ended::Replace)),
             Command::Status => (
                 serde_json::to_value(self.report()).map_err(|error| error.to_string()),
                 None,

@@ -26,8 +26,10 @@ pub(super) enum Command {
     Privileged(SwitchArguments),
     /// Let the installed agent run as a user of its own
     Unprivileged(SwitchArguments),
-    /// Replace the installed agent by another version
+    /// Watch over a new version, and take it back when it does not work
     #[command(hide = true)]
+    Watch,
+    /// Replace the installed agent by another version
     Upgrade(UpgradeArguments),
     /// Run the agent in the foreground
     Run(RunArguments),
@@ -311,9 +313,33 @@ pub(super) struct SwitchArguments {
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct UpgradeArguments {
-    /// Version and flags
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(super) words: Vec<String>,
+    /// The version to go to
+    #[arg(value_name = "VERSION")]
+    pub(super) version: Option<String>,
+    /// A folder, a package, or a download site
+    #[arg(short = 's', long, value_name = "URI")]
+    pub(super) source_uri: Option<String>,
+    /// Do not check the package's signature; its SHA-512 is checked in any case
+    #[arg(long)]
+    pub(super) skip_verify: bool,
+    /// Kept for compatibility: this program has no key built in
+    #[arg(long, hide = true)]
+    pub(super) skip_default_pgp: bool,
+    /// A key that may sign, armoured; repeatable
+    #[arg(long, value_name = "KEY")]
+    pub(super) pgp: Vec<String>,
+    /// URL of a key that may sign; repeatable
+    #[arg(long, value_name = "URL")]
+    pub(super) pgp_uri: Vec<String>,
+    /// File of a key that may sign; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(super) pgp_path: Vec<Utf8PathBuf>,
+    /// Go back to the version before, while the new one is on probation
+    #[arg(long)]
+    pub(super) rollback: bool,
+    /// Also when Fleet manages this agent
+    #[arg(short = 'f', long, hide = true)]
+    pub(super) force: bool,
 }
 
 #[derive(Clone, Debug, Default, Args)]

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::CommonArguments;
-use super::{install, log_output};
+use super::{install, log_output, upgrade};
 use crate::fleet_server_component::UnderAgent;
 use crate::printer;
 
@@ -24,16 +24,23 @@ pub(super) fn run(common: &CommonArguments) -> Result<i32> {
         console: Some(Arc::new(Mutex::new(std::io::stdout()))),
         environment: std::env::vars().collect(),
     };
-    super::block_on(async {
+    let ended = super::block_on(async {
         let stop = CancellationToken::new();
         stop_at_signals(&stop)?;
         install::enroll_delayed(common).await?;
         tell_service_manager(&[sd_notify::NotifyState::Ready]);
         let result = Daemon::run_with_fleet_server(options, Some(Arc::new(UnderAgent)), stop).await;
         tell_service_manager(&[sd_notify::NotifyState::Stopping]);
-        result?;
-        Ok(0)
-    })
+        if result? == agent::DaemonEnd::Replaced {
+            return Ok(None);
+        }
+        Ok(Some(0))
+    })?;
+    // Outside the runtime, so that nothing of it is left in the program that takes over.
+    match ended {
+        Some(status) => Ok(status),
+        None => Err(upgrade::hand_over(&common.paths())),
+    }
 }
 
 pub(super) fn restart(common: &CommonArguments) -> Result<i32> {

@@ -31,6 +31,11 @@ impl Service {
         Self { name }
     }
 
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether systemd runs this host.
     pub(super) fn manager_runs() -> bool {
         Utf8Path::new("/run/systemd/system").is_dir()

@@ -251,7 +251,7 @@ pub(crate) fn folder() -> Folder {
 /// A daemon that runs until it is stopped.
 pub(crate) struct Running {
     stop: CancellationToken,
-    task: tokio::task::JoinHandle<Result<(), agent::DaemonError>>,
+    task: tokio::task::JoinHandle<Result<agent::DaemonEnd, agent::DaemonError>>,
 }
 
 impl Running {

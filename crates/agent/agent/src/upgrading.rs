@@ -1,0 +1,183 @@
+//! Upgrades of a managed agent: started by an action, told to Fleet as they go, ended by handing over to the new program.
+
+use protocol::{Action, UpgradeDetails, UpgradeState};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::managed::Managed;
+use crate::upgrade::{
+    Downloads, Keys, Marker, Prepared, Source, UpgradeError, UpgradeRequest, WatchTimes, prepare, swap,
+};
+
+/// Fleet Server keeps keys here, by version.
+const KEY_PATH: &str = "/api/agents/upgrades";
+
+/// An upgrade under way.
+#[derive(Debug)]
+pub(crate) struct UpgradeTask {
+    progress: watch::Receiver<UpgradeDetails>,
+    task: JoinHandle<Result<Prepared, UpgradeError>>,
+}
+
+impl Managed {
+    /// Starts what an UPGRADE action asks for; the reason why it cannot be done is told in `upgrade_details`.
+    pub(crate) async fn start_upgrade(&mut self, action: &Action) {
+        let version = action.data.get("version").and_then(Value::as_str).unwrap_or_default();
+        let requested = UpgradeDetails {
+            target_version: version.to_owned(),
+            action_id: action.id.clone(),
+            state: UpgradeState::Requested,
+            metadata: None,
+        };
+        if self.upgrade.is_some() {
+            self.upgrade_failed(&requested, "another upgrade is under way");
+            return;
+        }
+        let request = match self.upgrade_request(action, version).await {
+            Ok(request) => request,
+            Err(reason) => return self.upgrade_failed(&requested, &reason),
+        };
+        tracing::info!(version, "upgrading");
+        self.state.upgrade = None;
+        let (publish, progress) = watch::channel(requested);
+        let paths = self.context.paths.clone();
+        let task = tokio::spawn(async move { prepare(&paths, request, &publish).await });
+        self.upgrade = Some(UpgradeTask { progress, task });
+    }
+
+    async fn upgrade_request(&self, action: &Action, version: &str) -> Result<UpgradeRequest, String> {
+        if !self.context.paths.installed_marker().exists() {
+            return Err(UpgradeError::NotInstalled(self.context.paths.home().to_owned()).to_string());
+        }
+        let block = self.policy_value("/agent/download");
+        let named = action.data.get("source_uri").and_then(Value::as_str);
+        let source = named
+            .or_else(|| block.get("sourceURI").and_then(Value::as_str))
+            .filter(|source| !source.is_empty())
+            .ok_or("neither the action nor the policy names a download source")?;
+        Ok(UpgradeRequest {
+            version: version.to_owned(),
+            action_id: action.id.clone(),
+            source: Source::parse(source),
+            downloads: Downloads::of_policy(&block),
+            keys: Some(self.fleet_keys(version).await?),
+        })
+    }
+
+    /// The key that Fleet Server vouches for, over the verified connection.
+    async fn fleet_keys(&self, version: &str) -> Result<Keys, String> {
+        let request = crate::fleet_client::FleetRequest {
+            method: http::Method::GET,
+            path: &format!("{KEY_PATH}/{version}/pgp-public-key"),
+            api_key: Some(&self.enrollment.access_api_key),
+            body: bytes::Bytes::new(),
+            gzip: false,
+            headers: Vec::new(),
+            timeout: std::time::Duration::from_secs(30),
+        };
+        let file = self
+            .client
+            .send(request)
+            .await
+            .map_err(|error| format!("Fleet Server has no key to check the package with: {error}"))?;
+        let mut keys = Keys::default();
+        keys.add(&file).map_err(|error| error.to_string())?;
+        Ok(keys)
+    }
+
+    /// Whether a new version stands ready; then the link leads to it, and this process is to hand over.
+    pub(crate) async fn upgrade_is_ready(&mut self) -> bool {
+        if !self.upgrade_has_ended() {
+            return false;
+        }
+        let Some(upgrade) = self.upgrade.take() else {
+            return false;
+        };
+        let at = upgrade.progress.borrow().clone();
+        let prepared = match upgrade.task.await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(error)) => {
+                self.upgrade_failed(&at, &error.to_string());
+                return false;
+            }
+            Err(error) => {
+                self.upgrade_failed(&at, &error.to_string());
+                return false;
+            }
+        };
+        let (paths, times) = (self.context.paths.clone(), self.watch_times());
+        match tokio::task::spawn_blocking(move || swap(&paths, &prepared, times)).await {
+            Ok(Ok(_)) => {
+                tracing::info!(version = at.target_version, "handing over to the new version");
+                true
+            }
+            Ok(Err(error)) => {
+                self.upgrade_failed(&at, &error.to_string());
+                false
+            }
+            Err(error) => {
+                self.upgrade_failed(&at, &error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Whether the task of the upgrade is done.
+    pub(crate) fn upgrade_has_ended(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(|upgrade| upgrade.task.is_finished())
+    }
+
+    /// As check-ins tell it.
+    pub(crate) fn upgrade_details(&self) -> Option<UpgradeDetails> {
+        if let Some(upgrade) = &self.upgrade {
+            return Some(upgrade.progress.borrow().clone());
+        }
+        let on_probation = Marker::read(&self.context.paths).map(|marker| marker.details());
+        on_probation.or_else(|| self.state.upgrade.clone())
+    }
+
+    /// At start: an upgrade that was taken back is kept in the state, so that Fleet hears of it.
+    pub(crate) fn take_up_upgrade(&mut self) {
+        let Some(marker) = Marker::read(&self.context.paths) else {
+            return;
+        };
+        if marker.rolled_back.is_none() {
+            self.state.upgrade = None;
+            self.save();
+            return;
+        }
+        self.state.upgrade = Some(marker.details());
+        self.save();
+        if let Err(error) = Marker::remove(&self.context.paths) {
+            tracing::warn!(%error, "the marker of the upgrade that was taken back cannot be removed");
+        }
+    }
+
+    /// The times of the watchdog under the policy in force.
+    fn watch_times(&self) -> WatchTimes {
+        let policy = self.state.policy.as_ref().map(|policy| &policy.policy);
+        policy.map(WatchTimes::of_policy).unwrap_or_default()
+    }
+
+    fn policy_value(&self, pointer: &str) -> Value {
+        let policy = self.state.policy.as_ref();
+        policy
+            .and_then(|policy| policy.policy.pointer(pointer).cloned())
+            .unwrap_or_default()
+    }
+
+    fn upgrade_failed(&mut self, at: &UpgradeDetails, reason: &str) {
+        tracing::error!(
+            version = at.target_version,
+            reason,
+            "the upgrade failed; this version goes on"
+        );
+        self.state.upgrade = Some(UpgradeDetails {
+            state: UpgradeState::Failed,
+            metadata: Some(json!({"failed_state": at.state, "error_msg": reason})),
+            ..at.clone()
+        });
+        self.save();
+    }
+}
