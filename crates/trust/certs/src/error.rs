@@ -194,9 +194,10 @@ impl LoadError {
             Self::EmptyPath { setting } => Some(format!("give a path, paste PEM, or remove `{setting}`")),
             Self::NoPem { .. } => Some("give a PEM, DER or PKCS#12 file".to_owned()),
             Self::NoCertificate { found, .. } | Self::NotAnAuthority { found, .. } => certificate_hint(found),
-            Self::NoKey { found, .. } => found
-                .contains("CERTIFICATE")
-                .then(|| "this is the certificate; the key is usually a file of its own that ends in .key".to_owned()),
+            Self::NoKey { found, .. } if found.contains("CERTIFICATE") => {
+                Some("this is the certificate; the key is usually a file of its own that ends in .key".to_owned())
+            }
+            Self::NoKey { .. } => Some("give a file with a private key in PEM, DER or PKCS#12".to_owned()),
             Self::KeyMissing {
                 setting,
                 key_in_certificate_file: true,
@@ -221,7 +222,13 @@ impl LoadError {
             Self::LegacyEncryptionDisabled { .. } => {
                 Some("encrypt it as PKCS#8: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW".to_owned())
             }
-            Self::KeyWrongPassphrase { .. } | Self::TooLarge { .. } | Self::UnsupportedKey { .. } => None,
+            Self::KeyWrongPassphrase { passphrase_setting, .. } => Some(format!(
+                "check `{passphrase_setting}`; `openssl pkey -noout -in FILE` tries a passphrase"
+            )),
+            Self::TooLarge { .. } => Some("name a file with certificates or a key; those are far smaller".to_owned()),
+            Self::UnsupportedKey { .. } => {
+                Some("use an RSA key of at least 2048 bits, ECDSA on P-256, P-384 or P-521, or Ed25519".to_owned())
+            }
         }
     }
 }
@@ -231,7 +238,7 @@ fn read_hint(source: &io::Error) -> Option<String> {
         io::ErrorKind::NotFound => Some("check the spelling; relative paths start at the working folder".to_owned()),
         io::ErrorKind::PermissionDenied => Some("let the user that runs this program read it".to_owned()),
         io::ErrorKind::IsADirectory => Some("name a file, not a folder".to_owned()),
-        _ => None,
+        _ => Some("check that the file can be read, for instance with `cat`".to_owned()),
     }
 }
 
@@ -245,7 +252,7 @@ fn certificate_hint(found: &str) -> Option<String> {
     } else if found.contains("header lines") {
         "remove the lines between the BEGIN line and the base64 text"
     } else {
-        return None;
+        "give a file with a certificate in PEM, DER or PKCS#12"
     };
     Some(hint.to_owned())
 }

@@ -35,7 +35,7 @@ pub use describe::{CertificateSummary, KeySummary, SubjectAltName, describe, des
 pub use encrypted_key::{EncryptionCost, decrypt_pkcs8, encrypt_pkcs8};
 pub use error::{LoadError, Origin};
 pub use fingerprint::{Fingerprint, ParseFingerprintError, fingerprint, spki_pin};
-pub use identity::{Identity, IdentityNames, load_identity, load_identity_with, complete_chain, order_chain};
+pub use identity::{Identity, IdentityNames, complete_chain, load_identity, load_identity_with, order_chain};
 pub use key::{KeyOptions, KeyUnusable, LoadedKey, PublicKey, load_key, load_key_with, read_passphrase_file, to_pkcs8};
 pub use legacy_pem::{LegacyCipher, decrypt_legacy_pem, encrypt_legacy_pem};
 pub use pem::{PemBlock, parse_pem};

@@ -170,9 +170,34 @@ fn in_a_line(place: usize, certificate: &CertificateSummary) -> String {
 
 /// Explains an error of a handshake or of the first bytes after it. `whom` names the peer in the message.
 pub fn explain(error: &io::Error, side: Side, whom: &str, observation: &Observation) -> Explanation {
-    match tls_error(error) {
+    let mut explanation = match tls_error(error) {
         Some(tls) => explain_tls(tls, side, whom, observation),
         None => explain_io(error, side, whom, observation),
+    };
+    explanation
+        .hint
+        .get_or_insert_with(|| advice(&explanation.class).to_owned());
+    explanation
+}
+
+/// What to do where the rule itself had no better advice.
+fn advice(class: &str) -> &'static str {
+    match class {
+        "unknown_authority" => {
+            "add the CA that issued the certificate to `ssl.certificate_authorities`; at enrolment that is `--certificate-authorities`"
+        }
+        "expired" => "issue the certificate anew, or check the clock of this machine",
+        "not_yet_valid" => "check the clocks of both machines",
+        "hostname_mismatch" => "use a name that the certificate has in the URL, or issue it with this name",
+        "key_usage" => "issue the certificate with the extended key usage of this role, or with none",
+        "path_length" => "issue the certificate from a CA that stands higher",
+        "name_constraint" => "issue the certificate for names that its CA may issue for",
+        "critical_extension" => "issue the certificate anew without that extension",
+        "pin_mismatch" => "compare `ssl.ca_sha256` with the pins that `flotilla tls show FILE` prints",
+        "certificate_unreadable" => "look at the certificate with `flotilla tls show FILE`, and issue it anew",
+        "client_certificate_missing" => "set `ssl.certificate` and `ssl.key` of the client",
+        "connection_failed" => "check host, port and firewalls between",
+        _ => "look at the log of the other side, and compare the `ssl` settings of both",
     }
 }
 
@@ -250,6 +275,8 @@ fn explain_incompatible(reason: &PeerIncompatible, side: Side, whom: &str) -> Ex
         P::ServerDoesNotSupportTls12Or13
         | P::ServerTlsVersionIsDisabledByOurConfig
         | P::SupportedVersionsExtensionRequired
+        // From TLS 1.2 on every client sends it; older ones do not.
+        | P::SignatureAlgorithmsExtensionRequired
         | P::Tls12NotOffered
         | P::Tls12NotOfferedOrEnabled => ("protocol_version", "no protocol version in common"),
         _ => return Explanation::new("handshake_failure", format!("TLS with {whom} failed: {reason:?}")),
@@ -399,4 +426,47 @@ pub fn alert_name(alert: AlertDescription) -> String {
         other => return format!("{other:?}"),
     };
     name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_says_what_to_do() {
+        let observation = Observation::default();
+        let errors = [
+            Error::InvalidCertificate(CertificateError::UnknownIssuer),
+            Error::InvalidCertificate(CertificateError::Expired),
+            Error::InvalidCertificate(CertificateError::NotValidYet),
+            Error::InvalidCertificate(CertificateError::NotValidForName),
+            Error::InvalidCertificate(CertificateError::BadSignature),
+            Error::InvalidCertificate(CertificateError::BadEncoding),
+            Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+            Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired),
+            Error::PeerIncompatible(PeerIncompatible::NullCompressionRequired),
+            Error::NoCertificatesPresented,
+            Error::DecryptError,
+            Error::General("x".into()),
+            Error::AlertReceived(AlertDescription::InternalError),
+            Error::AlertReceived(AlertDescription::UnknownCA),
+        ];
+        for error in errors {
+            for side in [Side::Client, Side::Server] {
+                let told = format!("{error:?} {side:?}");
+                let wrapped = io::Error::new(io::ErrorKind::InvalidData, error.clone());
+                let explanation = explain(&wrapped, side, "`peer`", &observation);
+                assert!(explanation.hint.is_some_and(|hint| !hint.is_empty()), "{told}");
+                assert!(explanation.message.contains("peer"), "{told}");
+            }
+        }
+        for kind in [
+            io::ErrorKind::UnexpectedEof,
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::Other,
+        ] {
+            let explanation = explain(&kind.into(), Side::Client, "`peer`", &observation);
+            assert!(explanation.hint.is_some(), "{kind}");
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
 pub use client::ClientTls;
 pub use error::{SslError, Stage};
 pub use explain::{Evidence, Explanation, Side, alert_name, explain, explain_tls, tls_error};
-pub use material::unfit_for_both_sides;
+pub use material::{is_signed_by, unfit_for_both_sides};
 pub use observe::{Observation, Observing, VerificationFailure, observe};
 pub use options::{Alpn, LoadOptions};
 pub use reload::{ReloadOutcome, Reloadable, Reloader};

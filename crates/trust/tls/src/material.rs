@@ -126,6 +126,13 @@ pub fn unfit_for_both_sides(certificate: &CertificateDer<'_>) -> Option<String> 
     ))
 }
 
+/// Whether the key of `issuer` made the signature of `certificate`. Names, validity and usages are not looked at: two
+/// authorities may have the same name and different keys.
+pub fn is_signed_by(certificate: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {
+    let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
+    crate::unusual_leaf::is_signed_by(certificate, issuer, algorithms.all)
+}
+
 /// The certificates of files that complete chains.
 pub(crate) fn load_issuers(files: &[Utf8PathBuf]) -> Result<Vec<CertificateDer<'static>>, SslError> {
     let mut found = Vec::new();

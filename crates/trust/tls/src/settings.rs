@@ -158,7 +158,7 @@ impl SslSettings {
         let map = match block {
             Value::Object(map) => map,
             Value::Null => &empty,
-            _ => return Err(SslError::bad_value("ssl", "must be a group of settings", None)),
+            _ => return Err(SslError::bad_value("ssl", "must be a group of settings", Some(GROUP))),
         };
         let restart = map
             .get("restart_on_cert_change")
@@ -250,6 +250,8 @@ impl<'de> Deserialize<'de> for SslSettings {
     }
 }
 
+const GROUP: &str = "write its settings below it, indented, or dotted as in `ssl.verification_mode: full`";
+
 fn verification_mode(value: Option<&Value>) -> Result<VerificationMode, SslError> {
     const ALLOWED: &str = "full, strict, certificate or none";
     match value {
@@ -276,7 +278,7 @@ fn group<'a>(map: &'a Map<String, Value>, key: &str) -> Result<Option<&'a Map<St
     match map.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(inner)) => Ok(Some(inner)),
-        Some(_) => Err(SslError::bad_value(key, "must be a group of settings", None)),
+        Some(_) => Err(SslError::bad_value(key, "must be a group of settings", Some(GROUP))),
     }
 }
 
@@ -305,7 +307,7 @@ fn scalar(value: &Value, key: &str) -> Result<Option<String>, SslError> {
         Value::Array(_) | Value::Object(_) => Err(SslError::bad_value(
             key,
             &format!("must be a text, not {}", kind(value)),
-            None,
+            Some("write one value, without a list or a block around it"),
         )),
     }
 }
@@ -347,7 +349,7 @@ fn names(map: &Map<String, Value>, key: &str) -> Result<Vec<NameOrNumber>, SslEr
             other => Err(SslError::bad_value(
                 key,
                 &format!("must be a list of names, but holds {}", kind(other)),
-                None,
+                Some("write names, one in each line behind a dash"),
             )),
         })
         .collect()

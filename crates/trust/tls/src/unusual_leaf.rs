@@ -3,7 +3,7 @@
 //! The original accepts both. Such paths are walked here, with the same rules for each certificate.
 
 use certs::spki_pin;
-use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::chain::{Broken, ChainRules, MAX_CHAIN_CERTIFICATES, check_issuer, check_itself, check_usage};
@@ -113,24 +113,31 @@ impl<'a> Walk<'a> {
     }
 
     fn signed(&self, certificate: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {
-        let (Ok((_, certificate)), Ok((_, issuer))) = (
-            X509Certificate::from_der(certificate),
-            X509Certificate::from_der(issuer),
-        ) else {
-            return false;
-        };
-        let public_key = SubjectPublicKeyInfoDer::from(issuer.public_key().raw);
-        let Ok(key) = webpki::RawPublicKeyEntity::try_from(&public_key) else {
-            return false;
-        };
-        let message = certificate.tbs_certificate.as_ref();
-        let signature = &certificate.signature_value.data;
-        self.rules
-            .algorithms
-            .all
-            .iter()
-            .any(|algorithm| key.verify_signature(*algorithm, message, signature).is_ok())
+        is_signed_by(certificate, issuer, self.rules.algorithms.all)
     }
+}
+
+/// Whether the key of `issuer` made the signature of `certificate`, whatever both say of themselves.
+pub(crate) fn is_signed_by(
+    certificate: &CertificateDer<'_>,
+    issuer: &CertificateDer<'_>,
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+) -> bool {
+    let (Ok((_, certificate)), Ok((_, issuer))) = (
+        X509Certificate::from_der(certificate),
+        X509Certificate::from_der(issuer),
+    ) else {
+        return false;
+    };
+    let public_key = SubjectPublicKeyInfoDer::from(issuer.public_key().raw);
+    let Ok(key) = webpki::RawPublicKeyEntity::try_from(&public_key) else {
+        return false;
+    };
+    let message = certificate.tbs_certificate.as_ref();
+    let signature = &certificate.signature_value.data;
+    algorithms
+        .iter()
+        .any(|algorithm| key.verify_signature(*algorithm, message, signature).is_ok())
 }
 
 /// Whether an issuer may issue for the names of everything below it. As elsewhere, an intermediate that was issued to the
