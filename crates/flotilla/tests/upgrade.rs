@@ -1,0 +1,161 @@
+//! `elastic-agent upgrade` as processes: a version that works stays, one that does not is taken back.
+#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+use std::fmt::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::{eventually, run};
+
+const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
+const SOON: Duration = Duration::from_mins(1);
+/// A probation of seconds in place of minutes.
+const CONFIG: &str = "outputs: {default: {type: console}}
+agent.upgrade.watcher: {grace_period: 4s, error_check.interval: 200ms}
+";
+
+/// A folder as `install` makes it, and a service manager that starts the agent whenever it ends.
+struct Host {
+    folder: tempfile::TempDir,
+    manager: Child,
+}
+
+impl Host {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("top");
+        let home = top.join("data/elastic-agent-first");
+        std::fs::create_dir_all(&home).unwrap();
+        symlink(FLOTILLA, home.join("elastic-agent")).unwrap();
+        symlink(home.join("elastic-agent"), top.join("elastic-agent")).unwrap();
+        std::fs::write(top.join(".installed"), "").unwrap();
+        std::fs::write(top.join("elastic-agent.yml"), CONFIG).unwrap();
+        std::fs::create_dir(folder.path().join("packages")).unwrap();
+        let manager = Command::new("sh")
+            .args(["-c", "trap 'kill $child; exit' TERM; while :; do ./elastic-agent run --path.home=\"$PWD\" & child=$!; wait $child; sleep 0.1; done"])
+            .current_dir(&top)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let host = Self { folder, manager };
+        host.runs();
+        host
+    }
+
+    fn top(&self) -> PathBuf {
+        self.folder.path().join("top")
+    }
+
+    fn agent(&self, arguments: &[&str]) -> Output {
+        let home = format!("--path.home={}", self.top().display());
+        run(self.top().join("data/elastic-agent-first/elastic-agent"), [&[home.as_str()], arguments].concat())
+    }
+
+    /// Waits until an agent answers; its process.
+    fn runs(&self) -> u64 {
+        eventually("a running agent", SOON, || {
+            let status = self.agent(&["status", "--output", "json"]);
+            let report: Value = serde_json::from_slice(&status.stdout).ok()?;
+            report["info"]["pid"].as_u64()
+        })
+    }
+
+    /// A package whose program is this script.
+    fn package(&self, version: &str, script: &str) {
+        let root = format!("elastic-agent-{version}");
+        let unpacked = self.folder.path().join(&root);
+        std::fs::create_dir_all(&unpacked).unwrap();
+        let program = unpacked.join("elastic-agent");
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let packages = self.folder.path().join("packages");
+        let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { std::env::consts::ARCH };
+        let name = format!("elastic-agent-{version}-linux-{architecture}.tar.gz");
+        let make = format!("tar -czf packages/{name} {root} && cd packages && sha512sum {name} > {name}.sha512");
+        let made = Command::new("sh").args(["-c", &make]).current_dir(self.folder.path()).status().unwrap();
+        assert!(made.success() && packages.join(name).exists());
+    }
+
+    fn upgrade(&self, version: &str) {
+        let source = format!("file://{}", self.folder.path().join("packages").display());
+        let upgraded = self.agent(&["upgrade", version, "--source-uri", &source, "--skip-verify"]);
+        let mut said = String::from_utf8_lossy(&upgraded.stderr).into_owned();
+        write!(said, "{}", String::from_utf8_lossy(&upgraded.stdout)).unwrap();
+        assert!(upgraded.status.success(), "{said}");
+    }
+
+    /// The home that the link leads to.
+    fn home(&self) -> PathBuf {
+        let program = std::fs::read_link(self.top().join("elastic-agent")).unwrap();
+        program.parent().map(Path::to_owned).unwrap()
+    }
+
+    fn marker(&self) -> Option<Value> {
+        let text = std::fs::read(self.top().join("data/.update-marker")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        run("kill", ["-TERM", &self.manager.id().to_string()]);
+        let _already_waited = self.manager.wait();
+    }
+}
+
+/// The version that this program says it is.
+fn own_version() -> String {
+    let said = run(FLOTILLA, ["agent", "version", "--binary-only"]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    let is_version = |word: &&str| word.split('.').count() == 3 && word.starts_with(|first: char| first.is_ascii_digit());
+    said.split_whitespace().find(is_version).unwrap().to_owned()
+}
+
+#[test]
+fn a_version_that_works_stays_and_one_that_does_not_is_taken_back() {
+    let host = Host::start();
+    let first = host.home();
+    let version = own_version();
+    let works = format!("#!/bin/sh\nexec {}/elastic-agent \"$@\"\n", first.display());
+    host.package(&version, &works);
+    let process = host.runs();
+    host.upgrade(&version);
+    assert_eq!(host.runs(), process, "the service manager does not notice");
+    let second = host.home();
+    assert_ne!(second, first);
+    assert!(host.marker().is_some(), "it is on probation");
+    eventually("the end of the probation", SOON, || host.marker().is_none().then_some(()));
+    assert_eq!(host.home(), second);
+
+    host.package("99.0.0", "#!/bin/sh\n[ \"$1\" = version ] && echo 99.0.0 && exit\nexit 1\n");
+    host.upgrade("99.0.0");
+    let reason = eventually("the version before", SOON, || {
+        host.marker()?["rolled_back"].as_str().map(str::to_owned)
+    });
+    assert!(reason.contains("answer"), "{reason}");
+    assert_eq!(host.home(), second);
+    host.runs();
+}
+
+#[test]
+fn what_cannot_be_upgraded_says_why() {
+    let home = tempfile::tempdir().unwrap();
+    let top = format!("--path.home={}", home.path().display());
+    let check = |arguments: &[&str], expected: &str| {
+        let output = run(FLOTILLA, [&["agent", top.as_str(), "upgrade"], arguments].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    };
+    check(&["9.9.9"], "no agent is installed");
+    std::fs::write(home.path().join(".installed"), "").unwrap();
+    check(&[], "name the version");
+    check(&["9.9.9"], "--source-uri");
+    check(&["9.9.9", "-s", "/nonexistent", "--skip-verify"], "/nonexistent");
+    check(&["9.9.9", "-s", "/nonexistent", "--pgp-uri", "http://keys"], "https");
+    check(&["9.9.9", "-s", "/nonexistent", "--pgp-path", "/nonexistent/key"], "--pgp-path");
+    check(&["--rollback"], "nothing to go back to");
+}
