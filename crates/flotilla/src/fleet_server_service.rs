@@ -6,9 +6,11 @@
 
 mod elasticsearch;
 mod listener;
+mod remote_outputs;
 
 pub(crate) use elasticsearch::Elasticsearch;
 pub(crate) use listener::Listening;
+pub(crate) use remote_outputs::RemoteOutputs;
 
 use std::sync::Arc;
 
@@ -40,7 +42,13 @@ impl Service {
         for listener in &listeners {
             listener.watch(&reloader);
         }
-        let server = FleetServer::new(settings, elasticsearch.store(), elasticsearch.keys(), clock::system());
+        let server = FleetServer::with_remote_keys(
+            settings,
+            elasticsearch.store(),
+            elasticsearch.keys(),
+            Some(RemoteOutputs::new(reloader.clone())),
+            clock::system(),
+        );
         Ok(Self {
             server,
             listeners,

@@ -66,24 +66,7 @@ fn hint(error: &SslError) -> String {
 impl Elasticsearch {
     /// Connects once; certificate files are followed by `reloader` from then on.
     pub(crate) async fn connect(output: &OutputSettings, reloader: &Reloader) -> Result<Self, ElasticsearchError> {
-        let tls = client_tls(output.ssl.as_ref())?;
-        reloader.watch(&tls);
-        let hosts = output
-            .hosts
-            .iter()
-            .map(|host| host_url(&output.protocol, host))
-            .collect::<Result<_, _>>()?;
-        let remote = RemoteStore::connect(RemoteSettings {
-            hosts,
-            path: output.path.clone(),
-            tls,
-            credential: credential(output)?,
-            proxy: proxy(output)?,
-            headers: headers("headers", &output.headers)?,
-            timeout: output.timeout,
-            clock: clock::system(),
-        })
-        .await?;
+        let remote = connect(output, reloader).await?;
         Ok(Self {
             keys: remote.api_keys(),
             store: remote as Arc<dyn Store>,
@@ -97,6 +80,31 @@ impl Elasticsearch {
     pub(super) fn keys(&self) -> Arc<dyn ApiKeys> {
         Arc::clone(&self.keys)
     }
+}
+
+/// The store that an output names; certificate files are followed by `reloader` from then on.
+pub(super) async fn connect(
+    output: &OutputSettings,
+    reloader: &Reloader,
+) -> Result<Arc<RemoteStore>, ElasticsearchError> {
+    let tls = client_tls(output.ssl.as_ref())?;
+    reloader.watch(&tls);
+    let hosts = output
+        .hosts
+        .iter()
+        .map(|host| host_url(&output.protocol, host))
+        .collect::<Result<_, _>>()?;
+    Ok(RemoteStore::connect(RemoteSettings {
+        hosts,
+        path: output.path.clone(),
+        tls,
+        credential: credential(output)?,
+        proxy: proxy(output)?,
+        headers: headers("headers", &output.headers)?,
+        timeout: output.timeout,
+        clock: clock::system(),
+    })
+    .await?)
 }
 
 fn client_tls(ssl: Option<&Value>) -> Result<Arc<ClientTls>, ElasticsearchError> {
@@ -143,7 +151,8 @@ fn proxy(output: &OutputSettings) -> Result<Option<ProxySettings>, Elasticsearch
         return Ok(Some(ProxySettings::disabled()));
     }
     let Some(text) = output.proxy_url.as_deref().filter(|text| !text.is_empty()) else {
-        return Ok(None);
+        // Without a URL the environment decides, unless it may not.
+        return Ok(output.proxy_disable.then(ProxySettings::disabled));
     };
     Ok(Some(ProxySettings {
         headers: headers("proxy_headers", &output.proxy_headers)?,

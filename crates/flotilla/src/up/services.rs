@@ -20,6 +20,7 @@ use transport::{HttpClient, HttpClientSettings, ServeOptions};
 
 use super::authorities::Role;
 use super::installation::Installation;
+use crate::fleet_server_service::RemoteOutputs;
 use crate::version;
 
 /// How long requests under way may take when the process is asked to stop.
@@ -66,13 +67,15 @@ impl Services {
             Arc::clone(&access),
             Arc::clone(&clock),
         );
-        let fleet_server = FleetServer::new(
+        let remote_outputs = Reloader::new();
+        let fleet_server = FleetServer::with_remote_keys(
             FleetServerSettings {
                 version: version::STACK.to_owned(),
                 ..FleetServerSettings::default()
             },
             Arc::clone(&shared),
             Arc::clone(&access) as Arc<dyn access::ApiKeys>,
+            Some(RemoteOutputs::new(remote_outputs.clone())),
             Arc::clone(&clock),
         );
         let fleet_server_ca_fingerprint = fleet_server_ca_fingerprint(installation)?;
@@ -90,6 +93,8 @@ impl Services {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
+        let stop = services.stop.child_token();
+        services.tasks.spawn(async move { remote_outputs.run(stop).await });
         services.serve(
             installation,
             tls,

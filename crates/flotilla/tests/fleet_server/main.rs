@@ -7,7 +7,13 @@ mod under_agent;
 
 mod own_process;
 
+mod install;
+
 mod real_nodes;
+
+mod remote_outputs;
+
+mod soak;
 
 mod files;
 mod host;

@@ -9,4 +9,5 @@ mod faults;
 mod openapi;
 mod real_agents;
 mod robustness;
+mod simulation;
 mod traces;
