@@ -111,20 +111,158 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "Escape") { event.preventDefault(); offer(event.target, false); }
 });
 
+// Forms that are checked while they are filled in: the server answers the whole page, its live parts take the place of ours.
+async function checkForm(form, withFiles) {
+  const data = new FormData(form);
+  data.set("step", "check");
+  if (!withFiles) for (const field of form.querySelectorAll("input[type=file]")) data.delete(field.name);
+  const answer = await fetch(form.action, { method: "POST", body: data });
+  if (!answer.ok || answer.redirected) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (withFiles) {
+    const body = fresh.querySelector("[data-form-body]");
+    if (body) { form.querySelector("[data-form-body]").innerHTML = body.innerHTML; prepareForms(); }
+  }
+  for (const part of fresh.querySelectorAll("[data-live][id]")) {
+    const ours = document.getElementById(part.id);
+    if (ours) ours.innerHTML = part.innerHTML;
+  }
+}
+
+let checkTimer;
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-form]");
+  if (!form) return;
+  form.dataset.changed = "1";
+  showGroups(form);
+  clearTimeout(checkTimer);
+  const withFiles = event.target.type === "file";
+  checkTimer = setTimeout(() => checkForm(form, withFiles), 150);
+});
+
+// Groups that belong to a choice.
+function showGroups(form) {
+  for (const group of form.querySelectorAll("[data-when]")) {
+    const [name, wanted] = group.dataset.when.split("=");
+    if (!wanted) continue;
+    const field = form.querySelector(`[name="${name}"]:checked, select[name="${name}"]`);
+    group.toggleAttribute("data-hidden", !wanted.split("|").includes(field?.value ?? ""));
+  }
+}
+
+function prepareForms() {
+  document.documentElement.classList.add("scripted");
+  for (const form of document.querySelectorAll("form[data-form]")) showGroups(form);
+  for (const button of document.querySelectorAll("[data-add-row]")) button.hidden = false;
+}
+
+document.addEventListener("click", (event) => {
+  const add = event.target.closest("[data-add-row]");
+  if (add) {
+    const last = [...add.parentElement.querySelectorAll("input, textarea")].pop();
+    const row = last.cloneNode();
+    row.value = ""; row.removeAttribute("aria-invalid"); row.id = `${last.id}-more`;
+    add.before(row); row.focus();
+  }
+  const back = event.target.closest("[data-back]");
+  if (back) { event.preventDefault(); back.closest("[data-asks]").remove(); }
+});
+
+// A flyout closes by Esc, keeps the focus inside, and asks before changes are lost.
+document.addEventListener("keydown", (event) => {
+  const form = document.querySelector("form[data-form][data-close]");
+  if (!form) return;
+  if (event.key === "Escape") {
+    const asks = form.querySelector("[data-asks]");
+    if (asks) asks.remove(); else location.href = form.dataset.close;
+  }
+  if (event.key !== "Tab") return;
+  const inside = form.querySelector("[data-asks]") ?? form;
+  const all = [...inside.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")].filter((element) => element.checkVisibility() && !element.disabled);
+  if (all.length === 0) return;
+  const [first, last] = [all[0], all[all.length - 1]];
+  if (!inside.contains(document.activeElement) || event.shiftKey && document.activeElement === first) { event.preventDefault(); (event.shiftKey ? last : first).focus(); }
+  else if (!event.shiftKey && document.activeElement === last) { event.preventDefault(); first.focus(); }
+});
+window.addEventListener("beforeunload", (event) => {
+  const form = document.querySelector("form[data-form][data-changed]");
+  if (form && !form.dataset.sent) event.preventDefault();
+});
+document.addEventListener("submit", (event) => { event.target.dataset.sent = "1"; });
+
 // Keys: `/` searches, `g` and a letter goes, `Esc` closes.
-const places = { a: "/app/fleet/agents", p: "/app/fleet/policies", t: "/app/fleet/enrollment-tokens", d: "/app/fleet/data-streams", s: "/app/fleet/settings", m: "/app/trust/map", e: "/app/explore", h: "/" };
+const places = { a: "/app/fleet/agents", p: "/app/fleet/policies", t: "/app/fleet/enrollment-tokens", d: "/app/fleet/data-streams", s: "/app/fleet/settings", m: "/app/trust/map", c: "/app/trust/certificates", e: "/app/explore", o: "/app/hosts", l: "/app/audit", h: "/" };
 let goes = false;
 document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, textarea, select, [contenteditable]") || event.ctrlKey || event.metaKey || event.altKey) return;
   if (goes) { goes = false; if (places[event.key]) location.href = places[event.key]; return; }
   if (event.key === "g") { goes = true; setTimeout(() => { goes = false; }, 1000); return; }
-  if (event.key === "/") { const field = document.querySelector(".filters input[type=search], [data-hotkey='/']"); if (field) { event.preventDefault(); field.focus(); } }
+  if (event.key === "j") walk(1);
+  if (event.key === "k") walk(-1);
+  if (event.key === "?") { const help = document.getElementById("keys"); if (help && !help.open) help.showModal(); }
+  if (event.key === "/") { const field = document.querySelector(".filters input[type=search]") ?? document.querySelector("[data-hotkey='/']"); if (field) { event.preventDefault(); field.focus(); } }
 });
 
+// Live parts: the server names what has changed, and the parts that show it fetch themselves. Without its stream they ask
+// now and then. A part that somebody works in waits.
+const ASK_EVERY = 5000;
+const late = new Set();
+function isBusy(part) {
+  const inside = document.activeElement;
+  return (part.contains(inside) && inside.matches("input, select, textarea")) || part.querySelector("details.menu[open], dialog[open]");
+}
+function wake(topics) {
+  for (const topic of topics) late.add(topic);
+  if (document.hidden) return;
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const wanted = part.dataset.live.split(" ").some((topic) => late.has(topic));
+    if (wanted && !isBusy(part)) part.dispatchEvent(new Event("live"));
+  }
+  late.clear();
+}
+const ALL_TOPICS = ["agents", "data", "changes"];
+function showLive(is) {
+  for (const sign of document.querySelectorAll("[data-live-state]")) {
+    sign.hidden = false;
+    sign.classList.toggle("lost", !is);
+    sign.textContent = is ? "Live" : "Reconnecting";
+  }
+}
+let stream, isLive = false, lastWake = 0, soon;
+function wakeSoon(topic) {
+  late.add(topic);
+  clearTimeout(soon);
+  soon = setTimeout(() => { lastWake = Date.now(); wake([]); }, Math.max(0, 1000 - (Date.now() - lastWake)));
+}
+function listen() {
+  stream = new EventSource("/events");
+  stream.addEventListener("hello", () => { isLive = true; showLive(true); });
+  for (const topic of ALL_TOPICS) stream.addEventListener(topic, () => wakeSoon(topic));
+  stream.onerror = () => {
+    isLive = false;
+    showLive(false);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, ASK_EVERY);
+  };
+}
+document.addEventListener("visibilitychange", () => wake([]));
+
+// Rows by keyboard: `j` and `k` walk, `Enter` opens what has the focus.
+function walk(step) {
+  const rows = [...document.querySelectorAll("[data-row] [data-row-open]")].filter((row) => row.checkVisibility());
+  const at = rows.findIndex((row) => row === document.activeElement);
+  rows[Math.max(0, Math.min(rows.length - 1, at + step))]?.focus();
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  if (document.querySelector("[data-live]")) {
+    listen();
+    setInterval(() => { if (!isLive) wake(ALL_TOPICS); }, ASK_EVERY);
+  }
   prepareCopyButtons(document);
+  prepareForms();
+  document.querySelector(".flyout [aria-invalid], .flyout .input, [autofocus]")?.focus();
   showSelection();
   const toast = document.querySelector("[data-toast]");
   if (toast) setTimeout(() => toast.remove(), 6000);
 });
-document.addEventListener("htmx:after:swap", () => prepareCopyButtons(document));
+document.addEventListener("htmx:after:swap", () => { prepareCopyButtons(document); if (stream) showLive(isLive); });

@@ -207,6 +207,32 @@ pub fn output(console: &Console, fields: &Fields) -> Result<Vec<Finding>, FleetE
     Ok(check.findings)
 }
 
+/// Checks an agent binary source.
+pub fn download_source(console: &Console, fields: &Fields) -> Vec<Finding> {
+    let mut check = Check {
+        now: console.clock.now(),
+        findings: Vec::new(),
+    };
+    let Some(tls) = fields.get("ssl") else {
+        return check.findings;
+    };
+    let secrets = fields.get("secrets").and_then(|secrets| secrets.get("ssl"));
+    check.authorities("ssl.certificate_authorities", tls.get("certificate_authorities"));
+    check.pair(tls, secrets, "certificate", "key", Usage::Client);
+    check.findings
+}
+
+/// Checks a proxy.
+pub fn proxy(console: &Console, fields: &Fields) -> Vec<Finding> {
+    let mut check = Check {
+        now: console.clock.now(),
+        findings: Vec::new(),
+    };
+    check.authorities("certificate_authorities", fields.get("certificate_authorities"));
+    check.certificates_alone("certificate", fields.get("certificate"));
+    check.findings
+}
+
 #[derive(Clone, Copy)]
 enum Usage {
     Server,
@@ -257,6 +283,20 @@ impl Check {
             }
         }
         found
+    }
+
+    /// The certificates of a text that is given without its key.
+    fn certificates_alone(&mut self, field: &str, value: Option<&Value>) {
+        for pem in texts(value).into_iter().filter(|text| is_pem(text)) {
+            match certs::load_certificates(&PemSource::Inline(Secret::from(pem)), field) {
+                Err(error) => self.add(Severity::Error, field, error.class(), error.to_string(), error.hint()),
+                Ok(certificates) => {
+                    for certificate in &certificates {
+                        self.validity(field, &certs::describe(certificate));
+                    }
+                }
+            }
+        }
     }
 
     /// The leaf of a pair, when it is given as PEM; a key that is stored already cannot be compared.

@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use crate::Console;
 use crate::domain::actor::Actor;
+use crate::domain::agent_policies;
 use crate::domain::changes::{self, Changes};
+use crate::domain::checks::{self, Report};
 use crate::domain::documents::{AGENT_POLICIES, DOWNLOAD_SOURCES, Fields, flag, text};
 use crate::domain::error::FleetError;
 use crate::domain::objects::{check_path_or_pem, new_id, now_fields, remove_unset, with_one_default};
@@ -86,6 +88,23 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
     changes::apply(console, actor, changes).await?;
     secrets::forget(console, stale).await?;
     read(console, id).await
+}
+
+/// What a change would meet.
+///
+/// # Errors
+/// A URL or combination that is not valid.
+pub async fn dry_run(console: &Console, id: Option<&str>, given: Fields) -> Result<Report, FleetError> {
+    let mut fields = match id {
+        Some(id) => console.require(&DOWNLOAD_SOURCES, id).await?.fields,
+        None => Fields::new(),
+    };
+    let was_default = flag(&fields, "is_default");
+    fields.extend(given);
+    check(&mut fields)?;
+    let is_default = was_default || flag(&fields, "is_default");
+    let policies = agent_policies::users_of(console, "download_source_id", id, is_default).await?;
+    checks::report(console, checks::download_source(console, &fields), policies).await
 }
 
 /// Removes a source, and from the policies that name it.

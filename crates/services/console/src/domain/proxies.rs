@@ -4,7 +4,9 @@ use policy::model::Proxy;
 
 use crate::Console;
 use crate::domain::actor::Actor;
+use crate::domain::agent_policies;
 use crate::domain::changes::{self, Changes};
+use crate::domain::checks::{self, Report};
 use crate::domain::documents::{DOWNLOAD_SOURCES, Fields, HOSTS, OUTPUTS, PROXIES, flag, text};
 use crate::domain::error::FleetError;
 use crate::domain::objects::{new_id, now_fields, remove_unset};
@@ -66,6 +68,35 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
     changes.touch_all();
     changes::apply(console, actor, changes).await?;
     read(console, id).await
+}
+
+/// What a change would meet. Every policy may go through a proxy, over its host, output or download source.
+///
+/// # Errors
+/// A URL that is none.
+pub async fn dry_run(console: &Console, id: Option<&str>, given: Fields) -> Result<Report, FleetError> {
+    check_url(&given)?;
+    let findings = checks::proxy(console, &given);
+    let Some(id) = id else {
+        return checks::report(console, findings, Vec::new()).await;
+    };
+    let mut policies = Vec::new();
+    for (collection, field) in [
+        (&HOSTS, "fleet_server_host_id"),
+        (&OUTPUTS, "data_output_id"),
+        (&OUTPUTS, "monitoring_output_id"),
+        (&DOWNLOAD_SOURCES, "download_source_id"),
+    ] {
+        for user in console.all(collection).await? {
+            if text(&user.fields, "proxy_id") == Some(id) {
+                let is_default = flag(&user.fields, "is_default");
+                policies.extend(agent_policies::users_of(console, field, Some(&user.id), is_default).await?);
+            }
+        }
+    }
+    policies.sort();
+    policies.dedup();
+    checks::report(console, findings, policies).await
 }
 
 /// Removes a proxy, and from everything that names it.

@@ -22,6 +22,7 @@ mod trust;
 
 mod assets;
 mod chart;
+mod form;
 mod frame;
 mod look;
 mod problem;
@@ -66,6 +67,15 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/fleet/data-streams", get(data_streams::list))
         .route("/app/fleet/data-streams/{name}", get(data_streams::page))
         .route("/app/fleet/settings", get(settings::page))
+        .route(
+            "/app/fleet/settings/{object}",
+            post(settings::create).get(settings::reload),
+        )
+        .route(
+            "/app/fleet/settings/{object}/{id}",
+            post(settings::update).get(settings::reload),
+        )
+        .route("/app/fleet/settings/{object}/{id}/delete", post(settings::delete))
         .route("/app/explore", get(explore::page))
         .route("/app/explore/suggest", get(explore::suggest))
         .route("/app/explore/saved", post(explore::save))
