@@ -30,5 +30,5 @@ pub use principal::{Principal, PrincipalKind, is_restricted};
 pub use privilege::{ClusterPrivilege, FleetPrivilege, IndexPrivilege, Privilege};
 pub use role::{RoleDescriptor, RoleError};
 pub use secret::Secret;
-pub use service_account::FLEET_SERVER_ACCOUNT;
+pub use service_account::{FLEET_SERVER_ACCOUNT, FLEET_SERVER_REMOTE_ACCOUNT};
 pub use user::{NewUser, User};

@@ -20,6 +20,8 @@ use crate::role::{Rights, RoleDescriptor, grant, role};
 
 /// The account of Fleet Servers.
 pub const FLEET_SERVER_ACCOUNT: &str = "elastic/fleet-server";
+/// The account with which another fleet's agents ship here (its `remote_elasticsearch` output).
+pub const FLEET_SERVER_REMOTE_ACCOUNT: &str = "elastic/fleet-server-remote";
 
 const PREFIX: [u8; 4] = [0, 1, 0, 1];
 
@@ -36,7 +38,7 @@ struct TokenDocument {
 }
 
 impl Access {
-    /// Makes a token of `account` (`elastic/fleet-server`); the only time it is seen.
+    /// Makes a token of `account` (`elastic/fleet-server`, `elastic/fleet-server-remote`); the only time it is seen.
     pub async fn create_service_token(&self, account: &str, name: &str) -> Result<Secret, AccessError> {
         known(account)?;
         check_token_name(name)?;
@@ -106,7 +108,7 @@ impl Access {
         if !secret_matches(&secret, &hash) || known(&document.account).is_err() {
             return Err(wrong());
         }
-        let principal = Arc::new(fleet_server(&name));
+        let principal = Arc::new(of_account(&document.account, &name));
         self.keys.put(&id, (hash, Arc::clone(&principal)), now, epoch);
         Ok(principal)
     }
@@ -114,27 +116,35 @@ impl Access {
 
 /// A Fleet Server that showed the token `name`.
 pub(crate) fn fleet_server(token: &str) -> Principal {
+    of_account(FLEET_SERVER_ACCOUNT, token)
+}
+
+fn of_account(account: &str, token: &str) -> Principal {
     let mut metadata = Map::new();
     metadata.insert("_elastic_service_account".to_owned(), json!(true));
     Principal {
-        username: FLEET_SERVER_ACCOUNT.to_owned(),
+        username: account.to_owned(),
         kind: PrincipalKind::ServiceAccount {
             token: token.to_owned(),
         },
         roles: Vec::new(),
-        full_name: Some("Service account - elastic/fleet-server".to_owned()),
+        full_name: Some(format!("Service account - {account}")),
         email: None,
         metadata,
         api_key_id: None,
-        assigned: Arc::clone(&FLEET_SERVER_RIGHTS),
+        assigned: rights(account).unwrap_or_default(),
         limited_by: None,
-        own_descriptors: OwnDescriptors::Account(FLEET_SERVER_ACCOUNT.to_owned()),
+        own_descriptors: OwnDescriptors::Account(account.to_owned()),
     }
 }
 
 /// The rights of `account`.
 pub(crate) fn rights(account: &str) -> Option<Arc<Rights>> {
-    (account == FLEET_SERVER_ACCOUNT).then(|| Arc::clone(&FLEET_SERVER_RIGHTS))
+    match account {
+        FLEET_SERVER_ACCOUNT => Some(Arc::clone(&FLEET_SERVER_RIGHTS)),
+        FLEET_SERVER_REMOTE_ACCOUNT => Some(Arc::clone(&FLEET_SERVER_REMOTE_RIGHTS)),
+        _ => None,
+    }
 }
 
 static FLEET_SERVER_RIGHTS: LazyLock<Arc<Rights>> = LazyLock::new(|| {
@@ -144,6 +154,26 @@ static FLEET_SERVER_RIGHTS: LazyLock<Arc<Rights>> = LazyLock::new(|| {
         .expect("a test compiles this role");
     Arc::new(rights)
 });
+
+static FLEET_SERVER_REMOTE_RIGHTS: LazyLock<Arc<Rights>> = LazyLock::new(|| {
+    let mut rights = Rights::default();
+    rights
+        .add(FLEET_SERVER_REMOTE_ACCOUNT, &fleet_server_remote_role())
+        .expect("a test compiles this role");
+    Arc::new(rights)
+});
+
+/// What agents of another fleet need here: to write data, and keys of their own. No part of the fleet's state.
+fn fleet_server_remote_role() -> RoleDescriptor {
+    let data = ["logs-*", "metrics-*", "traces-*", "synthetics-*", "profiling-*"];
+    let mut role = role(
+        &["monitor", "manage_own_api_key"],
+        &[grant(&data, &["write", "create_index", "auto_configure"])],
+        &[],
+    );
+    role.metadata.insert("_reserved".to_owned(), Value::Bool(true));
+    role
+}
 
 /// Source: fleet-server-elasticsearch, rights of the service account.
 fn fleet_server_role() -> RoleDescriptor {
@@ -184,11 +214,11 @@ fn fleet_server_role() -> RoleDescriptor {
 }
 
 fn known(account: &str) -> Result<(), AccessError> {
-    if account == FLEET_SERVER_ACCOUNT {
+    if rights(account).is_some() {
         return Ok(());
     }
     Err(AccessError::Invalid(format!(
-        "service account [{account}] does not exist; there is [{FLEET_SERVER_ACCOUNT}]"
+        "service account [{account}] does not exist; there are [{FLEET_SERVER_ACCOUNT}] and [{FLEET_SERVER_REMOTE_ACCOUNT}]"
     )))
 }
 
@@ -250,5 +280,13 @@ mod tests {
         assert!(principal.may_index("logs-x-default", P::CreateDocument));
         assert!(!principal.may_index("logs-x-default", P::Read) && !principal.may_index("mine", P::CreateDocument));
         assert!(!principal.may_index(SECURITY_INDEX, P::Read));
+    }
+
+    #[test]
+    fn another_fleet_ships_data_and_sees_nothing() {
+        use crate::privilege::IndexPrivilege as P;
+        let principal = of_account(FLEET_SERVER_REMOTE_ACCOUNT, "t");
+        assert!(principal.may_index("logs-x-default", P::CreateDocument));
+        assert!(!principal.may_index("logs-x-default", P::Read) && !principal.may_index(".fleet-agents", P::Read));
     }
 }

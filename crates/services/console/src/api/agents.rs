@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Reply, item};
@@ -10,7 +12,7 @@ use super::schema::{Field, Kind, MAP, TEXTS, field, flag, text};
 use crate::Console;
 use crate::domain::agent_status::AgentStatus;
 use crate::domain::agents::{self as domain, Agent, AgentFilter, StatusSummary};
-use crate::domain::incoming_data;
+use crate::domain::{agent_metrics, incoming_data};
 
 pub(super) const LIST_QUERY: &[Field] = &[
     field("page", Kind::Integer { min: 1, max: 10_000 }).default("1"),
@@ -70,10 +72,16 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
         .last()
         .filter(|_| page.items.len() == page.request.per_page)
         .map(|agent| json!(agent.sort).to_string());
-    let items: Vec<Value> = page.items.iter().map(answer_of).collect();
+    let mut items: Vec<Value> = page.items.iter().map(answer_of).collect();
+    if call.flag("withMetrics") {
+        with_metrics(&console, &mut items).await?;
+    }
     let mut body = json!({"items": items, "list": items, "total": page.total, "page": page.request.page, "perPage": page.request.per_page});
     if let Some(next) = next {
         body["nextSearchAfter"] = next.into();
+    }
+    if let Some(pit) = point_in_time(&console, &call)? {
+        body["pit"] = pit.into();
     }
     if call.flag("getStatusSummary") {
         let summary = domain::summary(&console, &filter).await?;
@@ -87,7 +95,49 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
 }
 
 pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
-    item(answer_of(&domain::read(&console, call.id("agentId")).await?))
+    let mut items = vec![answer_of(&domain::read(&console, call.id("agentId")).await?)];
+    if call.flag("withMetrics") {
+        with_metrics(&console, &mut items).await?;
+    }
+    item(items.remove(0))
+}
+
+/// Adds `metrics` to those agents that ship some.
+async fn with_metrics(console: &Console, items: &mut [Value]) -> Result<(), ApiError> {
+    let ids: Vec<String> = items
+        .iter()
+        .filter_map(|item| item["id"].as_str().map(str::to_owned))
+        .collect();
+    let metrics = agent_metrics::of_agents(console, &ids).await?;
+    for item in items {
+        if let Some(found) = item["id"].as_str().and_then(|id| metrics.get(id)) {
+            item["metrics"] = found.to_json();
+        }
+    }
+    Ok(())
+}
+
+/// The id of a point in time. Pages are not frozen: they are ordered by a field and the id, so that `searchAfter` neither
+/// repeats nor skips an agent that stays the same. The id says when it was opened, and one that is not ours is refused.
+fn point_in_time(console: &Console, call: &Call) -> Result<Option<String>, ApiError> {
+    const PREFIX: &str = "flotilla-";
+    let refuse = || {
+        ApiError::BadRequest("[request query.pitId]: there is no such point in time; open one with openPit".to_owned())
+    };
+    if let Some(given) = call.text("pitId") {
+        let opened = BASE64
+            .decode(given)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
+        let is_ours = opened.is_some_and(|text| text.starts_with(PREFIX));
+        return if is_ours {
+            Ok(Some(given.to_owned()))
+        } else {
+            Err(refuse())
+        };
+    }
+    let opened = format!("{PREFIX}{}", console.clock.now().as_millisecond());
+    Ok(call.flag("openPit").then(|| BASE64.encode(opened)))
 }
 
 pub(super) async fn update(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {

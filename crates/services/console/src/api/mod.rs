@@ -3,6 +3,7 @@
 //! `request -> space prefix -> limit -> xsrf -> credential -> privilege -> query and body against the table -> domain -> reply`.
 //! A handler gets a [`call::Call`], which cannot be made without a checked credential.
 
+mod answers;
 mod call;
 mod dispatch;
 mod error;
@@ -17,6 +18,7 @@ mod download_sources;
 mod enrollment_keys;
 mod fleet_server_hosts;
 mod health;
+mod join;
 mod login;
 mod outputs;
 mod package_policies;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::answers::Answer;
 use super::call::{Call, Reply};
 use super::error::ApiError;
 use super::routes::{self, Body, Handler, Route};
@@ -59,15 +60,21 @@ fn operation(route: &Route) -> Value {
         "operationId": operation_id(route),
         "parameters": parameters,
         "responses": {
-            "200": {"description": "Done"}, "400": error("The request is not valid"), "401": error("No valid credential"),
+            "200": success(route), "400": error("The request is not valid"), "401": error("No valid credential"),
             "403": error("Not allowed"), "404": error("Not found"), "409": error("Conflict"), "429": error("Too many requests"),
+            "413": error("The body is too large"), "415": error("The body is of another kind"),
+            "503": error("The store cannot answer now"),
         },
     });
     let json_body = |fields| json!({"application/json": {"schema": schema::to_openapi(fields)}});
     match route.body {
         Body::None => {}
         Body::Json(fields) => operation["requestBody"] = json!({"required": true, "content": json_body(fields)}),
-        Body::Optional(fields) => operation["requestBody"] = json!({"required": false, "content": json_body(fields)}),
+        Body::Optional(fields) => {
+            let mut content = json_body(fields);
+            content["application/json"]["schema"]["nullable"] = true.into();
+            operation["requestBody"] = json!({"required": false, "content": content});
+        }
         Body::File => {
             let binary = json!({"schema": {"type": "string", "format": "binary"}});
             operation["requestBody"] =
@@ -75,6 +82,30 @@ fn operation(route: &Route) -> Value {
         }
     }
     operation
+}
+
+/// What made an object leads to the routes that take its id.
+fn success(route: &Route) -> Value {
+    let mut response = route.answer.to_openapi();
+    if route.method != http::Method::POST || route.answer != Answer::Item {
+        return response;
+    }
+    let links: Map<String, Value> = routes::all()
+        .iter()
+        .filter_map(|other| {
+            let parameter = other.path.strip_prefix(route.path)?.strip_prefix("/{")?;
+            let name = parameter.split_once('}').filter(|(_, rest)| !rest.contains('{'))?.0;
+            let operation = operation_id(other);
+            Some((
+                operation.clone(),
+                json!({"operationId": operation, "parameters": {name: "$response.body#/item/id"}}),
+            ))
+        })
+        .collect();
+    if !links.is_empty() {
+        response["links"] = Value::Object(links);
+    }
+    response
 }
 
 fn path_parameters(path: &str) -> Vec<Value> {

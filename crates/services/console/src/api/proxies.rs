@@ -40,6 +40,9 @@ pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, Api
 }
 
 pub(super) async fn create(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    if call.flag("dry_run") {
+        return item(domain::dry_run(&console, None, call.body).await?);
+    }
     item(bare_answer_of(
         domain::create(&console, &call.actor(), call.body).await?,
     ))
@@ -47,6 +50,9 @@ pub(super) async fn create(console: Arc<Console>, call: Call) -> Result<Reply, A
 
 pub(super) async fn update(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let id = call.id("itemId").to_owned();
+    if call.flag("dry_run") {
+        return item(domain::dry_run(&console, Some(&id), call.body).await?);
+    }
     item(bare_answer_of(
         domain::update(&console, &call.actor(), &id, call.body).await?,
     ))

@@ -50,7 +50,12 @@ pub(crate) const ANY_INTEGER: Kind = Kind::Integer {
     min: i64::MIN,
     max: i64::MAX,
 };
-pub(crate) const NATURAL: Kind = Kind::Integer { min: 0, max: i64::MAX };
+/// The largest whole number that every JSON reader keeps.
+const LARGEST_INTEGER: i64 = (1 << 53) - 1;
+pub(crate) const NATURAL: Kind = Kind::Integer {
+    min: 0,
+    max: LARGEST_INTEGER,
+};
 pub(crate) const MAP: Kind = Kind::Map(&Kind::Any);
 pub(crate) const TEXTS: Kind = Kind::List {
     of: &Kind::Text,

@@ -221,6 +221,18 @@ pub async fn select(console: &Console, selection: &Selection) -> Result<Vec<Agen
             query_of(&rules, &filter)?
         }
     };
+    select_by(console, &rules, query).await
+}
+
+/// All agents whose documents match.
+///
+/// # Errors
+/// The store cannot answer.
+pub(crate) async fn select_where(console: &Console, query: Query) -> Result<Vec<Agent>, FleetError> {
+    select_by(console, &status_rules(console).await?, query).await
+}
+
+async fn select_by(console: &Console, rules: &StatusRules, query: Query) -> Result<Vec<Agent>, FleetError> {
     let mut selected = Vec::new();
     let mut search_after = None;
     loop {
@@ -235,7 +247,7 @@ pub async fn select(console: &Console, selection: &Selection) -> Result<Vec<Agen
         let full_page = found.hits.len() == MOST_SELECTED;
         search_after = found.hits.last().map(|hit| hit.sort.clone());
         for hit in found.hits {
-            selected.push(agent_of(&rules, hit.document)?);
+            selected.push(agent_of(rules, hit.document)?);
         }
         if !full_page {
             return Ok(selected);

@@ -122,6 +122,85 @@ pub async fn newest(console: &Console, limit: usize) -> Result<Vec<Stored>, Flee
         .collect()
 }
 
+/// The kinds of things that changes are of.
+pub const KINDS: [&str; 10] = [
+    "agent",
+    "agent policy",
+    "package policy",
+    "output",
+    "fleet server host",
+    "proxy",
+    "download source",
+    "enrollment token",
+    "settings",
+    "saved search",
+];
+
+/// Which records.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// In the name of who did it or the id of what was changed; empty: all.
+    pub text: String,
+    /// One of [`KINDS`]; empty: all.
+    pub kind: String,
+    /// The sort values after which to begin.
+    pub after: Option<Vec<Value>>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A page of records.
+#[derive(Debug)]
+pub struct Found {
+    /// Newest first.
+    pub records: Vec<Stored>,
+    /// How many match in all.
+    pub total: u64,
+    /// Where the next page begins.
+    pub next: Option<Vec<Value>>,
+}
+
+/// Records that match, newest first.
+///
+/// # Errors
+/// The store cannot answer.
+pub async fn find(console: &Console, wanted: &Wanted) -> Result<Found, FleetError> {
+    use query::{Query, SearchRequest, SortOrder};
+    let holds = |field: &str| Query::Wildcard {
+        field: field.to_owned(),
+        pattern: format!("*{}*", wanted.text.replace(['*', '?'], "?")),
+        case_insensitive: true,
+    };
+    let mut clauses = Vec::new();
+    if !wanted.text.is_empty() {
+        clauses.push(Query::any_of(vec![holds("actor"), holds("object.id")]));
+    }
+    if !wanted.kind.is_empty() {
+        let spellings = ["-", "_", " "].map(|between| wanted.kind.replace(' ', between));
+        clauses.push(Query::terms("object.type", spellings));
+    }
+    let request = SearchRequest {
+        search_after: wanted.after.clone(),
+        track_total_hits: u64::MAX,
+        ..SearchRequest::new(AUDIT.index)
+    };
+    let request = request.query(Query::all_of(clauses)).size(wanted.limit);
+    let request = request
+        .sort_by("@timestamp", SortOrder::Descending)
+        .sort_by("_seq_no", SortOrder::Descending);
+    let answer = console.store.search(request).await?;
+    let is_full = answer.hits.len() == wanted.limit;
+    Ok(Found {
+        total: answer.total,
+        next: answer.hits.last().filter(|_| is_full).map(|hit| hit.sort.clone()),
+        records: answer
+            .hits
+            .into_iter()
+            .map(|hit| crate::domain::documents::stored(hit.document))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,7 +58,10 @@ impl Found {
             whose: whose.to_owned(),
             how: how.to_owned(),
         };
-        let known = self.all.iter_mut().find(|one| one.summary.fingerprint == summary.fingerprint);
+        let known = self
+            .all
+            .iter_mut()
+            .find(|one| one.summary.fingerprint == summary.fingerprint);
         match known {
             Some(known) if known.uses.contains(&used) => {}
             Some(known) => known.uses.push(used),
@@ -78,7 +81,11 @@ fn presented(console: &Console, map: &Connections, found: &mut Found) {
         let server = map.parties.iter().find(|party| party.id == connection.to);
         let server = server.map_or(connection.to.as_str(), |party| party.name.as_str());
         for (place, summary) in tested.report.presented.iter().enumerate() {
-            found.add(summary, server, if place == 0 { "presents it" } else { "sends it along" });
+            found.add(
+                summary,
+                server,
+                if place == 0 { "presents it" } else { "sends it along" },
+            );
         }
     }
 }
@@ -88,7 +95,11 @@ fn configured(whose: &str, fields: &Fields, found: &mut Found) {
         match value {
             Value::Object(map) => {
                 for (key, value) in map {
-                    let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                    let name = if name.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{name}.{key}")
+                    };
                     walk(&name, value, whose, found);
                 }
             }

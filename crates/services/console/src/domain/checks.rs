@@ -12,7 +12,9 @@ use serde_json::Value;
 use crate::Console;
 use crate::domain::documents::{Fields, text};
 use crate::domain::error::FleetError;
+use crate::domain::issuers::{self, Certificate};
 use crate::domain::objects::is_pem;
+use crate::domain::{agent_policies, agents};
 
 /// A certificate that ends sooner than this gets a warning.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -79,6 +81,11 @@ pub fn refuse_errors(findings: &[Finding]) -> Result<(), FleetError> {
 /// # Errors
 /// The store cannot answer.
 pub async fn report(console: &Console, findings: Vec<Finding>, policies: Vec<String>) -> Result<Report, FleetError> {
+    let mut findings = findings;
+    let is_of_defend = |finding: &Finding| finding.code == DEFEND_NEEDS_RSA;
+    if findings.iter().any(is_of_defend) && !has_old_defend(console, &policies).await? {
+        findings.retain(|finding| !is_of_defend(finding));
+    }
     let (errors, warnings) = findings
         .into_iter()
         .partition(|finding| finding.severity == Severity::Error);
@@ -99,6 +106,34 @@ pub async fn report(console: &Console, findings: Vec<Finding>, policies: Vec<Str
         policies: policies.len(),
         agents,
     })
+}
+
+/// The code of the note on keys that old versions of Elastic Defend do not take.
+const DEFEND_NEEDS_RSA: &str = "defend_needs_rsa";
+/// From this version on Elastic Defend takes elliptic curve keys.
+const DEFEND_TAKES_EC: semver::Version = semver::Version::new(9, 1, 0);
+
+/// Whether one of the policies has Elastic Defend and an agent whose Defend takes RSA keys only.
+async fn has_old_defend(console: &Console, policies: &[String]) -> Result<bool, FleetError> {
+    let with_defend = agent_policies::with_package(console, "endpoint").await?;
+    let ids: Vec<Value> = policies
+        .iter()
+        .filter(|id| with_defend.contains(*id))
+        .map(|id| Value::from(id.as_str()))
+        .collect();
+    if ids.is_empty() {
+        return Ok(false);
+    }
+    let selected = Query::all_of(vec![Query::term("active", true), Query::Terms("policy_id".into(), ids)]);
+    let agents = agents::select_where(console, selected).await?;
+    let version = |agent: &agents::Agent| {
+        let version = agent.document.agent.as_ref().map(|agent| agent.version.as_str());
+        version.and_then(|version| semver::Version::parse(version).ok())
+    };
+    Ok(agents
+        .iter()
+        .filter_map(version)
+        .any(|version| (version.major, version.minor) < (DEFEND_TAKES_EC.major, DEFEND_TAKES_EC.minor)))
 }
 
 /// Checks a Fleet Server host.
@@ -132,8 +167,8 @@ pub fn host(console: &Console, fields: &Fields) -> Result<Vec<Finding>, FleetErr
     }
     let server = check.pair(tls, secrets, "certificate", "key", Usage::Server);
     if let Some(server) = &server {
-        check.names("ssl.certificate", server, &urls);
-        check.issuer_is_trusted(
+        check.names("ssl.certificate", &certs::describe(&server[0]), &urls);
+        check.chain_is_trusted(
             "ssl.certificate",
             server,
             "ssl.agent_certificate_authorities",
@@ -143,7 +178,7 @@ pub fn host(console: &Console, fields: &Fields) -> Result<Vec<Finding>, FleetErr
     check.pair(tls, secrets, "es_certificate", "es_key", Usage::Client);
     let client = check.pair(tls, secrets, "agent_certificate", "agent_key", Usage::Client);
     if let Some(client) = &client {
-        check.issuer_is_trusted(
+        check.chain_is_trusted(
             "ssl.agent_certificate",
             client,
             "ssl.certificate_authorities",
@@ -201,6 +236,7 @@ pub fn output(console: &Console, fields: &Fields) -> Result<Vec<Finding>, FleetE
     let secrets = fields.get("secrets").and_then(|secrets| secrets.get("ssl"));
     let client = check.pair(tls, secrets, "certificate", "key", Usage::Client);
     if let Some(given) = text(fields, "ca_trusted_fingerprint") {
+        let client = client.as_ref().map(|chain| certs::describe(&chain[0]));
         let known: Vec<&CertificateSummary> = authorities.iter().chain(&client).collect();
         check.trusted_fingerprint(given, &known);
     }
@@ -299,7 +335,7 @@ impl Check {
         }
     }
 
-    /// The leaf of a pair, when it is given as PEM; a key that is stored already cannot be compared.
+    /// The chain of a pair, leaf first, when it is given as PEM; a key that is stored already cannot be compared.
     fn pair(
         &mut self,
         tls: &Value,
@@ -307,7 +343,7 @@ impl Check {
         certificate: &str,
         key: &str,
         usage: Usage,
-    ) -> Option<CertificateSummary> {
+    ) -> Option<Vec<Certificate>> {
         let (certificate_field, key_field) = (format!("ssl.{certificate}"), format!("ssl.{key}"));
         let given = |value: Option<&Value>| {
             value
@@ -371,7 +407,19 @@ impl Check {
         let leaf = certs::describe(chain.first()?);
         self.validity(&certificate_field, &leaf);
         self.usage(&certificate_field, &leaf, usage);
-        Some(leaf)
+        if matches!(usage, Usage::Client) && !leaf.key_type.starts_with("RSA") {
+            let message = format!(
+                "the key is {}; Elastic Defend on agents below {DEFEND_TAKES_EC} only takes RSA",
+                leaf.key_type
+            );
+            self.warn(
+                &certificate_field,
+                DEFEND_NEEDS_RSA,
+                message,
+                "issue it with an RSA key, or upgrade the agents first",
+            );
+        }
+        Some(chain)
     }
 
     fn validity(&mut self, field: &str, certificate: &CertificateSummary) {
@@ -439,34 +487,30 @@ impl Check {
         }
     }
 
-    /// When the other side's trust is given in full as PEM, the leaf's issuer should be in it.
-    fn issuer_is_trusted(&mut self, field: &str, leaf: &CertificateSummary, trust_field: &str, trust: Option<&Value>) {
+    /// When the other side's trust is given in full as PEM, the chain should lead to it: by signature, since two authorities
+    /// may have the same name.
+    fn chain_is_trusted(&mut self, field: &str, chain: &[Certificate], trust_field: &str, trust: Option<&Value>) {
         let list = texts(trust);
         if list.is_empty() || !list.iter().all(|text| is_pem(text)) {
             return;
         }
-        let certificates = list
+        let trusted: Vec<Certificate> = list
             .into_iter()
-            .filter_map(|pem| certs::load_certificates(&PemSource::Inline(Secret::from(pem)), trust_field).ok());
-        let trusted: Vec<CertificateSummary> = certificates
+            .filter_map(|pem| certs::load_certificates(&PemSource::Inline(Secret::from(pem)), trust_field).ok())
             .flatten()
-            .map(|certificate| certs::describe(&certificate))
             .collect();
-        let is_known = trusted
-            .iter()
-            .any(|ca| ca.subject == leaf.issuer || ca.fingerprint == leaf.fingerprint);
-        if !trusted.is_empty() && !is_known {
-            let message = format!(
-                "`{}` was issued by `{}`, which is not among {trust_field}",
-                leaf.subject, leaf.issuer
-            );
-            self.warn(
-                field,
-                "issuer_not_trusted",
-                message,
-                "add the issuer to the list, unless the certificate brings its chain up to one of them",
-            );
+        if trusted.is_empty() {
+            return;
         }
+        let Some((code, message)) = issuers::broken(chain, &trusted, trust_field) else {
+            return;
+        };
+        self.warn(
+            field,
+            code,
+            message,
+            "add the issuer to the list, or give the whole chain in the certificate field, leaf first",
+        );
     }
 
     fn trusted_fingerprint(&mut self, given: &str, known: &[&CertificateSummary]) {

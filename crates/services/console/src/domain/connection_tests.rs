@@ -85,7 +85,11 @@ fn proxy(url: &str) -> Option<ProxySettings> {
 
 fn key(connection: &Connection) -> String {
     let url = connection.urls.first().map(String::as_str).unwrap_or_default();
-    format!("{url} {} {}", connection.ssl, connection.proxy.as_deref().unwrap_or_default())
+    format!(
+        "{url} {} {}",
+        connection.ssl,
+        connection.proxy.as_deref().unwrap_or_default()
+    )
 }
 
 /// Tries everything now and then, until `stop`.

@@ -179,7 +179,12 @@ impl Group {
             ..AgentFilter::default()
         };
         let summary = agents::summary(console, &of("")).await?;
-        let bad = [AgentStatus::Error, AgentStatus::Degraded, AgentStatus::Orphaned, AgentStatus::Offline];
+        let bad = [
+            AgentStatus::Error,
+            AgentStatus::Degraded,
+            AgentStatus::Orphaned,
+            AgentStatus::Offline,
+        ];
         let unhealthy = bad.iter().map(|status| summary.of(*status)).sum();
         let unverified = agents::summary(console, &of(" and local_metadata.elastic.agent.insecure : true")).await?;
         self.unhealthy = unhealthy;
@@ -202,7 +207,12 @@ impl Settings {
             folded,
             ..Connections::default()
         };
-        all.parties.push(party("browsers", Kind::Browsers, "Browsers and scripts", "/app/fleet/agents"));
+        all.parties.push(party(
+            "browsers",
+            Kind::Browsers,
+            "Browsers and scripts",
+            "/app/fleet/agents",
+        ));
         all.parties.push(Party {
             port: self.console_urls.first().and_then(|url| port(url)),
             ..party("console", Kind::Console, "Console", "/app/fleet/settings")
@@ -213,16 +223,23 @@ impl Settings {
                 agents: Some(group.agents),
                 unhealthy: group.unhealthy,
                 href: format!("/app/fleet/policies/{}", group.policy.id),
-                ..party(&format!("policy-{}", group.policy.id), Kind::Agents, &group.policy.name, "")
+                ..party(
+                    &format!("policy-{}", group.policy.id),
+                    Kind::Agents,
+                    &group.policy.name,
+                    "",
+                )
             });
         }
         let mut used = BTreeMap::new();
         for group in groups {
             let host = self.host_of(&group.policy);
-            all.connections.extend(host.map(|host| self.to_fleet_server(group, host)));
+            all.connections
+                .extend(host.map(|host| self.to_fleet_server(group, host)));
             let data = self.output_of(group.policy.data_output_id.as_deref(), |output| output.is_default);
-            let monitoring =
-                self.output_of(group.policy.monitoring_output_id.as_deref(), |output| output.is_default_monitoring);
+            let monitoring = self.output_of(group.policy.monitoring_output_id.as_deref(), |output| {
+                output.is_default_monitoring
+            });
             for output in [data, monitoring].into_iter().flatten() {
                 let connection = self.to_output(group, output);
                 used.entry(connection.id.clone()).or_insert(connection);
@@ -235,19 +252,34 @@ impl Settings {
         for host in &self.hosts {
             all.parties.push(Party {
                 port: host.host_urls.first().and_then(|url| port(url)),
-                ..party(&format!("host-{}", host.id), Kind::FleetServer, &host.name, "/app/fleet/settings")
+                ..party(
+                    &format!("host-{}", host.id),
+                    Kind::FleetServer,
+                    &format!("Fleet Server, {}", host.name),
+                    "/app/fleet/settings",
+                )
             });
         }
         for output in &self.outputs {
             all.parties.push(Party {
                 port: output.hosts.first().and_then(|url| port(url)),
-                ..party(&format!("output-{}", output.id), Kind::Output, &output.name, "/app/fleet/settings")
+                ..party(
+                    &format!("output-{}", output.id),
+                    Kind::Output,
+                    &format!("{}, {}", output_kind(&output.kind), output.name),
+                    "/app/fleet/settings",
+                )
             });
         }
         for proxy in &self.proxies {
             all.parties.push(Party {
                 port: port(&proxy.url),
-                ..party(&format!("proxy-{}", proxy.id), Kind::Proxy, &proxy.name, "/app/fleet/settings")
+                ..party(
+                    &format!("proxy-{}", proxy.id),
+                    Kind::Proxy,
+                    &proxy.name,
+                    "/app/fleet/settings",
+                )
             });
         }
         all
@@ -269,11 +301,19 @@ impl Settings {
         let given = named(ssl.agent_certificate.as_deref(), "ssl.agent_certificate");
         Connection {
             urls: host.host_urls.clone(),
-            trust: self.trust(&authorities, "ssl.agent_certificate_authorities", self.enrolment_ca.as_deref(), "enrolment"),
+            trust: self.trust(
+                &authorities,
+                "ssl.agent_certificate_authorities",
+                self.enrolment_ca.as_deref(),
+                "enrolment",
+            ),
             client_certificate: given.or_else(|| asks.then(|| Setting::new("own certificate", "enrolment"))),
             server_certificate: named(ssl.certificate.as_deref(), "ssl.certificate"),
             client_trust: if asks {
-                named_all(&ssl.certificate_authorities.unwrap_or_default(), "ssl.certificate_authorities")
+                named_all(
+                    &ssl.certificate_authorities.unwrap_or_default(),
+                    "ssl.certificate_authorities",
+                )
             } else {
                 Vec::new()
             },
@@ -291,7 +331,10 @@ impl Settings {
         Connection {
             peers: Some(group.agents),
             is_data: true,
-            ..self.output_client(output, connection(&format!("policy-{}", group.policy.id), &format!("output-{}", output.id)))
+            ..self.output_client(
+                output,
+                connection(&format!("policy-{}", group.policy.id), &format!("output-{}", output.id)),
+            )
         }
     }
 
@@ -309,7 +352,9 @@ impl Settings {
             from = "advanced YAML, ssl.certificate_authorities";
         }
         let fingerprint = output.ca_trusted_fingerprint.as_deref().filter(|text| !text.is_empty());
-        let mode = [&ssl, &extra].into_iter().find_map(|map| map.get("verification_mode")?.as_str());
+        let mode = [&ssl, &extra]
+            .into_iter()
+            .find_map(|map| map.get("verification_mode")?.as_str());
         let mut block = self.ssl(&authorities, fingerprint);
         if let Some(mode) = mode {
             block["verification_mode"] = mode.into();
@@ -318,7 +363,10 @@ impl Settings {
             urls: output.hosts.clone(),
             trust: self.trust(&authorities, from, fingerprint, "ca_trusted_fingerprint"),
             client_certificate: named(ssl.get("certificate").and_then(Value::as_str), "ssl.certificate"),
-            verification: mode.map_or_else(|| Setting::new("full", ""), |mode| Setting::new(mode, "ssl.verification_mode")),
+            verification: mode.map_or_else(
+                || Setting::new("full", ""),
+                |mode| Setting::new(mode, "ssl.verification_mode"),
+            ),
             ssl: block,
             ..self.through(connection, output.proxy_id.as_deref())
         }
@@ -326,7 +374,10 @@ impl Settings {
 
     /// A Fleet Server's own connection to the default output.
     fn from_fleet_server(&self, host: &FleetServerHost) -> Option<Connection> {
-        let output = self.outputs.iter().find(|output| output.is_default && output.kind == "elasticsearch")?;
+        let output = self
+            .outputs
+            .iter()
+            .find(|output| output.is_default && output.kind == "elasticsearch")?;
         let connection = connection(&format!("host-{}", host.id), &format!("output-{}", output.id));
         let mut connection = self.output_client(output, connection);
         let ssl = host.ssl.clone().unwrap_or_default();
@@ -341,7 +392,10 @@ impl Settings {
     }
 
     fn host_of(&self, policy: &AgentPolicy) -> Option<&FleetServerHost> {
-        let named = self.hosts.iter().find(|host| Some(&host.id) == policy.fleet_server_host_id.as_ref());
+        let named = self
+            .hosts
+            .iter()
+            .find(|host| Some(&host.id) == policy.fleet_server_host_id.as_ref());
         named.or_else(|| self.hosts.iter().find(|host| host.is_default))
     }
 
@@ -376,7 +430,11 @@ impl Settings {
             block.insert("certificate_authorities".into(), json!(authorities));
         }
         // Without a setting of its own, a client of this installation is given the CA that made its certificates.
-        let fingerprint = fingerprint.or(if authorities.is_empty() { self.enrolment_ca.as_deref() } else { None });
+        let fingerprint = fingerprint.or(if authorities.is_empty() {
+            self.enrolment_ca.as_deref()
+        } else {
+            None
+        });
         if let Some(fingerprint) = fingerprint {
             block.insert("ca_trusted_fingerprint".into(), fingerprint.into());
         }
@@ -416,6 +474,16 @@ fn connection(from: &str, to: &str) -> Connection {
     }
 }
 
+fn output_kind(kind: &str) -> &str {
+    match kind {
+        "elasticsearch" => "Elasticsearch",
+        "remote_elasticsearch" => "Remote Elasticsearch",
+        "logstash" => "Logstash",
+        "kafka" => "Kafka",
+        other => other,
+    }
+}
+
 fn texts(map: &Map<String, Value>, key: &str) -> Vec<String> {
     match map.get(key) {
         Some(Value::String(text)) if !text.is_empty() => vec![text.clone()],
@@ -436,7 +504,10 @@ fn named(value: Option<&str>, from: &str) -> Option<Setting> {
     }
     let parsed = certs::parse_certificates(value.as_bytes(), from).ok();
     let name = parsed.and_then(|all| Some(common_name(&certs::describe(all.first()?).subject).to_owned()));
-    Some(Setting::new(name.unwrap_or_else(|| "a text that is no certificate".to_owned()), from))
+    Some(Setting::new(
+        name.unwrap_or_else(|| "a text that is no certificate".to_owned()),
+        from,
+    ))
 }
 
 /// The common name of a subject such as `CN=a, O=b`; all of it when it has none.

@@ -13,6 +13,7 @@ use store::{Operation, Refresh, Source, StoreError};
 use crate::Console;
 use crate::console::InstalledPackages;
 use crate::domain::actor::Actor;
+use crate::domain::catalog;
 use crate::domain::changes::{self, Changes};
 use crate::domain::documents::{Fields, PACKAGE_POLICIES, PACKAGES, Stored, text};
 use crate::domain::error::FleetError;
@@ -201,16 +202,13 @@ pub async fn install(
     {
         return Ok(list);
     }
-    for asset in &assets {
-        if asset.kind == "index_template" {
-            console
-                .store
-                .put_index_template(&asset.name, asset.body.clone())
-                .await?;
-        } else {
-            put_pipeline(console, &asset.name, &asset.body).await?;
-        }
+    for asset in assets.iter().filter(|asset| asset.kind == "index_template") {
+        console
+            .store
+            .put_index_template(&asset.name, asset.body.clone())
+            .await?;
     }
+    catalog::put(console, &assets).await?;
     let _one_at_a_time = console.changes.lock().await;
     let mut fields = Fields::new();
     fields.insert("name".into(), package.name.clone().into());
@@ -229,22 +227,6 @@ pub async fn install(
         Err(error) => Err(error),
     }
 }
-
-/// Pipelines are documents that the Elasticsearch API runs by name.
-async fn put_pipeline(console: &Console, name: &str, body: &Value) -> Result<(), FleetError> {
-    let operation = Operation::index(
-        PIPELINES,
-        name,
-        Source::of(&json!({"name": name, "pipeline": body.to_string()})),
-    );
-    let outcomes = console.store.bulk(vec![operation], Refresh::WaitFor).await?;
-    outcomes
-        .into_iter()
-        .try_for_each(|outcome| Ok(outcome.written().map(drop)?))
-}
-
-/// Where pipelines are kept.
-pub const PIPELINES: &str = ".flotilla-pipelines";
 
 /// Reads an uploaded zip, keeps it and installs it.
 ///
@@ -319,13 +301,14 @@ pub async fn uninstall(
         ));
     }
     let assets = match load(console, &present).await? {
-        Some(package) => package
-            .assets()?
-            .iter()
-            .map(|asset| json!({"id": asset.name, "type": asset.kind}))
-            .collect(),
+        Some(package) => package.assets()?,
         None => Vec::new(),
     };
+    catalog::remove(console, &assets).await?;
+    let assets = assets
+        .iter()
+        .map(|asset| json!({"id": asset.name, "type": asset.kind}))
+        .collect();
     let mut changes = Changes::default();
     changes.delete(&PACKAGES, &present);
     changes::apply(console, actor, changes).await?;

@@ -59,12 +59,19 @@ pub async fn keep(console: &Console, actor: &Actor, name: &str, url_query: &str)
         )));
     }
     if url_query.len() > LONGEST_URL {
-        return Err(FleetError::invalid("This search is too long to be saved; use fewer filters."));
+        return Err(FleetError::invalid(
+            "This search is too long to be saved; use fewer filters.",
+        ));
     }
     let _one_at_a_time = console.changes.lock().await;
     let present = console.all(&SAVED_SEARCHES).await?;
-    let present = present.into_iter().find(|search| text(&search.fields, "name") == Some(name));
-    let mut fields = present.as_ref().map(|present| present.fields.clone()).unwrap_or_default();
+    let present = present
+        .into_iter()
+        .find(|search| text(&search.fields, "name") == Some(name));
+    let mut fields = present
+        .as_ref()
+        .map(|present| present.fields.clone())
+        .unwrap_or_default();
     fields.insert("name".into(), json!(name));
     fields.insert("url_query".into(), json!(url_query));
     now_fields(console, actor, &mut fields, present.is_none());

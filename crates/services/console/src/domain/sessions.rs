@@ -22,6 +22,8 @@ pub const COOKIE: &str = "flotilla_session";
 /// Name of the form field that carries [`Session::csrf_token`].
 pub const CSRF_FIELD: &str = "csrf_token";
 
+/// Characters of the random beginning of a form's token.
+const SALT: usize = 32;
 const LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 const IDLE: SignedDuration = SignedDuration::from_hours(8);
 /// The last use is written down at most this often.
@@ -36,14 +38,23 @@ pub struct Session {
 }
 
 impl Session {
-    /// What a form must send back in [`CSRF_FIELD`]: other sites cannot know it.
+    /// What a form must send back in [`CSRF_FIELD`]: other sites cannot know it. It is another one each time, so that
+    /// nothing can be learned about it from the length of compressed pages.
     pub fn csrf_token(&self) -> String {
-        hash(&format!("csrf {}", self.token.expose()))
+        let salt = uuid::Uuid::new_v4().simple().to_string();
+        format!("{salt}{}", self.csrf_proof(&salt))
+    }
+
+    fn csrf_proof(&self, salt: &str) -> String {
+        hash(&format!("csrf {salt} {}", self.token.expose()))
     }
 
     /// Whether a form sent the right token.
     pub fn accepts_csrf(&self, given: &str) -> bool {
-        secret::constant_time_eq(self.csrf_token().as_bytes(), given.as_bytes())
+        let Some((salt, proof)) = given.split_at_checked(SALT) else {
+            return false;
+        };
+        secret::constant_time_eq(self.csrf_proof(salt).as_bytes(), proof.as_bytes())
     }
 
     /// The `Set-Cookie` value of a log-in.

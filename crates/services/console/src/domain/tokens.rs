@@ -11,13 +11,14 @@ use crate::domain::documents::SETTINGS;
 use crate::domain::error::FleetError;
 use crate::domain::signing;
 
-/// Makes a token of the account `elastic/fleet-server`; returns its name and value, which is not shown again.
+/// Makes a token of the account `elastic/fleet-server`, or of `elastic/fleet-server-remote`, with which another fleet's agents
+/// ship here; returns its name and value, which is not shown again.
 ///
 /// # Errors
-/// The identities cannot answer; a remote token, which this console has no account for.
+/// The identities cannot answer.
 pub async fn service_token(console: &Console, actor: &Actor, remote: bool) -> Result<(String, Secret), FleetError> {
     let account = if remote {
-        "elastic/fleet-server-remote"
+        access::FLEET_SERVER_REMOTE_ACCOUNT
     } else {
         access::FLEET_SERVER_ACCOUNT
     };

@@ -3,7 +3,7 @@
 use protocol::indices;
 use query::{Query, SearchRequest, SortOrder};
 use serde_json::{Value, json};
-use store::Operation;
+use store::{Operation, StoreError};
 
 use crate::Console;
 use crate::domain::actor::Actor;
@@ -13,7 +13,7 @@ use crate::domain::error::FleetError;
 /// A file of an agent.
 #[derive(Clone, Debug)]
 pub struct Upload {
-    /// The upload's id.
+    /// The file's id, `{action}.{agent}`; of one that is still awaited the action's.
     pub id: String,
     /// Name of the file.
     pub name: String,
@@ -61,23 +61,15 @@ async fn of_action(console: &Console, agent_id: &str, action_id: &str, action: &
         .as_str()
         .filter(|error| !error.is_empty())
         .map(str::to_owned);
-    let upload_id = result
-        .pointer("/data/upload_id")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let file = match upload_id {
-        "" => None,
-        id => console
-            .store
-            .get(&indices::files_from_host_meta("agent"), id)
-            .await
-            .unwrap_or_default(),
-    };
-    let file = file.map(|document| document.source.to_value()).unwrap_or_default();
+    let file_id = format!("{action_id}.{agent_id}");
+    let file = meta(console, &file_id).await?;
+    let has_file = file.is_some();
+    let file = file.unwrap_or_default();
     let status = match file.pointer("/file/Status").and_then(Value::as_str) {
         Some("READY") => "READY",
         Some("DELETED") => "DELETED",
         Some("UPLOAD_ERROR") => "FAILED",
+        Some(_) if error.is_some() => "FAILED",
         Some(_) => "IN_PROGRESS",
         None if error.is_some() => "FAILED",
         None => awaited(console, action),
@@ -91,15 +83,27 @@ async fn of_action(console: &Console, agent_id: &str, action_id: &str, action: &
         .pointer("/file/name")
         .and_then(Value::as_str)
         .map_or(fallback, str::to_owned);
-    let id = if upload_id.is_empty() { action_id } else { upload_id };
     Ok(Upload {
-        id: id.to_owned(),
+        id: if has_file { file_id } else { action_id.to_owned() },
         name,
         created_at,
         status,
         action_id: action_id.to_owned(),
         error,
     })
+}
+
+/// The description of a file, which Fleet Server wrote.
+async fn meta(console: &Console, file_id: &str) -> Result<Option<Value>, FleetError> {
+    match console
+        .store
+        .get(&indices::files_from_host_meta("agent"), file_id)
+        .await
+    {
+        Ok(found) => Ok(found.map(|document| document.source.to_value())),
+        Err(StoreError::IndexNotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn awaited(console: &Console, action: &Value) -> &'static str {
@@ -135,13 +139,7 @@ const LARGEST_FILE: usize = 512 << 20;
 /// No such file, or it is not complete.
 pub async fn content(console: &Console, file_id: &str) -> Result<Vec<u8>, FleetError> {
     let missing = || FleetError::NotFound(format!("File {file_id} not found"));
-    let meta = console
-        .store
-        .get(&indices::files_from_host_meta("agent"), file_id)
-        .await?
-        .ok_or_else(missing)?
-        .source
-        .to_value();
+    let meta = meta(console, file_id).await?.ok_or_else(missing)?;
     if meta.pointer("/file/Status").and_then(Value::as_str) != Some("READY") {
         return Err(missing());
     }
@@ -177,7 +175,7 @@ fn decoded(data: &Value) -> Option<Vec<u8>> {
 pub async fn delete(console: &Console, actor: &Actor, file_id: &str) -> Result<(), FleetError> {
     let meta_index = indices::files_from_host_meta("agent");
     let data_index = indices::files_from_host_data("agent");
-    if console.store.get(&meta_index, file_id).await?.is_none() {
+    if meta(console, file_id).await?.is_none() {
         return Err(FleetError::NotFound(format!("File {file_id} not found")));
     }
     let mut changes = Changes::default();

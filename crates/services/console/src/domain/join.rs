@@ -1,0 +1,111 @@
+//! Ways to bring an agent to a host that are texts: a manifest for Kubernetes, and a script.
+
+use crate::Console;
+use crate::domain::error::FleetError;
+use crate::domain::fleet_server_hosts;
+
+/// Systems that a script is made for, with the suffix of the agent's archive.
+const SYSTEMS: [(&str, &str); 3] = [
+    ("linux", "linux-x86_64.tar.gz"),
+    ("macos", "darwin-aarch64.tar.gz"),
+    ("windows", "windows-x86_64.zip"),
+];
+
+/// A manifest that runs an agent on every node of a Kubernetes cluster.
+///
+/// # Errors
+/// The store cannot answer.
+pub async fn kubernetes(
+    console: &Console,
+    fleet_server: Option<&str>,
+    enrollment_token: Option<&str>,
+) -> Result<String, FleetError> {
+    let url = match fleet_server {
+        Some(url) => url.to_owned(),
+        None => default_url(console).await?,
+    };
+    let token = enrollment_token.unwrap_or("token-id-of-an-agent-policy");
+    Ok(include_str!("kubernetes.yml")
+        .replace("{version}", &console.settings.version)
+        .replace("{url}", &quoted(&url))
+        .replace("{token}", &quoted(token)))
+}
+
+/// A script that downloads, unpacks and installs an agent.
+///
+/// # Errors
+/// A system that there is no agent for.
+pub async fn script(
+    console: &Console,
+    system: &str,
+    fleet_server: Option<&str>,
+    enrollment_token: Option<&str>,
+) -> Result<String, FleetError> {
+    let Some((_, suffix)) = SYSTEMS.iter().find(|(name, _)| *name == system) else {
+        let names = SYSTEMS.map(|(name, _)| name).join(", ");
+        return Err(FleetError::invalid(format!(
+            "[request params.osType]: `{system}` is none of {names}"
+        )));
+    };
+    let url = match fleet_server {
+        Some(url) => url.to_owned(),
+        None => default_url(console).await?,
+    };
+    let token = enrollment_token.unwrap_or("<enrollment token>");
+    let version = &console.settings.version;
+    let base = console.settings.download_url.trim_end_matches('/');
+    let folder = format!(
+        "elastic-agent-{version}-{}",
+        suffix.trim_end_matches(".tar.gz").trim_end_matches(".zip")
+    );
+    let archive = format!("{base}/beats/elastic-agent/elastic-agent-{version}-{suffix}");
+    Ok(if system == "windows" {
+        format!(
+            "$ErrorActionPreference = 'Stop'\n$ProgressPreference = 'SilentlyContinue'\n\
+             Invoke-WebRequest -Uri {archive} -OutFile elastic-agent.zip\nExpand-Archive .\\elastic-agent.zip -DestinationPath .\n\
+             cd {folder}\n.\\elastic-agent.exe install --non-interactive --url={url} --enrollment-token={token}\n",
+            archive = for_powershell(&archive),
+            url = for_powershell(&url),
+            token = for_powershell(token),
+        )
+    } else {
+        format!(
+            "#!/bin/sh\nset -e\ncurl -fL -O {archive}\ntar xzf elastic-agent-{version}-{suffix}\ncd {folder}\n\
+             sudo ./elastic-agent install --non-interactive --url={url} --enrollment-token={token}\n",
+            archive = for_shell(&archive),
+            url = for_shell(&url),
+            token = for_shell(token),
+        )
+    })
+}
+
+async fn default_url(console: &Console) -> Result<String, FleetError> {
+    let hosts = fleet_server_hosts::list(console).await?;
+    let url = hosts.first().and_then(|host| host.host_urls.first().cloned());
+    Ok(url.unwrap_or_else(|| "https://fleet-server:8220".to_owned()))
+}
+
+/// A double-quoted YAML scalar: JSON is one.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn for_shell(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+fn for_powershell(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_callers_cannot_leave_their_quotes() {
+        assert_eq!(for_shell("a'; rm -rf /; '"), r"'a'\''; rm -rf /; '\'''");
+        assert_eq!(for_powershell("a'b"), "'a''b'");
+        assert_eq!(quoted("a\"\nb"), r#""a\"\nb""#);
+    }
+}
