@@ -183,6 +183,77 @@ async fn a_source_of_failed_handshakes_is_shut_out() {
 }
 
 #[tokio::test]
+async fn handshakes_beyond_the_limit_wait_for_a_place() {
+    let folder = Folder::new();
+    folder.issue("server", Usages::Server);
+    for places in [1, 2] {
+        let tls = folder.server_tls(json!({"certificate": "server.crt", "key": "server.key"}));
+        let options = ServeOptions {
+            max_concurrent_handshakes: places,
+            ..ServeOptions::default()
+        };
+        let server = Server::start(Some(tls), options);
+        let mut stalled = TcpStream::connect(server.address).await.unwrap();
+        // The beginning of a record whose rest never comes: it holds one place.
+        stalled.write_all(&[0x16, 3, 1]).await.unwrap();
+        let good = folder.client(json!({"certificate_authorities": ["ca.crt"]}), server.address);
+        let mut asking = Box::pin(fetch(&good, URL));
+        let at_once = tokio::time::timeout(Duration::from_millis(500), &mut asking).await;
+        assert_eq!(at_once.is_ok(), places == 2, "{places} places");
+        drop(stalled);
+        if let Ok(answer) = at_once {
+            assert_eq!(answer.unwrap(), "nobody");
+        } else {
+            assert_eq!(asking.await.unwrap(), "nobody");
+        }
+    }
+}
+
+/// The client sends more than a handshake may hold; the server says so, and no verifier was asked about the content.
+#[tokio::test]
+async fn a_chain_of_nine_or_of_more_than_32_kib_is_refused() {
+    let folder = Folder::new();
+    folder.issue("server", Usages::Server);
+    folder.issue("agent", Usages::Client);
+    folder.issue("other", Usages::Client);
+    let text = |name: &str| fs_err::read_to_string(folder.path(name)).unwrap();
+    let (leaf, other) = (text("agent.crt"), text("other.crt"));
+    let names: Vec<String> = (0..400)
+        .map(|number| format!("host-{number:03}.a-rather-long-domain-name.test"))
+        .collect();
+    folder.issue_request(
+        "large",
+        LeafRequest {
+            dns: names,
+            ..Folder::request("large", Usages::Client)
+        },
+    );
+    let large = text("large.crt");
+    let tls = folder.server_tls(json!({
+        "certificate": "server.crt", "key": "server.key", "certificate_authorities": ["ca.crt"]
+    }));
+    let server = Server::start(Some(tls), ServeOptions::default());
+    let first = |text: &str| {
+        let end = "-----END CERTIFICATE-----\n";
+        text[..text.find(end).unwrap() + end.len()].to_owned()
+    };
+    for (chain, accepted) in [
+        (first(&leaf) + &first(&other).repeat(7), true),
+        (first(&leaf) + &first(&other).repeat(8), false),
+        (first(&leaf) + &first(&large), true),
+        (first(&leaf) + &first(&large).repeat(2), false),
+    ] {
+        folder.write("agent.crt", &chain);
+        let client = folder.client(
+            json!({"certificate_authorities": ["ca.crt"], "certificate": "agent.crt", "key": "agent.key"}),
+            server.address,
+        );
+        let answer = fetch(&client, URL).await;
+        assert_eq!(answer.is_ok(), accepted, "{} octets of PEM: {answer:?}", chain.len());
+    }
+}
+
+#[tokio::test]
 async fn stopping_answers_what_runs() {
     let (entered, mut inside) = mpsc::unbounded_channel();
     let (leave, gate) = tokio::sync::watch::channel(false);
