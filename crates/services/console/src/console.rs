@@ -14,6 +14,7 @@ use transport::HttpClient;
 use crate::domain::connection_tests::{self, Tested};
 use crate::domain::error::FleetError;
 use crate::domain::login_limit::LoginLimit;
+use crate::domain::news::{self, News};
 use crate::domain::signing::SigningKey;
 use crate::domain::{agent_maintenance, setup};
 
@@ -80,6 +81,7 @@ pub struct Console {
     pub(crate) fleet_server_client: OnceLock<HttpClient>,
     pub(crate) is_set_up: tokio::sync::OnceCell<()>,
     pub(crate) login_limit: LoginLimit,
+    pub(crate) news: News,
     pub(crate) connection_tests: Mutex<BTreeMap<String, Tested>>,
     pub(crate) session_renewals: Mutex<HashMap<String, jiff::Timestamp>>,
 }
@@ -105,6 +107,7 @@ impl Console {
             signing_key: tokio::sync::RwLock::new(None),
             fleet_server_client: OnceLock::new(),
             is_set_up: tokio::sync::OnceCell::new(),
+            news: News::default(),
             connection_tests: Mutex::new(BTreeMap::new()),
             session_renewals: Mutex::new(HashMap::new()),
         })
@@ -129,12 +132,13 @@ impl Console {
         crate::pages::router(Arc::clone(self)).fallback_service(crate::api::router(Arc::clone(self)))
     }
 
-    /// Background work until `stop`: unenrols agents that were silent for longer than their policy allows, and tries the
-    /// fleet's connections.
+    /// Background work until `stop`: unenrols agents that were silent for longer than their policy allows, tries the fleet's
+    /// connections, and tells open pages what has changed.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         tokio::join!(
             agent_maintenance::run(&self, stop.clone()),
-            connection_tests::run(&self, stop)
+            connection_tests::run(&self, stop.clone()),
+            news::run(&self, stop)
         );
     }
 }

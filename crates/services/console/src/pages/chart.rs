@@ -117,7 +117,10 @@ pub(super) fn bars(what: &str, unit: &'static str, buckets: &[Bucket], series: &
             if height <= 0.0 {
                 continue;
             }
-            let (x, width) = (rounded((index as f64 + BAR_GAP / 2.0) * place), rounded(place * (1.0 - BAR_GAP)));
+            let (x, width) = (
+                rounded((index as f64 + BAR_GAP / 2.0) * place),
+                rounded(place * (1.0 - BAR_GAP)),
+            );
             let foot = rounded(*bottom);
             write!(shape, "M{x} {foot}h{width}v-{height}h-{width}z").expect("a string can be written to");
             *bottom -= height;
@@ -340,7 +343,12 @@ mod tests {
             tone: "c1",
             values: vec![Some(value)],
         };
-        let chart = bars("x", "documents", &buckets(1), &[series("low", 1.0), series("high", 3.0)]);
+        let chart = bars(
+            "x",
+            "documents",
+            &buckets(1),
+            &[series("low", 1.0), series("high", 3.0)],
+        );
         assert_eq!(chart.bars[0].1, "M120 100h760v-25h-760z");
         assert_eq!(chart.bars[1].1, "M120 75h760v-75h-760z");
     }

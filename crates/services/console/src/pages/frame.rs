@@ -101,6 +101,14 @@ const NAVIGATION: &[Group] = &[
             },
         ],
     },
+    Group {
+        name: "Console",
+        items: &[Item {
+            name: "Audit log",
+            href: "/app/audit",
+            icon: "audit",
+        }],
+    },
 ];
 
 impl Frame {

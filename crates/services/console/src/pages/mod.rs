@@ -9,8 +9,10 @@ mod session;
 mod add_agent;
 mod agent;
 mod agents;
+mod audit_log;
 mod data_streams;
 mod enrollment_tokens;
+mod events;
 mod explore;
 mod home;
 mod hosts;
@@ -34,6 +36,7 @@ use axum::Router;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, header};
+use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::Console;
@@ -86,6 +89,8 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/trust/map/test", post(trust::test))
         .route("/app/trust/map/test-all", post(trust::test_all))
         .route("/app/trust/certificates", get(trust::certificates))
+        .route("/app/audit", get(audit_log::page))
+        .route("/events", get(events::stream))
         .route("/app/{*path}", get(problem::no_such_page))
         .route(
             "/favicon.ico",
@@ -97,6 +102,7 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
     pages
+        .layer(CompressionLayer::new())
         .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(header::REFERRER_POLICY, "same-origin"))

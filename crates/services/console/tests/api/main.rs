@@ -8,6 +8,7 @@ mod access;
 mod agents;
 mod objects;
 mod packages;
+mod pages;
 mod policies;
 mod setup;
 mod tls_checks;

@@ -116,7 +116,10 @@ impl Opened {
         Self {
             tabs: View::ALL.iter().map(tab).collect(),
             fields: if state.view == View::Fields {
-                flatten(source).into_iter().map(|(name, value)| FieldRow::of(name, value, state)).collect()
+                flatten(source)
+                    .into_iter()
+                    .map(|(name, value)| FieldRow::of(name, value, state))
+                    .collect()
             } else {
                 Vec::new()
             },
@@ -165,7 +168,10 @@ pub(super) async fn around(
         return Ok(Vec::new());
     };
     let same = |name: &str| field(&source, name).map(|value| Query::term(name, value));
-    let mut same: Vec<Query> = ["host.name", "log.file.path"].iter().filter_map(|name| same(name)).collect();
+    let mut same: Vec<Query> = ["host.name", "log.file.path"]
+        .iter()
+        .filter_map(|name| same(name))
+        .collect();
     let mut clauses = same.clone();
     clauses.push(Query::less_than("@timestamp", time));
     let mut lines = lines(console, &document.index, clauses, SortOrder::Descending).await?;
@@ -190,7 +196,12 @@ async fn lines(
 
 fn line(source: &Value, is_it: bool) -> (String, String, &'static str, bool) {
     let level = field(source, "log.level").unwrap_or_default().to_lowercase();
-    (clock_time(source["@timestamp"].as_str()), message(source), class(&level), is_it)
+    (
+        clock_time(source["@timestamp"].as_str()),
+        message(source),
+        class(&level),
+        is_it,
+    )
 }
 
 /// The value of a dotted name, whether the document nests it or not.
@@ -253,7 +264,10 @@ fn collect(query: &Query, words: &mut Vec<String>) {
     match query {
         Query::Bool {
             must, filter, should, ..
-        } => [must, filter, should].into_iter().flatten().for_each(|inner| collect(inner, words)),
+        } => [must, filter, should]
+            .into_iter()
+            .flatten()
+            .for_each(|inner| collect(inner, words)),
         Query::Match { text, .. } => words.extend(text.split_whitespace().map(str::to_lowercase)),
         Query::MatchPhrase(_, text) | Query::Prefix(_, text) => words.push(text.to_lowercase()),
         Query::Term(_, Value::String(text)) => words.push(text.to_lowercase()),
@@ -304,11 +318,21 @@ mod tests {
             let pieces = marked(text, &words);
             let shown: String = pieces
                 .iter()
-                .map(|piece| if piece.is_hit { format!("[{}]", piece.text) } else { piece.text.clone() })
+                .map(|piece| {
+                    if piece.is_hit {
+                        format!("[{}]", piece.text)
+                    } else {
+                        piece.text.clone()
+                    }
+                })
                 .collect();
             assert_eq!(shown, expected);
         };
-        check("message : refused and not message : debug", "Connection REFUSED, debug", "Connection [REFUSED], debug");
+        check(
+            "message : refused and not message : debug",
+            "Connection REFUSED, debug",
+            "Connection [REFUSED], debug",
+        );
         check("message : \"could not\"", "it could not, äö", "it [could not], äö");
         check("message : conn*", "connection", "[conn]ection");
         check("", "nothing", "nothing");

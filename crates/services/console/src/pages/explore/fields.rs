@@ -81,7 +81,11 @@ impl FieldList {
         let field = |name: &str| Field {
             kind: names.get(name).copied().unwrap_or("t"),
             href: state.shown(|state| {
-                state.field = if state.field == name { String::new() } else { name.to_owned() };
+                state.field = if state.field == name {
+                    String::new()
+                } else {
+                    name.to_owned()
+                };
             }),
             is_open: state.field == name,
             values: Vec::new(),
@@ -91,7 +95,10 @@ impl FieldList {
         let popular = |name: &&&str| names.contains_key(**name) && !is_shown(*name);
         let mut groups: Vec<(&'static str, Vec<Field>)> = vec![
             ("Shown", state.columns.iter().map(|name| field(name)).collect()),
-            ("Popular", POPULAR.iter().filter(popular).map(|name| field(name)).collect()),
+            (
+                "Popular",
+                POPULAR.iter().filter(popular).map(|name| field(name)).collect(),
+            ),
             (
                 "All",
                 names
@@ -102,7 +109,10 @@ impl FieldList {
                     .collect(),
             ),
         ];
-        let open = groups.iter_mut().flat_map(|(_, fields)| fields).find(|field| field.is_open);
+        let open = groups
+            .iter_mut()
+            .flat_map(|(_, fields)| fields)
+            .find(|field| field.is_open);
         if let Some(open) = open {
             open.values = values;
         }
@@ -174,7 +184,10 @@ pub(super) async fn sample(console: &Console, index: &str, query: Query) -> Resu
         track_total_hits: 0,
         ..SearchRequest::default()
     };
-    let request = request.query(query).size(SAMPLE).sort_by("@timestamp", SortOrder::Descending);
+    let request = request
+        .query(query)
+        .size(SAMPLE)
+        .sort_by("@timestamp", SortOrder::Descending);
     let found = console.store.search(request).await?;
     let documents: Vec<Value> = found.hits.iter().map(|hit| hit.document.source.to_value()).collect();
     Ok(kinds(documents.iter()).into_keys().collect())
@@ -213,7 +226,11 @@ fn descend<'a>(name: String, value: &'a Value, fields: &mut Vec<(String, &'a Val
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let name = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
                 descend(name, value, fields);
             }
         }
@@ -238,7 +255,8 @@ mod tests {
 
     #[test]
     fn documents_become_dotted_names() {
-        let document = json!({"host": {"name": "a", "ip": ["10.0.0.1", "::1"]}, "log.level": "info", "n": 2, "none": null});
+        let document =
+            json!({"host": {"name": "a", "ip": ["10.0.0.1", "::1"]}, "log.level": "info", "n": 2, "none": null});
         let names: Vec<String> = flatten(&document)
             .into_iter()
             .map(|(name, value)| format!("{} {name} {}", kind(value), shown(value)))

@@ -28,9 +28,9 @@ use super::problem::{Problem, show};
 use super::session::SignedIn;
 use super::timeline::{RANGES, Timeline, aggregation};
 use crate::Console;
+use crate::domain::data_streams;
 use crate::domain::error::FleetError;
 use crate::domain::saved_searches::{self, SavedSearch};
-use crate::domain::data_streams;
 
 /// Documents on a page.
 const ROWS: usize = 50;
@@ -124,7 +124,11 @@ pub(super) async fn page(reader: SignedIn, RawQuery(query): RawQuery) -> Result<
             .iter()
             .map(|range| {
                 let span = super::timeline::Span::Last(*range);
-                (range.name(), state.narrowed(|state| state.span = span), state.span == span)
+                (
+                    range.name(),
+                    state.narrowed(|state| state.span = span),
+                    state.span == span,
+                )
             })
             .collect(),
         span: state.span.name(),
@@ -166,7 +170,9 @@ pub(super) async fn forget(
 
 /// The parser's words and the column where it stopped.
 fn mistake(text: &str, message: &str) -> String {
-    let near = message.rsplit_once(" near [").and_then(|(_, rest)| rest.strip_suffix(']'));
+    let near = message
+        .rsplit_once(" near [")
+        .and_then(|(_, rest)| rest.strip_suffix(']'));
     let column = near.and_then(|near| {
         let at = if near.is_empty() { text.len() } else { text.rfind(near)? };
         Some(text[..at].chars().count() + 1)
@@ -174,7 +180,9 @@ fn mistake(text: &str, message: &str) -> String {
     let what = message.trim_start_matches("the KQL expression cannot be read: ");
     let what = what.rsplit_once(" near [").map_or(what, |(what, _)| what);
     match column {
-        Some(column) => format!("This is not KQL: {what}, at column {column}. An example: log.level : error and host.name : web*"),
+        Some(column) => {
+            format!("This is not KQL: {what}, at column {column}. An example: log.level : error and host.name : web*")
+        }
         None => format!("A filter is not KQL: {what}. Remove it."),
     }
 }
@@ -188,8 +196,17 @@ fn chips(state: &State) -> Vec<(String, String)> {
 }
 
 async fn indices(console: &Console, chosen: &str) -> Result<Vec<(String, bool)>, FleetError> {
-    let mut names = vec!["logs-*".to_owned(), "metrics-*".to_owned(), "logs-*,metrics-*".to_owned()];
-    names.extend(data_streams::list(console).await?.into_iter().map(|stream| stream.index));
+    let mut names = vec![
+        "logs-*".to_owned(),
+        "metrics-*".to_owned(),
+        "logs-*,metrics-*".to_owned(),
+    ];
+    names.extend(
+        data_streams::list(console)
+            .await?
+            .into_iter()
+            .map(|stream| stream.index),
+    );
     if !names.iter().any(|name| name == chosen) {
         names.push(chosen.to_owned());
     }
@@ -242,7 +259,12 @@ impl Found {
             fields: FieldList::of(console, state, &query, answer.total, sources.iter()).await?,
             rows,
             columns: columns(state),
-            older: cursor.map(|cursor| state.narrowed(|state| { state.after = cursor; state.live = false; })),
+            older: cursor.map(|cursor| {
+                state.narrowed(|state| {
+                    state.after = cursor;
+                    state.live = false;
+                })
+            }),
             newest: (!state.after.is_empty()).then(|| state.narrowed(|_| {})),
             is_default_table: state.columns.is_empty(),
             took: started.elapsed().as_millis(),
@@ -284,13 +306,18 @@ async fn elsewhere(console: &Console, state: &State, hits: &[Hit]) -> Result<Opt
     if hits.iter().any(is_there) || !is_ours || !state::is_searchable(index.trim_start_matches(".ds-")) {
         return Ok(None);
     }
-    let request = SearchRequest::new(index.as_str()).query(Query::Ids(vec![id.clone()])).size(1);
+    let request = SearchRequest::new(index.as_str())
+        .query(Query::Ids(vec![id.clone()]))
+        .size(1);
     Ok(console.store.search(request).await?.hits.into_iter().next())
 }
 
 fn levels() -> Aggregation {
     let any = |words: &[&str]| {
-        let all: Vec<String> = words.iter().flat_map(|word| [(*word).to_owned(), word.to_uppercase()]).collect();
+        let all: Vec<String> = words
+            .iter()
+            .flat_map(|word| [(*word).to_owned(), word.to_uppercase()])
+            .collect();
         json!({"terms": {"log.level": all}})
     };
     let filters = json!({
@@ -306,28 +333,41 @@ fn histogram(
     state: &State,
     answer: &serde_json::Map<String, Value>,
 ) -> (Chart, Vec<(&'static str, &'static str, String)>) {
-    let rest_name = if state.index.starts_with("logs") { "info" } else { "documents" };
+    let rest_name = if state.index.starts_with("logs") {
+        "info"
+    } else {
+        "documents"
+    };
     let of = |level: &'static str| {
-        timeline.values(answer, move |bucket| bucket["levels"]["buckets"][level]["doc_count"].as_f64())
+        timeline.values(answer, move |bucket| {
+            bucket["levels"]["buckets"][level]["doc_count"].as_f64()
+        })
     };
     let (error, warn) = (of("error"), of("warn"));
     let all = timeline.values(answer, |bucket| bucket["doc_count"].as_f64());
-    let rest = all.iter().zip(error.iter().zip(&warn)).map(|(all, (error, warn))| {
-        all.map(|all| (all - error.unwrap_or(0.0) - warn.unwrap_or(0.0)).max(0.0))
-    });
+    let rest = all
+        .iter()
+        .zip(error.iter().zip(&warn))
+        .map(|(all, (error, warn))| all.map(|all| (all - error.unwrap_or(0.0) - warn.unwrap_or(0.0)).max(0.0)));
     let rest = rest.collect();
-    let series = [("error", "bad", error), ("warn", "warn", warn), (rest_name, "off", rest)]
-        .map(|(name, tone, values)| Series { name, tone, values });
+    let series = [
+        ("error", "bad", error),
+        ("warn", "warn", warn),
+        (rest_name, "off", rest),
+    ]
+    .map(|(name, tone, values)| Series { name, tone, values });
     let count = |series: &Series| series.values.iter().flatten().sum::<f64>() as u64;
     let levels = series
         .iter()
         .filter(|series| count(series) > 0)
         .map(|series| (series.name, series.tone, figure(count(series))))
         .collect();
-    let buckets = timeline.buckets(|from, to| {
-        Some(state.narrowed(|state| state.span = super::timeline::Span::Between(from, to)))
-    });
-    (chart::bars("Documents over time", "documents", &buckets, &series), levels)
+    let buckets = timeline
+        .buckets(|from, to| Some(state.narrowed(|state| state.span = super::timeline::Span::Between(from, to))));
+    (
+        chart::bars("Documents over time", "documents", &buckets, &series),
+        levels,
+    )
 }
 
 #[cfg(test)]

@@ -96,7 +96,11 @@ impl State {
                 "f" if state.filters.len() < MOST && !state.filters.contains(&value) => state.filters.push(value),
                 "column" if state.columns.len() < MOST && !state.columns.contains(&value) => state.columns.push(value),
                 "field" => state.field = value,
-                "open" => state.open = value.split_once('/').map(|(index, id)| (index.to_owned(), id.to_owned())),
+                "open" => {
+                    state.open = value
+                        .split_once('/')
+                        .map(|(index, id)| (index.to_owned(), id.to_owned()))
+                }
                 "view" => {
                     let named = View::ALL.iter().find(|(_, name, _)| *name == value);
                     state.view = named.map_or(View::Fields, |(view, ..)| *view);
@@ -226,7 +230,9 @@ mod tests {
         check("");
         check("index=metrics-*&q=log.level+%3A+error&range=24h");
         check("from=2026-03-01T12%3A00%3A00Z&to=2026-03-01T12%3A05%3A00Z");
-        check("f=host.name+%3A+a&f=not+host.name+%3A+b&column=message&field=host.name&open=.ds-logs-a-default-1%2Fx&view=json&live=1");
+        check(
+            "f=host.name+%3A+a&f=not+host.name+%3A+b&column=message&field=host.name&open=.ds-logs-a-default-1%2Fx&view=json&live=1",
+        );
     }
 
     #[test]

@@ -30,8 +30,15 @@ struct Suggestion {
 /// What the end of a line of KQL is about.
 #[derive(Debug, Eq, PartialEq)]
 enum Next<'a> {
-    Field { before: &'a str, begun: &'a str },
-    Value { before: &'a str, field: &'a str, begun: &'a str },
+    Field {
+        before: &'a str,
+        begun: &'a str,
+    },
+    Value {
+        before: &'a str,
+        field: &'a str,
+        begun: &'a str,
+    },
     Operator,
 }
 
@@ -48,12 +55,7 @@ pub(in crate::pages) async fn list(reader: SignedIn, RawQuery(query): RawQuery) 
     show(&List { items })
 }
 
-async fn suggestions(
-    reader: &SignedIn,
-    index: &str,
-    time: Query,
-    text: &str,
-) -> Result<Vec<Suggestion>, FleetError> {
+async fn suggestions(reader: &SignedIn, index: &str, time: Query, text: &str) -> Result<Vec<Suggestion>, FleetError> {
     match next(text) {
         Next::Operator => Ok(operators(text)),
         Next::Field { before, begun } => {
@@ -104,14 +106,19 @@ fn next(text: &str) -> Next<'_> {
     let lead = before.trim_end();
     if let Some(named) = lead.strip_suffix(':') {
         let named = named.trim_end();
-        let field_at = named.rfind(|c: char| c.is_whitespace() || c == '(').map_or(0, |at| at + 1);
+        let field_at = named
+            .rfind(|c: char| c.is_whitespace() || c == '(')
+            .map_or(0, |at| at + 1);
         return Next::Value {
             before: &named[..field_at],
             field: &named[field_at..],
             begun,
         };
     }
-    let last = lead.rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
+    let last = lead
+        .rsplit(|c: char| c.is_whitespace() || c == '(')
+        .next()
+        .unwrap_or_default();
     let expects_field = lead.is_empty()
         || lead.ends_with('(')
         || ["and", "or", "not"].iter().any(|word| last.eq_ignore_ascii_case(word));

@@ -105,7 +105,10 @@ pub(in crate::pages) async fn page(
     let Some(newest) = newest else {
         return Err(FleetError::NotFound(format!("No measurement of a host {name} is here.")).into());
     };
-    let range = RANGES.into_iter().find(|range| range.key == wanted.range).unwrap_or(RANGES[1]);
+    let range = RANGES
+        .into_iter()
+        .find(|range| range.key == wanted.range)
+        .unwrap_or(RANGES[1]);
     let timeline = Timeline::ending(console.clock.now(), range);
     let measured = Measured::of(console, &name, &timeline).await?;
     let agent = field(&newest, "agent.id");
@@ -128,7 +131,10 @@ pub(in crate::pages) async fn page(
         filesystems: filesystems(console, &name, &timeline).await?,
         processes: processes(console, &name).await?,
         log: log(console, &name).await?,
-        ranges: RANGES.iter().map(|one| (one.name(), href(*one), *one == range)).collect(),
+        ranges: RANGES
+            .iter()
+            .map(|one| (one.name(), href(*one), *one == range))
+            .collect(),
         agent: agent.filter(|_| look.is_some()),
         look,
         explore: explore.href(),
@@ -142,7 +148,10 @@ pub(in crate::pages) async fn page(
 async fn newest(console: &Console, host: &str, dataset: Option<&str>) -> Result<Option<Value>, FleetError> {
     let index = dataset.map_or_else(|| METRICS.to_owned(), |dataset| format!("metrics-{dataset}-*"));
     let request = SearchRequest::new(index).query(Query::term("host.name", host)).size(1);
-    let found = console.store.search(request.sort_by("@timestamp", SortOrder::Descending)).await?;
+    let found = console
+        .store
+        .search(request.sort_by("@timestamp", SortOrder::Descending))
+        .await?;
     Ok(found.hits.first().map(|hit| hit.document.source.to_value()))
 }
 
@@ -168,12 +177,27 @@ impl Measured {
     async fn of(console: &Console, host: &str, timeline: &Timeline) -> Result<Self, FleetError> {
         let cpu = |part: &str| format!("system.cpu.{part}.norm.pct");
         let load = |minutes: &str| format!("system.load.{minutes}");
-        let mut fields: Vec<_> = ["user", "system", "iowait", "total"].map(|part| mean(&cpu(part))).into();
+        let mut fields: Vec<_> = ["user", "system", "iowait", "total"]
+            .map(|part| mean(&cpu(part)))
+            .into();
         fields.extend(["1", "5", "15"].map(|minutes| mean(&load(minutes))));
         fields.extend(["system.memory.actual.used.bytes", "system.memory.cached"].map(mean));
-        fields.extend(["system.memory.total", "system.memory.swap.used.bytes", "system.cpu.cores"].map(highest));
-        fields.push(counters("system.network.name", &["system.network.in.bytes", "system.network.out.bytes"]));
-        fields.push(counters("system.diskio.name", &["system.diskio.read.bytes", "system.diskio.write.bytes"]));
+        fields.extend(
+            [
+                "system.memory.total",
+                "system.memory.swap.used.bytes",
+                "system.cpu.cores",
+            ]
+            .map(highest),
+        );
+        fields.push(counters(
+            "system.network.name",
+            &["system.network.in.bytes", "system.network.out.bytes"],
+        ));
+        fields.push(counters(
+            "system.diskio.name",
+            &["system.diskio.read.bytes", "system.diskio.write.bytes"],
+        ));
         let answer = of_host(console, host, timeline, fields).await?;
         let of = |field: &str, factor: f64| values(timeline, &answer, field, factor);
         let network = |field: &str| rate(timeline, &answer, ("system.network.name", field), 8e-6, is_wire);
@@ -210,11 +234,35 @@ impl Measured {
         };
         let [one, five, fifteen] = &self.load;
         vec![
-            lines("CPU", "%", &[("user", "c1", &self.user), ("system", "c2", &self.system), ("iowait", "c3", &self.iowait)]),
-            lines("Memory", "GB", &[("used", "c1", &self.used), ("cache", "c6", &self.cached)]),
-            lines("Load", "processes", &[("1 min", "c1", one), ("5 min", "c2", five), ("15 min", "c4", fifteen)]),
-            lines("Network", "Mb/s", &[("in", "c1", &self.received), ("out", "c4", &self.sent)]),
-            lines("Disk", "MB/s", &[("read", "c2", &self.read), ("write", "c3", &self.written)]),
+            lines(
+                "CPU",
+                "%",
+                &[
+                    ("user", "c1", &self.user),
+                    ("system", "c2", &self.system),
+                    ("iowait", "c3", &self.iowait),
+                ],
+            ),
+            lines(
+                "Memory",
+                "GB",
+                &[("used", "c1", &self.used), ("cache", "c6", &self.cached)],
+            ),
+            lines(
+                "Load",
+                "processes",
+                &[("1 min", "c1", one), ("5 min", "c2", five), ("15 min", "c4", fifteen)],
+            ),
+            lines(
+                "Network",
+                "Mb/s",
+                &[("in", "c1", &self.received), ("out", "c4", &self.sent)],
+            ),
+            lines(
+                "Disk",
+                "MB/s",
+                &[("read", "c2", &self.read), ("write", "c3", &self.written)],
+            ),
         ]
     }
 
@@ -222,12 +270,25 @@ impl Measured {
         let text = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
         let cpu = last(&self.total);
         let used = last(&self.used);
-        let share = used.zip(self.memory_total).map(|(used, total)| used * 100.0 / total.max(0.001));
-        let load = self.load.iter().map(|values| text(last(values))).collect::<Vec<_>>().join(", ");
+        let share = used
+            .zip(self.memory_total)
+            .map(|(used, total)| used * 100.0 / total.max(0.001));
+        let load = self
+            .load
+            .iter()
+            .map(|values| text(last(values)))
+            .collect::<Vec<_>>()
+            .join(", ");
         let network = last(&self.received).zip(last(&self.sent));
         let disk = last(&self.read).zip(last(&self.written));
         vec![
-            Figure::of("CPU", cpu.map(|cpu| format!("{cpu:.0}")), "%", cpu, format!("load {load}")),
+            Figure::of(
+                "CPU",
+                cpu.map(|cpu| format!("{cpu:.0}")),
+                "%",
+                cpu,
+                format!("load {load}"),
+            ),
             Figure::of(
                 "Memory",
                 used.map(short),
@@ -240,14 +301,18 @@ impl Measured {
                 disk.map(|(read, written)| short(read + written)),
                 "MB/s",
                 None,
-                disk.map_or_else(String::new, |(read, written)| format!("read {}, write {}", short(read), short(written))),
+                disk.map_or_else(String::new, |(read, written)| {
+                    format!("read {}, write {}", short(read), short(written))
+                }),
             ),
             Figure::of(
                 "Network",
                 network.map(|(received, sent)| short(received + sent)),
                 "Mb/s",
                 None,
-                network.map_or_else(String::new, |(received, sent)| format!("in {}, out {}", short(received), short(sent))),
+                network.map_or_else(String::new, |(received, sent)| {
+                    format!("in {}, out {}", short(received), short(sent))
+                }),
             ),
         ]
     }
@@ -279,7 +344,12 @@ fn meter(percent: f64) -> Vec<Segment> {
     }]
 }
 
-async fn facts(console: &Console, host: &str, newest_of_all: &Value, measured: &Measured) -> Result<String, FleetError> {
+async fn facts(
+    console: &Console,
+    host: &str,
+    newest_of_all: &Value,
+    measured: &Measured,
+) -> Result<String, FleetError> {
     let of = |name: &str| field(newest_of_all, name);
     let uptime = newest(console, host, Some("system.uptime")).await?;
     let up = uptime.and_then(|uptime| uptime.pointer("/system/uptime/duration/ms")?.as_f64());
@@ -299,7 +369,11 @@ async fn facts(console: &Console, host: &str, newest_of_all: &Value, measured: &
 async fn filesystems(console: &Console, host: &str, timeline: &Timeline) -> Result<Vec<Filesystem>, FleetError> {
     let by_mount = counters(
         "system.filesystem.mount_point",
-        &["system.filesystem.used.pct", "system.filesystem.used.bytes", "system.filesystem.total"],
+        &[
+            "system.filesystem.used.pct",
+            "system.filesystem.used.bytes",
+            "system.filesystem.total",
+        ],
     );
     let answer = of_host(console, host, timeline, vec![by_mount]).await?;
     let mounts: Vec<Option<Map<String, Value>>> = timeline.values(&answer, |bucket| {
@@ -343,7 +417,9 @@ async fn processes(console: &Console, host: &str) -> Result<Vec<Process>, FleetE
     for hit in &found.hits {
         let source = hit.document.source.to_value();
         // All processes of one measurement have nearly the same time; older ones may have ended.
-        let time = source["@timestamp"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let time = source["@timestamp"]
+            .as_str()
+            .and_then(|time| time.parse::<jiff::Timestamp>().ok());
         let Some(time) = time else { continue };
         let newest = *newest.get_or_insert(time);
         let pid = field(&source, "process.pid").unwrap_or_default();
@@ -368,19 +444,28 @@ async fn processes(console: &Console, host: &str) -> Result<Vec<Process>, FleetE
 }
 
 async fn log(console: &Console, host: &str) -> Result<Vec<Line>, FleetError> {
-    let request = SearchRequest::new("logs-*").query(Query::term("host.name", host)).size(LINES);
-    let found = console.store.search(request.sort_by("@timestamp", SortOrder::Descending)).await?;
+    let request = SearchRequest::new("logs-*")
+        .query(Query::term("host.name", host))
+        .size(LINES);
+    let found = console
+        .store
+        .search(request.sort_by("@timestamp", SortOrder::Descending))
+        .await?;
     let line = |hit: &store::Hit| Line::of(&hit.document.source.to_value());
     Ok(found.hits.iter().map(line).collect())
 }
 
 impl Line {
     fn of(source: &Value) -> Self {
-        let time = source["@timestamp"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let time = source["@timestamp"]
+            .as_str()
+            .and_then(|time| time.parse::<jiff::Timestamp>().ok());
         let level = field(source, "log.level").unwrap_or_default().to_lowercase();
         Self {
             clock: time.map_or_else(String::new, |time| time.strftime("%H:%M:%S").to_string()),
-            exact: time.map_or_else(String::new, |time| time.strftime("%-d %b %Y, %H:%M:%S%.3f UTC").to_string()),
+            exact: time.map_or_else(String::new, |time| {
+                time.strftime("%-d %b %Y, %H:%M:%S%.3f UTC").to_string()
+            }),
             class: match level.as_str() {
                 "error" | "critical" | "fatal" => "l-error",
                 "warn" | "warning" => "l-warn",

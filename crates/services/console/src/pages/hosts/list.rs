@@ -142,11 +142,19 @@ async fn rows(console: &Console, hosts: &[Seen]) -> Result<Vec<Row>, FleetError>
         mean("system.cpu.total.norm.pct"),
         mean("system.memory.actual.used.pct"),
         highest("system.filesystem.used.pct"),
-        counters("system.network.name", &["system.network.in.bytes", "system.network.out.bytes"]),
+        counters(
+            "system.network.name",
+            &["system.network.in.bytes", "system.network.out.bytes"],
+        ),
     ];
     let one = |field: &str| aggregation(field, "terms", json!({"field": field, "size": 1}));
     let by_host = Aggregation {
-        children: vec![hour.histogram(measured), one("agent.id"), one("host.os.name"), one("host.os.version")],
+        children: vec![
+            hour.histogram(measured),
+            one("agent.id"),
+            one("host.os.name"),
+            one("host.os.version"),
+        ],
         ..aggregation("hosts", "terms", json!({"field": "host.name", "size": ROWS}))
     };
     let answer = aggregate(console, METRICS, query, vec![by_host]).await?;
@@ -155,7 +163,9 @@ async fn rows(console: &Console, hosts: &[Seen]) -> Result<Vec<Row>, FleetError>
     for (name, seen) in hosts {
         let buckets = answer.get("hosts").and_then(|hosts| hosts["buckets"].as_array());
         let mut buckets = buckets.into_iter().flatten();
-        let measured = buckets.find(|bucket| bucket["key"] == name.as_str()).and_then(Value::as_object);
+        let measured = buckets
+            .find(|bucket| bucket["key"] == name.as_str())
+            .and_then(Value::as_object);
         rows.push(row(console, name, *seen, measured.unwrap_or(&nothing), &hour).await?);
     }
     Ok(rows)
@@ -168,7 +178,11 @@ async fn row(
     measured: &Map<String, Value>,
     hour: &Timeline,
 ) -> Result<Row, FleetError> {
-    let most = |field: &str| measured.get(field).and_then(|found| found["buckets"][0]["key"].as_str());
+    let most = |field: &str| {
+        measured
+            .get(field)
+            .and_then(|found| found["buckets"][0]["key"].as_str())
+    };
     let look = match most("agent.id") {
         Some(id) => status(console, id).await?,
         None => None,
@@ -177,18 +191,32 @@ async fn row(
         let field = format!("system.network.{direction}.bytes");
         rate(hour, measured, ("system.network.name", &field), 8e-6, is_wire)
     };
-    let both = network("in").iter().zip(network("out")).map(|(one, other)| Some((*one)? + other?)).collect();
+    let both = network("in")
+        .iter()
+        .zip(network("out"))
+        .map(|(one, other)| Some((*one)? + other?))
+        .collect();
     Ok(Row {
         href: format!("/app/hosts/{}", url_part(name)),
-        system: [most("host.os.name"), most("host.os.version")].into_iter().flatten().collect::<Vec<_>>().join(" "),
+        system: [most("host.os.name"), most("host.os.version")]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" "),
         measures: vec![
             percent(&values(hour, measured, "system.cpu.total.norm.pct", 100.0), "c1", ""),
-            percent(&values(hour, measured, "system.memory.actual.used.pct", 100.0), "c1", "p2"),
+            percent(
+                &values(hour, measured, "system.memory.actual.used.pct", 100.0),
+                "c1",
+                "p2",
+            ),
             percent(&values(hour, measured, "system.filesystem.used.pct", 100.0), "c6", "p2"),
             megabits(&both),
         ],
-        seen: jiff::Timestamp::from_millisecond(seen)
-            .map_or_else(|_| Moment::parse(console.clock.now(), None), |seen| Moment::of(console.clock.now(), seen)),
+        seen: jiff::Timestamp::from_millisecond(seen).map_or_else(
+            |_| Moment::parse(console.clock.now(), None),
+            |seen| Moment::of(console.clock.now(), seen),
+        ),
         name: name.to_owned(),
         look,
     })

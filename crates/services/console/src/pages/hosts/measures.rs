@@ -46,7 +46,9 @@ pub(super) async fn of_host(
 
 /// A measured field of an answer, multiplied.
 pub(super) fn values(timeline: &Timeline, answer: &Map<String, Value>, field: &str, factor: f64) -> Values {
-    timeline.values(answer, |bucket| bucket[field]["value"].as_f64().map(|value| value * factor))
+    timeline.values(answer, |bucket| {
+        bucket[field]["value"].as_f64().map(|value| value * factor)
+    })
 }
 
 /// A growing counter per second, all devices together that `counts` accepts, multiplied.
@@ -74,11 +76,7 @@ pub(super) fn rate(
     rates
 }
 
-fn growth(
-    before: &[(String, f64)],
-    now: &[(String, f64)],
-    counts: &impl Fn(&str, &[String]) -> bool,
-) -> Option<f64> {
+fn growth(before: &[(String, f64)], now: &[(String, f64)], counts: &impl Fn(&str, &[String]) -> bool) -> Option<f64> {
     let names: Vec<String> = now.iter().map(|(name, _)| name.clone()).collect();
     let mut growth = None;
     for (name, value) in now.iter().filter(|(name, _)| counts(name, &names)) {
@@ -98,7 +96,9 @@ pub(super) fn is_wire(name: &str, _: &[String]) -> bool {
 /// Whole disks: a partition's bytes are its disk's, too, and loop devices read from files that lie on disks.
 pub(super) fn is_disk(name: &str, all: &[String]) -> bool {
     let is_virtual = ["loop", "ram", "dm-", "zram"].iter().any(|kind| name.starts_with(kind));
-    let is_part = all.iter().any(|other| other != name && name.starts_with(other.as_str()));
+    let is_part = all
+        .iter()
+        .any(|other| other != name && name.starts_with(other.as_str()));
     !is_virtual && !is_part
 }
 

@@ -60,7 +60,11 @@ pub(in crate::pages) async fn page(
 ) -> Result<Html<String>, Problem> {
     let console = &reader.console;
     let now = console.clock.now();
-    let all: Vec<Certificate> = certificates::all(console).await?.iter().map(|one| Certificate::of(one, now)).collect();
+    let all: Vec<Certificate> = certificates::all(console)
+        .await?
+        .iter()
+        .map(|one| Certificate::of(one, now))
+        .collect();
     let soon = all.iter().filter(|one| one.tone != "ok").count();
     let part = wanted.q.trim().to_lowercase();
     let matching: Vec<Certificate> = all.into_iter().filter(|one| one.holds(&part)).collect();
@@ -77,7 +81,9 @@ pub(in crate::pages) async fn page(
     let page = Page {
         frame: Frame::new(&reader, "Certificates", "Certificates"),
         soon,
-        paging: Paging::of(&listed, |page| format!("/app/trust/certificates?q={}&page={page}", url_part(&wanted.q))),
+        paging: Paging::of(&listed, |page| {
+            format!("/app/trust/certificates?q={}&page={page}", url_part(&wanted.q))
+        }),
         rows: listed.items,
         query: wanted.q,
     };
@@ -88,14 +94,22 @@ impl Certificate {
     pub(in crate::pages) fn of(certificate: &CertificateInUse, now: Timestamp) -> Self {
         let summary = &certificate.summary;
         let left = days_until(now, summary.not_after);
-        let life = summary.not_after.duration_since(summary.not_before).as_secs_f64().max(1.0);
+        let life = summary
+            .not_after
+            .duration_since(summary.not_before)
+            .as_secs_f64()
+            .max(1.0);
         let used = now.duration_since(summary.not_before).as_secs_f64() / life * 100.0;
         let fingerprint = summary.fingerprint.to_string();
         let date = |time: Timestamp| time.strftime("%-d %b %Y").to_string();
         Self {
             name: certificate.name().to_owned(),
             kind: certificate.kind(),
-            uses: certificate.uses.iter().map(|used| format!("{}: {}", used.whose, used.how)).collect(),
+            uses: certificate
+                .uses
+                .iter()
+                .map(|used| format!("{}: {}", used.whose, used.how))
+                .collect(),
             issuer: if summary.is_self_issued() {
                 "itself".to_owned()
             } else {
@@ -125,7 +139,10 @@ impl Certificate {
     fn holds(&self, part: &str) -> bool {
         let texts = [&self.name, &self.issuer, &self.fingerprint];
         part.is_empty()
-            || texts.into_iter().chain(&self.uses).any(|text| text.to_lowercase().contains(part))
+            || texts
+                .into_iter()
+                .chain(&self.uses)
+                .any(|text| text.to_lowercase().contains(part))
             || self.kind.to_lowercase().contains(part)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::connections::{Connections, Kind, Party};
 
 /// Of the whole drawing, in its own units.
-pub(super) const WIDTH: i32 = 760;
+pub(super) const WIDTH: i32 = 784;
 const LEFT: i32 = 16;
 const MIDDLE: i32 = 300;
 const RIGHT: i32 = 524;
@@ -75,14 +75,13 @@ pub(super) struct Drawing {
 
 impl Drawing {
     /// `told` and `looks` by the ids of parties and connections.
-    pub(super) fn of(
-        map: &Connections,
-        told: &BTreeMap<String, Told>,
-        looks: &BTreeMap<String, EdgeLook>,
-    ) -> Self {
+    pub(super) fn of(map: &Connections, told: &BTreeMap<String, Told>, looks: &BTreeMap<String, EdgeLook>) -> Self {
         let mut nodes = BTreeMap::new();
         let column = |kinds: &[Kind]| -> Vec<&Party> {
-            kinds.iter().flat_map(|kind| map.parties.iter().filter(|party| party.kind == *kind)).collect()
+            kinds
+                .iter()
+                .flat_map(|kind| map.parties.iter().filter(|party| party.kind == *kind))
+                .collect()
         };
         let left = column(&[Kind::Browsers, Kind::Agents]);
         let right = column(&[Kind::Console, Kind::FleetServer, Kind::Output]);
@@ -99,7 +98,10 @@ impl Drawing {
             let room = (height - TOP) / (column.len().max(1) as i32);
             for (place, party) in column.iter().enumerate() {
                 let y = TOP + place as i32 * room + (room - tall - GAP) / 2;
-                nodes.insert(party.id.clone(), Node::of(party, told.get(&party.id), (x, y, width, tall)));
+                nodes.insert(
+                    party.id.clone(),
+                    Node::of(party, told.get(&party.id), (x, y, width, tall)),
+                );
             }
         }
         let edges = edges(map, &nodes, looks);
@@ -135,7 +137,14 @@ impl Node {
                 Kind::FleetServer => "boat",
                 Kind::Output => "output",
             },
-            name: cut(&party.name, if is_proxy { 10 } else { NAME - figure.len().saturating_sub(3) }),
+            name: cut(
+                &party.name,
+                if is_proxy {
+                    10
+                } else {
+                    NAME - figure.len().saturating_sub(3)
+                },
+            ),
             title: party.name.clone(),
             figure,
             presents: told.map(|told| cut(&told.presents, LINE)).unwrap_or_default(),
@@ -160,7 +169,9 @@ fn edges(map: &Connections, nodes: &BTreeMap<String, Node>, looks: &BTreeMap<Str
         let (Some(from), Some(to)) = (nodes.get(&connection.from), nodes.get(&connection.to)) else {
             continue;
         };
-        let Some(look) = looks.get(&connection.id) else { continue };
+        let Some(look) = looks.get(&connection.id) else {
+            continue;
+        };
         let via = connection.via.as_ref().and_then(|via| nodes.get(via));
         let start = (from.x + from.width, ports.next(&connection.from, from));
         let end_y = ports.next(&connection.to, to);
@@ -169,7 +180,14 @@ fn edges(map: &Connections, nodes: &BTreeMap<String, Node>, looks: &BTreeMap<Str
             // Both right: around the outside.
             let (start, end) = (from.x + from.width, to.x + to.width);
             heads.push(left_head(end, end_y));
-            format!("M{start} {}C{} {} {} {end_y} {} {end_y}", start_y(from), start + 44, start_y(from), end + 44, end + HEAD)
+            format!(
+                "M{start} {}C{} {} {} {end_y} {} {end_y}",
+                start_y(from),
+                start + 44,
+                start_y(from),
+                end + 44,
+                end + HEAD
+            )
         } else {
             heads.push(right_head(to.x, end_y));
             match via {
@@ -196,7 +214,10 @@ fn edges(map: &Connections, nodes: &BTreeMap<String, Node>, looks: &BTreeMap<Str
             heads,
             class: class(look, connection.is_data),
             title: look.title.clone(),
-            label: look.label.as_ref().map(|text| (middle.0 - 40, middle.1 - 10, text.clone(), look.tone)),
+            label: look
+                .label
+                .as_ref()
+                .map(|text| (middle.0 - 40, middle.1 - 10, text.clone(), look.tone)),
             is_selected: look.is_selected,
         });
     }

@@ -140,10 +140,13 @@ pub(in crate::pages) async fn test(reader: SignedIn, Form(which): Form<Which>) -
     reader.who_changes(&which.csrf_token)?;
     let map = connections::all(&reader.console).await?;
     let connection = map.connections.iter().find(|one| one.id == which.edge);
-    let connection =
-        connection.ok_or_else(|| FleetError::NotFound("This connection is not in the settings any more.".to_owned()))?;
+    let connection = connection
+        .ok_or_else(|| FleetError::NotFound("This connection is not in the settings any more.".to_owned()))?;
     connection_tests::test(&reader.console, connection).await;
-    Ok(Redirect::to(&format!("{PATH}?edge={}#connection", url_part(&which.edge))))
+    Ok(Redirect::to(&format!(
+        "{PATH}?edge={}#connection",
+        url_part(&which.edge)
+    )))
 }
 
 /// Tries them all now.
@@ -154,15 +157,25 @@ pub(in crate::pages) async fn test_all(reader: SignedIn, Form(which): Form<Which
 }
 
 fn name<'a>(map: &'a Connections, id: &'a str) -> &'a str {
-    map.parties.iter().find(|party| party.id == id).map_or(id, |party| &party.name)
+    map.parties
+        .iter()
+        .find(|party| party.id == id)
+        .map_or(id, |party| &party.name)
 }
 
 fn joined(settings: &[Setting]) -> String {
-    settings.iter().map(|setting| setting.text.as_str()).collect::<Vec<_>>().join(", ")
+    settings
+        .iter()
+        .map(|setting| setting.text.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn drawing(map: &Connections, known: &[Known], edge: &str) -> Drawing {
-    let told = map.parties.iter().map(|party| (party.id.clone(), told(party.kind, &party.id, party.unhealthy, known)));
+    let told = map
+        .parties
+        .iter()
+        .map(|party| (party.id.clone(), told(party.kind, &party.id, party.unhealthy, known)));
     let looks = known.iter().map(|one| (one.connection.id.clone(), one.edge(map, edge)));
     Drawing::of(map, &told.collect(), &looks.collect::<BTreeMap<_, _>>())
 }
@@ -174,21 +187,35 @@ fn told(kind: Kind, id: &str, unhealthy: u64, known: &[Known]) -> Told {
     let is_server = matches!(kind, Kind::Console | Kind::FleetServer | Kind::Output | Kind::Proxy);
     let own = outgoing().find_map(|one| one.connection.client_certificate.as_ref());
     let presents = if is_server {
-        incoming().find_map(Known::presents).unwrap_or_else(|| "not seen yet".to_owned())
+        incoming()
+            .find_map(Known::presents)
+            .unwrap_or_else(|| "not seen yet".to_owned())
     } else {
         own.map_or_else(|| "nothing".to_owned(), |own| own.text.clone())
     };
-    let control = || outgoing().find(|one| !one.connection.is_data).or_else(|| outgoing().next());
+    let control = || {
+        outgoing()
+            .find(|one| !one.connection.is_data)
+            .or_else(|| outgoing().next())
+    };
     let checks = match kind {
         Kind::Browsers => "what they trust".to_owned(),
-        Kind::Agents | Kind::Proxy => control().map_or_else(|| "nothing".to_owned(), |one| joined(&one.connection.trust)),
+        Kind::Agents | Kind::Proxy => {
+            control().map_or_else(|| "nothing".to_owned(), |one| joined(&one.connection.trust))
+        }
         _ => {
             let clients = incoming().find(|one| !one.connection.client_trust.is_empty());
-            clients.map_or_else(|| "keys and tokens".to_owned(), |one| joined(&one.connection.client_trust))
+            clients.map_or_else(
+                || "keys and tokens".to_owned(),
+                |one| joined(&one.connection.client_trust),
+            )
         }
     };
     let tone = if is_server {
-        incoming().map(|one| one.verdict.look.tone).find(|tone| *tone == "bad").unwrap_or("")
+        incoming()
+            .map(|one| one.verdict.look.tone)
+            .find(|tone| *tone == "bad")
+            .unwrap_or("")
     } else if outgoing().any(|one| one.connection.is_unverified()) {
         "unverified"
     } else if unhealthy > 0 {
@@ -213,7 +240,11 @@ impl Known<'_> {
 
     fn kind(&self) -> &'static str {
         let connection = self.connection;
-        match (connection.is_encrypted(), connection.is_unverified(), connection.is_mutual()) {
+        match (
+            connection.is_encrypted(),
+            connection.is_unverified(),
+            connection.is_mutual(),
+        ) {
             (false, ..) => "not encrypted",
             (_, true, _) => "unverified",
             (.., true) => "mutual",
@@ -275,13 +306,34 @@ impl Known<'_> {
         let presented = report.map(|report| report.presented.as_slice()).unwrap_or_default();
         let leaf = presented.first();
         let certificate = |summary: &certs::CertificateSummary| {
-            (common_name(&summary.subject).to_owned(), short_hash(&summary.fingerprint.to_string()))
+            (
+                common_name(&summary.subject).to_owned(),
+                short_hash(&summary.fingerprint.to_string()),
+            )
         };
         let mut pills = vec![self.verdict.look.clone()];
-        pills.push(Look::new("", if connection.is_mutual() { "Mutual TLS" } else { "One-way TLS" }));
-        pills.extend(report.and_then(|report| report.protocol.clone()).map(|protocol| Look::new("", protocol)));
+        pills.push(Look::new(
+            "",
+            if connection.is_mutual() {
+                "Mutual TLS"
+            } else {
+                "One-way TLS"
+            },
+        ));
+        pills.extend(
+            report
+                .and_then(|report| report.protocol.clone())
+                .map(|protocol| Look::new("", protocol)),
+        );
         let own = connection.client_certificate.iter().cloned().collect();
-        let host = connection.urls.iter().map(|url| Setting { text: url.clone(), from: String::new() }).collect();
+        let host = connection
+            .urls
+            .iter()
+            .map(|url| Setting {
+                text: url.clone(),
+                from: String::new(),
+            })
+            .collect();
         let facts = vec![
             Fact {
                 name: "Server certificate",
@@ -312,7 +364,12 @@ impl Known<'_> {
                 name: "Verification",
                 configured: vec![connection.verification.clone()],
                 presented: report
-                    .map(|report| (if report.ok { "passed" } else { "not passed" }.to_owned(), String::new()))
+                    .map(|report| {
+                        (
+                            if report.ok { "passed" } else { "not passed" }.to_owned(),
+                            String::new(),
+                        )
+                    })
                     .into_iter()
                     .collect(),
             },
@@ -328,10 +385,18 @@ impl Known<'_> {
             rules: self.verdict.rules.clone(),
             tested: self.tested.as_ref().map_or_else(
                 || "Not tested yet".to_owned(),
-                |tested| format!("Tested {}, {} ms", Moment::of(now, tested.at).relative, tested.milliseconds),
+                |tested| {
+                    format!(
+                        "Tested {}, {} ms",
+                        Moment::of(now, tested.at).relative,
+                        tested.milliseconds
+                    )
+                },
             ),
             url: connection.urls.first().cloned().unwrap_or_default(),
-            cipher: report.and_then(|report| report.cipher_suite.clone()).unwrap_or_default(),
+            cipher: report
+                .and_then(|report| report.cipher_suite.clone())
+                .unwrap_or_default(),
         }
     }
 }
@@ -339,9 +404,10 @@ impl Known<'_> {
 fn names(leaf: &certs::CertificateSummary) -> String {
     use certs::SubjectAltName;
     let name = |name: &SubjectAltName| match name {
-        SubjectAltName::Dns(text) | SubjectAltName::Email(text) | SubjectAltName::Uri(text) | SubjectAltName::Other(text) => {
-            text.clone()
-        }
+        SubjectAltName::Dns(text)
+        | SubjectAltName::Email(text)
+        | SubjectAltName::Uri(text)
+        | SubjectAltName::Other(text) => text.clone(),
         SubjectAltName::Ip(address) => address.to_string(),
     };
     leaf.sans.iter().map(name).collect::<Vec<_>>().join(", ")

@@ -5,5 +5,5 @@ mod drawing;
 mod map;
 pub(super) mod verdict;
 
-pub(super) use certificates::page as certificates;
+pub(super) use certificates::{Certificate, page as certificates};
 pub(super) use map::{page as map, test, test_all};

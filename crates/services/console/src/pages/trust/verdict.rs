@@ -11,13 +11,13 @@ pub(in crate::pages) const SOON: i64 = 30;
 const NOW: i64 = 7;
 
 /// What is known about a connection.
-pub(super) struct Verdict {
+pub(in crate::pages) struct Verdict {
     /// `ok`, `warn`, `bad` or `off`.
-    pub(super) look: Look,
+    pub(in crate::pages) look: Look,
     /// Days until the presented certificate ends.
     pub(super) days: Option<i64>,
     /// Each rule: tone, what, what to do.
-    pub(super) rules: Vec<(&'static str, String, String)>,
+    pub(in crate::pages) rules: Vec<(&'static str, String, String)>,
 }
 
 /// Whole days until `end`.
@@ -45,7 +45,7 @@ pub(in crate::pages) fn tone(days: i64) -> &'static str {
 }
 
 impl Verdict {
-    pub(super) fn of(connection: &Connection, tested: Option<&Tested>, now: Timestamp) -> Self {
+    pub(in crate::pages) fn of(connection: &Connection, tested: Option<&Tested>, now: Timestamp) -> Self {
         let mut rules = Vec::new();
         if !connection.is_encrypted() {
             rules.push((
@@ -64,7 +64,10 @@ impl Verdict {
         if connection.unverified_peers > 0 {
             rules.push((
                 "warn",
-                format!("{} of its agents were enrolled without verification", connection.unverified_peers),
+                format!(
+                    "{} of its agents were enrolled without verification",
+                    connection.unverified_peers
+                ),
                 "Enroll them again with the CA's fingerprint, as Add agent shows.".to_owned(),
             ));
         }
@@ -80,7 +83,11 @@ impl Verdict {
                 "ok" => String::new(),
                 _ => "Issue a new one and put it in the same place; it is taken up without a restart.".to_owned(),
             };
-            rules.push((tone(left), format!("{name} expires on {end}, {}", self::days(left)), remedy));
+            rules.push((
+                tone(left),
+                format!("{name} expires on {end}, {}", self::days(left)),
+                remedy,
+            ));
         }
         Self {
             look: look(&rules, days, tested.is_some()),
@@ -98,13 +105,22 @@ fn handshake(tested: &Tested, connection: &Connection) -> Vec<(&'static str, Str
         if connection.verification.text == "full" || connection.verification.text == "strict" {
             rules.push(("ok", "Name matches the URL".to_owned(), String::new()));
         }
-        rules.extend(report.warnings.iter().map(|warning| ("warn", warning.clone(), String::new())));
+        rules.extend(
+            report
+                .warnings
+                .iter()
+                .map(|warning| ("warn", warning.clone(), String::new())),
+        );
         return rules;
     }
     let needs_identity = connection.is_mutual() && !report.presented.is_empty() && !report.peer_alert.is_empty();
     if needs_identity {
         let what = "The server asks for a client certificate; the console has none to show".to_owned();
-        return vec![("off", what, "What the server presents was seen; the last step only an agent can try.".to_owned())];
+        return vec![(
+            "off",
+            what,
+            "What the server presents was seen; the last step only an agent can try.".to_owned(),
+        )];
     }
     // Files of settings lie where agents run, not here: no fault of the connection.
     let tone = if report.stage == tls::Stage::Load { "off" } else { "bad" };
@@ -137,8 +153,14 @@ mod tests {
         check(30, "warn");
         check(7, "bad");
         check(-1, "bad");
-        assert_eq!([days(1), days(41), days(-3)], ["1 day", "41 days", "expired 3 days ago"]);
-        let (now, end) = ("2026-03-01T12:00:00Z".parse().unwrap(), "2026-03-02T11:00:00Z".parse().unwrap());
+        assert_eq!(
+            [days(1), days(41), days(-3)],
+            ["1 day", "41 days", "expired 3 days ago"]
+        );
+        let (now, end) = (
+            "2026-03-01T12:00:00Z".parse().unwrap(),
+            "2026-03-02T11:00:00Z".parse().unwrap(),
+        );
         assert_eq!([days_until(now, end), days_until(end, now)], [0, -1]);
     }
 }
