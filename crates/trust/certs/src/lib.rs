@@ -26,6 +26,7 @@ mod encrypted_key;
 mod legacy_pem;
 mod pem;
 mod pkcs12;
+mod pkcs12_form;
 mod recognize;
 
 pub use rustls_pki_types::{CertificateDer, PrivateKeyDer};

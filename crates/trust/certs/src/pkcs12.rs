@@ -1,6 +1,6 @@
 //! PKCS#12 bundles: reading those of Java, OpenSSL and older tools, and writing what elasticsearch-certutil writes.
 //!
-//! Reading is `p12-keystore`'s work. Writing is ours, since the order of the bags, their aliases and the salt lengths
+//! Reading is `p12-keystore`'s work, after [`crate::pkcs12_form`] where it takes one. Writing is ours, since the order of the bags, their aliases and the salt lengths
 //! are part of what certutil's users may rely on. Source: bundles of JDK 17, taken apart.
 
 use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::der;
 use crate::encrypted_key::encrypt_pbes2;
 use crate::key::{KeyOptions, KeyUnusable};
+use crate::pkcs12_form::usual_form;
 use crate::write::{P12Identity, random};
 
 /// What a bundle holds, in its order.
@@ -61,7 +62,8 @@ pub enum Pkcs12Error {
 
 /// Opens a bundle. A blank password is a password.
 pub fn read_p12(bytes: &[u8], password: &Secret) -> Result<Pkcs12, Pkcs12Error> {
-    let archive = Pkcs12Archive::from_pkcs12(bytes, password.expose()).map_err(classify)?;
+    let bytes = usual_form(bytes, password)?;
+    let archive = Pkcs12Archive::from_pkcs12(&bytes, password.expose()).map_err(classify)?;
     let keys = archive.keys.into_iter().map(|bag| Pkcs12Key {
         alias: bag.friendly_name,
         key: PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()).into(),
@@ -243,8 +245,8 @@ pub(crate) fn derive_sha1(
     derive(&SHA1_FOR_LEGACY_USE_ONLY, password, salt, purpose, rounds, length)
 }
 
-/// PKCS#12's own key derivation, for digests with blocks of 64 octets. Source: RFC 7292, appendix B.2.
-fn derive(
+/// PKCS#12's own key derivation. Source: RFC 7292, appendix B.2.
+pub(crate) fn derive(
     algorithm: &'static Algorithm,
     password: &Secret,
     salt: &[u8],
@@ -252,9 +254,9 @@ fn derive(
     rounds: u32,
     length: usize,
 ) -> Zeroizing<Vec<u8>> {
-    const BLOCK: usize = 64;
+    let block = algorithm.block_len();
     let repeat = |bytes: &[u8]| {
-        let whole_blocks = bytes.len().div_ceil(BLOCK) * BLOCK;
+        let whole_blocks = bytes.len().div_ceil(block) * block;
         bytes.iter().copied().cycle().take(whole_blocks).collect::<Vec<u8>>()
     };
     let bmp: Zeroizing<Vec<u8>> = Zeroizing::new(
@@ -266,9 +268,9 @@ fn derive(
             .collect(),
     );
     let mut input = Zeroizing::new([repeat(salt), repeat(&bmp)].concat());
-    let mut derived = Zeroizing::new(Vec::with_capacity(length + BLOCK));
+    let mut derived = Zeroizing::new(Vec::with_capacity(length + block));
     loop {
-        let mut hash = digest(algorithm, &[&[purpose as u8; BLOCK][..], &input].concat());
+        let mut hash = digest(algorithm, &[&vec![purpose as u8; block][..], &input].concat());
         for _ in 1..rounds {
             hash = digest(algorithm, hash.as_ref());
         }
@@ -277,8 +279,8 @@ fn derive(
             derived.truncate(length);
             return derived;
         }
-        let addend: Vec<u8> = hash.as_ref().iter().copied().cycle().take(BLOCK).collect();
-        input.chunks_mut(BLOCK).for_each(|block| add_plus_one(block, &addend));
+        let addend: Vec<u8> = hash.as_ref().iter().copied().cycle().take(block).collect();
+        input.chunks_mut(block).for_each(|block| add_plus_one(block, &addend));
     }
 }
 

@@ -4,6 +4,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, Pr
 
 use crate::der::{self, Reader};
 use crate::pem::{PemBlock, parse_pem};
+use crate::pkcs12_form::is_ber_bundle;
 
 /// What a file holds.
 pub enum Content {
@@ -31,6 +32,9 @@ pub fn recognize(bytes: &[u8]) -> Content {
 }
 
 fn recognize_der(bytes: &[u8]) -> Option<Content> {
+    if is_ber_bundle(bytes) {
+        return Some(Content::Pkcs12(bytes.to_vec()));
+    }
     let outer = Reader::new(bytes).expect(der::SEQUENCE)?;
     let mut fields = Reader::new(outer.content);
     let (first, second, third) = (fields.any()?, fields.any(), fields.any());
