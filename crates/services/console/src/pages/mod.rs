@@ -59,6 +59,20 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/fleet/agents/{id}/unenroll", post(agent::unenroll))
         .route("/app/fleet/policies", get(policies::list).post(policies::create))
         .route("/app/fleet/policies/{id}", get(policies::page).post(policies::update))
+        .route("/app/fleet/policies/{id}/copy", post(policies::copy))
+        .route("/app/fleet/policies/{id}/delete", post(policies::delete))
+        .route(
+            "/app/fleet/policies/{id}/integrations",
+            get(policies::add_integration).post(policies::create_integration),
+        )
+        .route(
+            "/app/fleet/policies/{id}/integrations/{integration}",
+            get(policies::edit_integration).post(policies::update_integration),
+        )
+        .route(
+            "/app/fleet/policies/{id}/integrations/{integration}/delete",
+            post(policies::delete_integration),
+        )
         .route(
             "/app/fleet/enrollment-tokens",
             get(enrollment_tokens::page).post(enrollment_tokens::create),

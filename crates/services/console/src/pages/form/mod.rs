@@ -9,7 +9,7 @@ pub(super) mod spec;
 pub(super) mod values;
 pub(super) mod view;
 
-pub(super) use object::{object, problems};
+pub(super) use object::{object, problem_of, problems};
 pub(super) use spec::{Choice, Group, Kind, Spec};
 pub(super) use values::{Submission, Values};
 pub(super) use view::{GroupView, Notes, groups};

@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::problem::Problem;
 use super::spec::{Group, Kind, Spec};
 use super::values::Values;
 use crate::domain::documents::Fields;
+use crate::domain::error::FleetError;
 use crate::domain::objects::is_pem;
 
 /// The object that the form says, to be given to a domain function: blank fields are null when `present` has them, else absent.
@@ -146,6 +148,30 @@ pub(in crate::pages) fn problems(groups: &[Group], values: &Values) -> Vec<(Stri
         }
     }
     problems
+}
+
+/// A domain error about a field of a form, with the field; others are problems of the page.
+///
+/// # Errors
+/// What is not about the form.
+pub(in crate::pages) fn problem_of(error: FleetError) -> Result<(String, String), Problem> {
+    match error {
+        FleetError::Invalid { message, .. } => Ok(field_of(&message)),
+        FleetError::Conflict(message) => Ok(("name".to_owned(), message)),
+        FleetError::Forbidden(message) => Ok((String::new(), message)),
+        other => Err(other.into()),
+    }
+}
+
+/// The field that a domain error names: `[request body.host_urls.0]: ...`.
+fn field_of(message: &str) -> (String, String) {
+    let named = message
+        .strip_prefix("[request body.")
+        .and_then(|rest| rest.split_once("]: "));
+    match named {
+        Some((field, text)) => (field.to_owned(), text.to_owned()),
+        None => (String::new(), message.to_owned()),
+    }
 }
 
 /// Whether the group's condition holds.
@@ -307,5 +333,14 @@ mod tests {
             problems(&groups(), &Values::default()),
             [("name".to_owned(), "Name is required".to_owned())]
         );
+    }
+
+    #[test]
+    fn domain_errors_name_their_field() {
+        assert_eq!(
+            field_of("[request body.ssl.key]: no"),
+            ("ssl.key".to_owned(), "no".to_owned())
+        );
+        assert_eq!(field_of("no"), (String::new(), "no".to_owned()));
     }
 }

@@ -7,7 +7,7 @@ use super::super::form::{self, Group, GroupView, Notes, Submission, Values, mate
 use super::super::problem::Problem;
 use super::super::session::SignedIn;
 use super::objects::Object;
-use super::{field_problem, output_form, render};
+use super::{output_form, render};
 use crate::domain::checks::{Finding, Report};
 use crate::domain::documents::{Fields, Stored, flag, text};
 use crate::domain::error::FleetError;
@@ -135,7 +135,7 @@ async fn submitted(reader: SignedIn, part: &str, id: &str, submission: Submissio
     let report = match object.dry_run(&reader.console, given_id, fields.clone()).await {
         Ok(report) => Some(report),
         Err(error) => {
-            let problem = field_problem(error)?;
+            let problem = form::problem_of(error)?;
             if !notes.wrong.iter().any(|(path, _)| *path == problem.0) {
                 notes.wrong.push(problem);
             }
@@ -162,7 +162,7 @@ async fn submitted(reader: SignedIn, part: &str, id: &str, submission: Submissio
             Ok(()) => {
                 return Ok(Redirect::to(&format!("/app/fleet/settings?done={}-saved", object.part())).into_response());
             }
-            Err(error) => notes.wrong.push(field_problem(error)?),
+            Err(error) => notes.wrong.push(form::problem_of(error)?),
         }
     }
     let mut flyout = Flyout::new(&reader, object, present.as_ref(), kind);
@@ -196,17 +196,6 @@ fn unplaced(groups: &[Group], wrong: &[(String, String)]) -> Vec<String> {
         .iter()
         .filter(|(field, _)| !paths.iter().any(|path| view::is_about(field, path)));
     nowhere.map(|(_, text)| text.clone()).collect()
-}
-
-/// The field that a domain error names: `[request body.host_urls.0]: ...`.
-pub(super) fn field_of(message: &str) -> (String, String) {
-    let named = message
-        .strip_prefix("[request body.")
-        .and_then(|rest| rest.split_once("]: "));
-    match named {
-        Some((field, text)) => (field.to_owned(), text.to_owned()),
-        None => (String::new(), message.to_owned()),
-    }
 }
 
 /// The question before an object is deleted.
@@ -280,19 +269,5 @@ impl Impact {
             errors: report.errors.len(),
             warnings: report.warnings.iter().map(|finding| said(finding).1).collect(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn domain_errors_name_their_field() {
-        assert_eq!(
-            field_of("[request body.ssl.key]: no"),
-            ("ssl.key".to_owned(), "no".to_owned())
-        );
-        assert_eq!(field_of("no"), (String::new(), "no".to_owned()));
     }
 }

@@ -26,7 +26,6 @@ use super::frame::Frame;
 use super::look::Look;
 use super::problem::{Problem, show};
 use super::session::SignedIn;
-use crate::domain::error::FleetError;
 use crate::domain::{download_sources, fleet_server_hosts, outputs, proxies};
 
 #[derive(Template)]
@@ -232,18 +231,5 @@ impl From<policy::model::Proxy> for Proxy {
             name: proxy.name,
             url: proxy.url,
         }
-    }
-}
-
-/// A domain error about a field of a form, with the field; others are problems of the page.
-fn field_problem(error: FleetError) -> Result<(String, String), Problem> {
-    match error {
-        FleetError::Invalid { message, .. } => {
-            let (field, text) = flyout::field_of(&message);
-            Ok((field, text))
-        }
-        FleetError::Conflict(message) => Ok(("name".to_owned(), message)),
-        FleetError::Forbidden(message) => Ok((String::new(), message)),
-        other => Err(other.into()),
     }
 }

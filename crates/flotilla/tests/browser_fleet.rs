@@ -1,0 +1,264 @@
+//! Fleet in a real browser: what people do on its pages, from a fresh store to what the local agent gets.
+//!
+//! Pictures are kept in `artefacts/pages`.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pki::{Authority, AuthorityRequest, KeyType, LeafRequest};
+use serde_json::Value;
+use testkit::{Browser, Flotilla, eventually, skip};
+
+const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
+const SOON: Duration = Duration::from_mins(1);
+const SIZES: [(u32, u32, &str); 4] = [
+    (1440, 900, "light"),
+    (1440, 900, "dark"),
+    (1024, 800, "light"),
+    (390, 844, "light"),
+];
+
+/// What sticks out of the window on the right.
+const OVERFLOW: &str = "(() => { const width = document.documentElement.clientWidth; \
+    const wide = [...document.querySelectorAll('main *')].filter(element => { \
+        const box = element.getBoundingClientRect(); \
+        return box.width > 0 && box.right > width + 1 && !element.closest('.hidden-text'); }); \
+    return wide.slice(0, 5).map(element => element.outerHTML.slice(0, 120)).join('\\n'); })()";
+
+#[test]
+fn a_fleet_is_run_from_its_pages() {
+    let Some(browser) = Browser::start() else {
+        skip("chromium is not installed (Debian: apt-get install chromium)");
+        return;
+    };
+    let flotilla = Flotilla::start(FLOTILLA, &[]);
+    let mut user = User {
+        browser,
+        base: flotilla.text("/urls/console"),
+    };
+    user.log_in(&flotilla.text("/password"));
+    user.settings_are_shown_in_full();
+    user.a_wrong_pair_is_refused_with_its_field();
+    user.an_output_reaches_the_agent();
+    user.an_output_is_made_and_deleted();
+}
+
+/// Somebody in front of the browser.
+struct User {
+    browser: Browser,
+    base: String,
+}
+
+impl User {
+    fn log_in(&mut self, password: &str) {
+        self.browser.resize(1440, 900);
+        self.go("/app/fleet/settings");
+        self.browser.fill("#username", "elastic");
+        self.browser.fill("#password", password);
+        self.browser
+            .leave_by("document.querySelector('form').requestSubmit(), 0");
+        assert_eq!(self.browser.evaluate("location.pathname"), "/app/fleet/settings");
+    }
+
+    fn settings_are_shown_in_full(&mut self) {
+        for (path, name) in [
+            ("/app/fleet/settings", "settings"),
+            (
+                "/app/fleet/settings?flyout=host-fleet-default-fleet-server-host",
+                "settings-host",
+            ),
+            (
+                "/app/fleet/settings?flyout=output-fleet-default-output",
+                "settings-output",
+            ),
+            ("/app/fleet/settings?flyout=output-new&type=kafka", "settings-kafka"),
+            ("/app/fleet/settings?flyout=proxy-new", "settings-proxy"),
+            ("/app/fleet/settings?flyout=source-new", "settings-source"),
+        ] {
+            self.look_at(path, name);
+        }
+        self.go("/app/fleet/settings?flyout=host-fleet-default-fleet-server-host");
+        for field in [
+            "certificate_authorities",
+            "certificate",
+            "key",
+            "es_certificate_authorities",
+            "es_certificate",
+            "es_key",
+            "agent_certificate_authorities",
+            "agent_certificate",
+            "agent_key",
+            "client_auth",
+        ] {
+            let there = self
+                .browser
+                .evaluate(&format!("document.querySelector('[name=\"ssl.{field}\"]') !== null"));
+            assert_eq!(there, true, "ssl.{field}");
+        }
+    }
+
+    /// Before it is saved, as soon as the field is left.
+    fn a_wrong_pair_is_refused_with_its_field(&mut self) {
+        let (certificate, _) = pair("fleet.example");
+        let (_, foreign_key) = pair("other.example");
+        self.go("/app/fleet/settings?flyout=host-fleet-default-fleet-server-host");
+        self.type_into("ssl.certificate", &certificate);
+        self.type_into("ssl.key", &foreign_key);
+        self.wait_for(
+            "the card of the certificate",
+            "document.querySelector('#about-ssl-certificate').innerText",
+            "fleet.example",
+        );
+        self.wait_for(
+            "the verdict on the key",
+            "document.querySelector('#about-ssl-key').innerText",
+            "does not belong",
+        );
+        self.picture("settings-host-wrong-1440-light");
+        self.browser
+            .evaluate("document.querySelector('form[data-form]').dataset.sent = '1'");
+    }
+
+    /// A TLS field of the default output: saved, asked about, and in the next revision of the local agent's policy.
+    fn an_output_reaches_the_agent(&mut self) {
+        let before = self.agent_revision();
+        self.go("/app/fleet/settings?flyout=output-fleet-default-output");
+        self.browser
+            .evaluate("document.querySelector('[name=\"ssl.verification_mode\"]').value = 'certificate'");
+        self.submit("save");
+        self.wait_for(
+            "the question",
+            "document.querySelector('[data-asks]').innerText",
+            "new revision",
+        );
+        self.picture("settings-output-asks-1440-light");
+        self.submit("deploy");
+        assert_eq!(self.text("[data-toast]").trim(), "Output saved");
+        eventually("the agent with a newer revision", SOON, || {
+            (self.agent_revision() > before).then_some(())
+        });
+        self.go("/app/fleet/policies/default-policy?tab=yaml");
+        let yaml = self.browser.evaluate("document.querySelector('main').textContent");
+        assert!(yaml.as_str().unwrap().contains("verification_mode: certificate"));
+    }
+
+    fn an_output_is_made_and_deleted(&mut self) {
+        self.go("/app/fleet/settings?flyout=output-new&type=logstash");
+        let (certificate, key) = pair("agent.example");
+        self.type_into("name", "archive");
+        self.type_into("hosts", "logstash.example:5044");
+        self.type_into("ssl.certificate", &certificate);
+        self.type_into("ssl.key", &key);
+        self.submit("save");
+        if self.browser.evaluate("document.querySelector('[data-asks]') !== null") == true {
+            self.submit("deploy");
+        }
+        assert!(
+            self.text("main").contains("logstash.example:5044"),
+            "{}",
+            self.text("body")
+        );
+        // The key is stored: nothing of it comes back.
+        self.browser
+            .leave_by("[...document.querySelectorAll('a')].find(a => a.textContent === 'archive').click(), 0");
+        let key_line = key.lines().nth(1).unwrap();
+        let html = self.browser.evaluate("document.documentElement.innerHTML");
+        assert!(!html.as_str().unwrap().contains(key_line));
+        assert!(self.text(".secret").contains("Nobody can read it back"));
+        self.browser
+            .leave_by("document.querySelector('.flyout .actions a').click(), 0");
+        self.browser
+            .leave_by("document.querySelector('[aria-label=\"Delete archive\"]').click(), 0");
+        self.browser
+            .leave_by("document.querySelector('.modal form').requestSubmit(), 0");
+        assert_eq!(self.text("[data-toast]").trim(), "Output deleted");
+        assert!(!self.text("main").contains("archive"));
+    }
+
+    fn agent_revision(&mut self) -> i64 {
+        let script = "fetch('/app/fleet/agents').then(answer => answer.text()).then(text => \
+            Number(new DOMParser().parseFromString(text, 'text/html').querySelector('#agent-list tbody')?.textContent.match(/rev. (\\d+)/)?.[1] ?? 0))";
+        self.browser.evaluate(script).as_i64().unwrap_or_default()
+    }
+
+    fn go(&mut self, path: &str) {
+        self.browser.go(&format!("{}{path}", self.base));
+    }
+
+    fn text(&mut self, selector: &str) -> String {
+        let found = self
+            .browser
+            .evaluate(&format!("document.querySelector('{selector}')?.innerText ?? ''"));
+        found.as_str().unwrap_or_default().to_owned()
+    }
+
+    fn type_into(&mut self, name: &str, text: &str) {
+        let (name, text) = (Value::from(format!("[name=\"{name}\"]")), Value::from(text));
+        self.browser.evaluate(&format!(
+            "(() => {{ const field = document.querySelector({name}); field.value = {text}; \
+             field.dispatchEvent(new Event('change', {{ bubbles: true }})); }})()"
+        ));
+    }
+
+    fn submit(&mut self, step: &str) {
+        self.browser.leave_by(&format!(
+            "document.querySelector('button[value={step}]:not([data-back])').click(), 0"
+        ));
+    }
+
+    fn wait_for(&mut self, what: &str, script: &str, wanted: &str) {
+        eventually(what, SOON, || {
+            let found = self.browser.evaluate(script);
+            found.as_str()?.contains(wanted).then_some(())
+        });
+    }
+
+    /// At each size and theme: nothing sticks out, nothing is said in the browser's console.
+    fn look_at(&mut self, path: &str, name: &str) {
+        for (width, height, theme) in SIZES {
+            self.browser.resize(width, height);
+            self.browser.prefer(theme);
+            self.go(path);
+            assert_eq!(self.browser.evaluate(OVERFLOW), "", "{path} at {width}");
+            let said = self.browser.messages();
+            assert!(said.is_empty(), "{path}: {said:?}");
+            self.picture(&format!("{name}-{width}-{theme}"));
+        }
+        self.browser.resize(1440, 900);
+        self.browser.prefer("light");
+    }
+
+    fn picture(&mut self, name: &str) {
+        let png = self.browser.screenshot();
+        fs_err::write(artefacts().join(format!("{name}.png")), png).unwrap();
+    }
+}
+
+fn artefacts() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let folder = root.join("artefacts/pages");
+    fs_err::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A certificate for that name with its key, signed by a CA of its own.
+fn pair(name: &str) -> (String, String) {
+    let request = AuthorityRequest {
+        key_type: KeyType::EcdsaP256,
+        ..AuthorityRequest::default()
+    };
+    let authority = Authority::generate(request).unwrap();
+    let request = LeafRequest {
+        common_name: name.into(),
+        dns: vec![name.into()],
+        key_type: KeyType::EcdsaP256,
+        ..LeafRequest::default()
+    };
+    let identity = authority.issue(request).unwrap();
+    let key = certs::write_pem_key(&identity.key, certs::KeyFormat::Pkcs8).unwrap();
+    (
+        certs::write_pem_certificates(&identity.chain[..1]),
+        key.expose().to_owned(),
+    )
+}

@@ -1,0 +1,335 @@
+//! Agent policies: the list, and one policy with its integrations, settings, YAML and history.
+
+mod integration;
+mod settings;
+
+pub(super) use integration::{
+    add as add_integration, create as create_integration, delete as delete_integration, edit as edit_integration,
+    update as update_integration,
+};
+
+use askama::Template;
+use axum::extract::{Form, Path, Query};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::form::{self, GroupView, Notes, Submission, Values};
+use super::frame::Frame;
+use super::look::{Moment, figure};
+use super::problem::{Problem, show};
+use super::session::SignedIn;
+use crate::domain::agent_policies::{self, CreateOptions};
+use crate::domain::documents::AGENT_POLICIES;
+use crate::domain::error::FleetError;
+use crate::domain::{installed_packages, publish};
+
+/// Revisions that the history shows.
+const MOST_REVISIONS: usize = 50;
+
+#[derive(Template)]
+#[template(path = "policies.html")]
+struct List {
+    frame: Frame,
+    rows: Vec<Row>,
+    may_change: bool,
+}
+
+struct Row {
+    id: String,
+    name: String,
+    description: String,
+    revision: i64,
+    agents: String,
+    integrations: usize,
+    changed: Moment,
+}
+
+#[derive(Template)]
+#[template(path = "policy.html")]
+struct Page {
+    frame: Frame,
+    tab: Tab,
+    id: String,
+    name: String,
+    description: String,
+    revision: i64,
+    agents: String,
+    agent_count: u64,
+    integrations: Vec<Integration>,
+    packages: Vec<(String, String)>,
+    groups: Vec<GroupView>,
+    wrong: Vec<String>,
+    yaml: String,
+    history: Vec<Revision>,
+    /// The revision whose YAML is shown, when it is not the newest.
+    shown: Option<i64>,
+    may_change: bool,
+}
+
+/// A part of a policy's page.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Tab {
+    #[default]
+    Integrations,
+    Settings,
+    Yaml,
+    History,
+}
+
+struct Integration {
+    id: String,
+    name: String,
+    package: String,
+    inputs: String,
+    namespace: String,
+}
+
+/// A revision that was published.
+struct Revision {
+    number: i64,
+    published: Moment,
+}
+
+/// What stands in the URL.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Wanted {
+    done: Option<String>,
+    tab: Tab,
+    revision: Option<i64>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NewPolicy {
+    #[serde(default)]
+    csrf_token: String,
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    system_monitoring: Option<String>,
+}
+
+pub(super) async fn list(reader: SignedIn, Query(wanted): Query<Wanted>) -> Result<Html<String>, Problem> {
+    let console = &reader.console;
+    let now = console.clock.now();
+    let mut rows = Vec::new();
+    for policy in agent_policies::list(console).await? {
+        let changed = policy
+            .other
+            .get("updated_at")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        rows.push(Row {
+            agents: figure(agent_policies::agent_count(console, &policy.id).await?),
+            integrations: agent_policies::package_policies_of(console, &policy.id).await?.len(),
+            changed: Moment::parse(now, changed.as_deref()),
+            id: policy.id,
+            name: policy.name,
+            description: policy.description.unwrap_or_default(),
+            revision: policy.revision,
+        });
+    }
+    show(&List {
+        frame: Frame::new(&reader, "Agent policies", "Agent policies")
+            .toast((wanted.done.as_deref() == Some("deleted")).then_some("The agent policy was deleted.")),
+        rows,
+        may_change: reader.may_change(),
+    })
+}
+
+pub(super) async fn create(reader: SignedIn, Form(new): Form<NewPolicy>) -> Result<Redirect, Problem> {
+    let actor = reader.who_changes(&new.csrf_token)?;
+    let fields = object(json!({
+        "name": new.name.trim(), "namespace": "default", "description": new.description, "monitoring_enabled": ["logs", "metrics"],
+    }));
+    let options = CreateOptions {
+        system_monitoring: new.system_monitoring.is_some(),
+    };
+    let made = agent_policies::create(&reader.console, &actor, fields, options).await?;
+    Ok(Redirect::to(&format!("/app/fleet/policies/{}?done=created", made.id)))
+}
+
+pub(super) async fn page(
+    reader: SignedIn,
+    Path(id): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Html<String>, Problem> {
+    let stored = reader.console.require(&AGENT_POLICIES, &id).await?;
+    let values = settings::values(&stored.fields);
+    let toast = match wanted.done.as_deref() {
+        Some("created") => Some("The agent policy was created."),
+        Some("saved") => Some("Saved. Agents take the new revision at once."),
+        Some("copied") => Some("This is the copy."),
+        Some("added") => Some("The integration was added."),
+        Some("removed") => Some("The integration was removed."),
+        _ => None,
+    };
+    render(&reader, &id, &wanted, &values, &Notes::default(), toast).await
+}
+
+async fn render(
+    reader: &SignedIn,
+    id: &str,
+    wanted: &Wanted,
+    values: &Values,
+    notes: &Notes,
+    toast: Option<&str>,
+) -> Result<Html<String>, Problem> {
+    let console = &reader.console;
+    let policy = agent_policies::read(console, id).await?;
+    let agent_count = agent_policies::agent_count(console, id).await?;
+    let history = history(console, id).await?;
+    let groups = settings::groups(console).await?;
+    let shown = wanted.revision.filter(|revision| *revision != policy.revision);
+    let yaml = match history.iter().find(|(number, _, _)| Some(*number) == shown) {
+        Some((_, _, data)) => ::settings::to_yaml(data),
+        None => settings_text(&publish::full_policy(console, id, ::policy::Form::Fleet).await?),
+    };
+    let now = console.clock.now();
+    let available = installed_packages::available(console).await?;
+    let page = Page {
+        frame: Frame::new(reader, "Agent policies", policy.name.as_str()).toast(toast),
+        tab: wanted.tab,
+        agents: figure(agent_count),
+        agent_count,
+        integrations: agent_policies::package_policies_of(console, id)
+            .await?
+            .iter()
+            .map(Integration::of)
+            .collect(),
+        packages: available
+            .iter()
+            .map(|package| (package.name.clone(), package.title.clone()))
+            .collect(),
+        groups: form::groups(&groups, values, notes, now),
+        wrong: notes
+            .wrong
+            .iter()
+            .filter(|(field, _)| field.is_empty())
+            .map(|(_, text)| text.clone())
+            .collect(),
+        yaml,
+        history: history
+            .into_iter()
+            .map(|(number, published, _)| Revision {
+                number,
+                published: Moment::parse(now, Some(&published)),
+            })
+            .collect(),
+        shown,
+        may_change: reader.may_change() && !policy.is_managed,
+        id: policy.id,
+        name: policy.name,
+        description: policy.description.unwrap_or_default(),
+        revision: policy.revision,
+    };
+    show(&page)
+}
+
+/// The newest revisions, with when they were published and what they say.
+async fn history(console: &crate::Console, id: &str) -> Result<Vec<(i64, String, Value)>, FleetError> {
+    let request = query::SearchRequest::new(protocol::indices::POLICIES)
+        .query(query::Query::term("policy_id", id))
+        .size(MOST_REVISIONS)
+        .sort_by("revision_idx", query::SortOrder::Descending);
+    let found = match console.store.search(request).await {
+        Ok(found) => found,
+        Err(store::StoreError::IndexNotFound(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let revision = |hit: store::Hit| {
+        let document = hit.document.source.to_value();
+        let number = document["revision_idx"].as_i64().unwrap_or_default();
+        let published = document["@timestamp"].as_str().unwrap_or_default().to_owned();
+        (number, published, document["data"].clone())
+    };
+    Ok(found.hits.into_iter().map(revision).collect())
+}
+
+/// The settings of a policy, as sent.
+pub(super) async fn update(
+    reader: SignedIn,
+    Path(id): Path<String>,
+    submission: Submission,
+) -> Result<Response, Problem> {
+    let values = submission.values;
+    let actor = reader.who_changes(values.one("csrf_token"))?;
+    let stored = reader.console.require(&AGENT_POLICIES, &id).await?;
+    let groups = settings::groups(&reader.console).await?;
+    let mut notes = Notes {
+        wrong: form::problems(&groups, &values),
+        warnings: Vec::new(),
+    };
+    if notes.wrong.is_empty() {
+        let fields = settings::fields(&groups, &values, &stored.fields);
+        match agent_policies::update(&reader.console, &actor, &id, fields, false).await {
+            Ok(_) => {
+                return Ok(Redirect::to(&format!("/app/fleet/policies/{id}?tab=settings&done=saved")).into_response());
+            }
+            Err(error) => notes.wrong.push(form::problem_of(error)?),
+        }
+    }
+    let wanted = Wanted {
+        tab: Tab::Settings,
+        ..Wanted::default()
+    };
+    Ok(render(&reader, &id, &wanted, &values, &notes, None)
+        .await?
+        .into_response())
+}
+
+pub(super) async fn copy(
+    reader: SignedIn,
+    Path(id): Path<String>,
+    submission: Submission,
+) -> Result<Redirect, Problem> {
+    let actor = reader.who_changes(submission.values.one("csrf_token"))?;
+    let copy = agent_policies::copy(&reader.console, &actor, &id, submission.values.one("name"), None).await?;
+    Ok(Redirect::to(&format!("/app/fleet/policies/{}?done=copied", copy.id)))
+}
+
+pub(super) async fn delete(
+    reader: SignedIn,
+    Path(id): Path<String>,
+    submission: Submission,
+) -> Result<Redirect, Problem> {
+    let actor = reader.who_changes(submission.values.one("csrf_token"))?;
+    agent_policies::delete(&reader.console, &actor, &id, false).await?;
+    Ok(Redirect::to("/app/fleet/policies?done=deleted"))
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// The policy as agents get it, as YAML.
+fn settings_text(full: &::policy::FullPolicy) -> String {
+    ::settings::to_yaml(&Value::Object(full.0.clone()))
+}
+
+impl Integration {
+    fn of(integration: &policy::model::PackagePolicy) -> Self {
+        let active = integration
+            .inputs
+            .iter()
+            .filter(|input| input.enabled)
+            .map(|input| input.kind.clone());
+        Self {
+            id: integration.id.clone(),
+            namespace: integration.namespace.clone(),
+            name: integration.name.clone(),
+            package: integration
+                .package
+                .as_ref()
+                .map(|package| format!("{} {}", package.name, package.version))
+                .unwrap_or_default(),
+            inputs: active.collect::<Vec<_>>().join(", "),
+        }
+    }
+}
