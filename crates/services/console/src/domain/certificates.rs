@@ -34,9 +34,16 @@ pub struct Use {
 /// # Errors
 /// The store cannot answer.
 pub async fn all(console: &Console) -> Result<Vec<CertificateInUse>, FleetError> {
-    let map = connections::all(console).await?;
+    of(console, &connections::all(console).await?).await
+}
+
+/// Those of connections that are known already.
+///
+/// # Errors
+/// The store cannot answer.
+pub async fn of(console: &Console, map: &Connections) -> Result<Vec<CertificateInUse>, FleetError> {
     let mut found = Found::default();
-    presented(console, &map, &mut found);
+    presented(console, map, &mut found);
     for collection in [&HOSTS, &OUTPUTS, &PROXIES, &DOWNLOAD_SOURCES] {
         for stored in console.all(collection).await? {
             let name = text(&stored.fields, "name").unwrap_or(&stored.id).to_owned();

@@ -39,6 +39,13 @@ pub(super) struct Chart {
     pub(super) is_empty: bool,
 }
 
+impl Chart {
+    /// Whether a click on a bucket leads somewhere.
+    pub(super) fn has_links(&self) -> bool {
+        self.zones.iter().any(|zone| zone.href.is_some())
+    }
+}
+
 /// A series in figures.
 #[derive(Clone, Debug)]
 pub(super) struct LegendRow {

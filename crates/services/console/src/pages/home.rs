@@ -91,8 +91,8 @@ pub(super) async fn page(reader: SignedIn) -> Result<Html<String>, Problem> {
         .max()
         .filter(|newest| *newest > 0);
     let newest = newest.and_then(|newest| jiff::Timestamp::from_millisecond(newest).ok());
-    let known = certificates::all(console).await?;
     let map = connections::all(console).await?;
+    let known = certificates::of(console, &map).await?;
     let (ingest, rate) = ingest(console).await?;
     let page = Page {
         frame: Frame::new(&reader, "Home", "Home"),

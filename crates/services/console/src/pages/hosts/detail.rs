@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::list::status;
-use super::measures::{METRICS, Values, counters, highest, is_disk, is_wire, last, mean, of_host, rate, values};
+use super::measures::{
+    CHARTED, FILESYSTEMS, METRICS, Values, counters, highest, is_disk, is_wire, last, mean, of_host, rate, values,
+};
 use crate::Console;
 use crate::domain::error::FleetError;
 use crate::pages::chart::{self, Chart, Curve, Series, short};
@@ -147,7 +149,13 @@ pub(in crate::pages) async fn page(
 /// The newest measurement of a host, of one dataset if given.
 async fn newest(console: &Console, host: &str, dataset: Option<&str>) -> Result<Option<Value>, FleetError> {
     let index = dataset.map_or_else(|| METRICS.to_owned(), |dataset| format!("metrics-{dataset}-*"));
-    let request = SearchRequest::new(index).query(Query::term("host.name", host)).size(1);
+    let request = SearchRequest {
+        indices: index.split(',').map(str::to_owned).collect(),
+        ignore_unavailable: true,
+        track_total_hits: 0,
+        ..SearchRequest::default()
+    };
+    let request = request.query(Query::term("host.name", host)).size(1);
     let found = console
         .store
         .search(request.sort_by("@timestamp", SortOrder::Descending))
@@ -198,7 +206,7 @@ impl Measured {
             "system.diskio.name",
             &["system.diskio.read.bytes", "system.diskio.write.bytes"],
         ));
-        let answer = of_host(console, host, timeline, fields).await?;
+        let answer = of_host(console, CHARTED, host, timeline, fields).await?;
         let of = |field: &str, factor: f64| values(timeline, &answer, field, factor);
         let network = |field: &str| rate(timeline, &answer, ("system.network.name", field), 8e-6, is_wire);
         let disk = |field: &str| rate(timeline, &answer, ("system.diskio.name", field), 1e-6, is_disk);
@@ -375,7 +383,7 @@ async fn filesystems(console: &Console, host: &str, timeline: &Timeline) -> Resu
             "system.filesystem.total",
         ],
     );
-    let answer = of_host(console, host, timeline, vec![by_mount]).await?;
+    let answer = of_host(console, FILESYSTEMS, host, timeline, vec![by_mount]).await?;
     let mounts: Vec<Option<Map<String, Value>>> = timeline.values(&answer, |bucket| {
         let mounts = bucket["system.filesystem.mount_point"]["buckets"].as_array()?;
         let named = |mount: &Value| Some((mount["key"].as_str()?.to_owned(), mount.clone()));

@@ -7,7 +7,7 @@ use query::{Aggregation, Query};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::measures::{METRICS, Values, counters, highest, is_wire, last, mean, rate, values};
+use super::measures::{CHARTED, FILESYSTEMS, METRICS, Values, counters, highest, is_wire, last, mean, rate, values};
 use crate::Console;
 use crate::domain::agents;
 use crate::domain::error::FleetError;
@@ -157,7 +157,7 @@ async fn rows(console: &Console, hosts: &[Seen]) -> Result<Vec<Row>, FleetError>
         ],
         ..aggregation("hosts", "terms", json!({"field": "host.name", "size": ROWS}))
     };
-    let answer = aggregate(console, METRICS, query, vec![by_host]).await?;
+    let answer = aggregate(console, &format!("{CHARTED},{FILESYSTEMS}"), query, vec![by_host]).await?;
     let nothing = Map::new();
     let mut rows = Vec::new();
     for (name, seen) in hosts {

@@ -7,8 +7,15 @@ use crate::Console;
 use crate::domain::error::FleetError;
 use crate::pages::timeline::{Timeline, aggregate, aggregation};
 
-/// Where the System integration writes.
-pub(super) const METRICS: &str = "metrics-system.*";
+/// What a host is known by: datasets with one document for each measurement. Those with one for each process or disk would
+/// make every question slower.
+pub(super) const METRICS: &str =
+    "metrics-system.cpu-*,metrics-system.load-*,metrics-system.memory-*,metrics-system.uptime-*";
+/// All that the charts show.
+pub(super) const CHARTED: &str = "metrics-system.cpu-*,metrics-system.load-*,metrics-system.memory-*,\
+     metrics-system.network-*,metrics-system.diskio-*";
+/// Filesystems.
+pub(super) const FILESYSTEMS: &str = "metrics-system.filesystem-*";
 /// Devices of a host that are told apart.
 const DEVICES: usize = 64;
 
@@ -36,12 +43,13 @@ pub(super) fn counters(device: &str, fields: &[&str]) -> Aggregation {
 /// Everything asked for in each bucket, of one host.
 pub(super) async fn of_host(
     console: &Console,
+    index: &str,
     host: &str,
     timeline: &Timeline,
     children: Vec<Aggregation>,
 ) -> Result<Map<String, Value>, FleetError> {
     let query = Query::all_of(vec![Query::term("host.name", host), timeline.filter()]);
-    aggregate(console, METRICS, query, vec![timeline.histogram(children)]).await
+    aggregate(console, index, query, vec![timeline.histogram(children)]).await
 }
 
 /// A measured field of an answer, multiplied.
