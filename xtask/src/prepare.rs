@@ -35,14 +35,40 @@ const TOOLS: &[Tool] = &[
         needed_for: "the pages in a real browser",
     },
     Tool {
-        program: "keytool",
-        package: "default-jre-headless",
-        needed_for: "PKCS#12 files in Java",
+        program: "javac",
+        package: "default-jdk-headless",
+        needed_for: "PKCS#12 files and TLS of Java",
     },
     Tool {
-        program: "squid",
-        package: "squid",
-        needed_for: "a real CONNECT proxy",
+        program: "go",
+        package: "golang-go",
+        needed_for: "TLS of Go",
+    },
+    Tool {
+        program: "node",
+        package: "nodejs",
+        needed_for: "TLS of Node.js",
+    },
+    Tool {
+        program: "python3",
+        package: "python3",
+        needed_for: "TLS of Python",
+    },
+    Tool {
+        program: "sslscan",
+        package: "sslscan",
+        needed_for: "what a scanner finds on each listener",
+    },
+    // Two packages bring a squid; only this one also has the program that forges certificates.
+    Tool {
+        program: "/usr/lib/squid/security_file_certgen",
+        package: "squid-openssl",
+        needed_for: "a real CONNECT proxy, also one that intercepts TLS",
+    },
+    Tool {
+        program: "haproxy",
+        package: "haproxy",
+        needed_for: "a real proxy that ends TLS before the Fleet Server",
     },
     Tool {
         program: "tinyproxy",

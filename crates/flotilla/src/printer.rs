@@ -52,7 +52,8 @@ pub(crate) fn error(error: &anyhow::Error) {
         }
         shown.push_str(&text);
     }
-    for hint in error.chain().filter_map(|cause| cause.downcast_ref::<Hint>()) {
+    let hints = error.chain().filter_map(|cause| cause.downcast_ref::<Hint>());
+    for hint in hints.filter(|hint| !hint.hint.is_empty()) {
         eprintln!("{HINT}hint:{HINT:#} {}", hint.hint);
     }
 }

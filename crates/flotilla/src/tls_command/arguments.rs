@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
-use transport::{HeaderName, HeaderValue};
-use url::Url;
 
 /// Tries out and explains TLS settings and certificate files.
 #[derive(Debug, Args)]
@@ -56,12 +54,16 @@ pub(super) struct CheckArguments {
     /// Dial this address; the URL's host stays the one that is verified.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(super) connect_to: Option<SocketAddr>,
-    /// Go through this CONNECT proxy, http:// or https://.
+    /// Go through this CONNECT proxy, http:// or https://. Without it HTTPS_PROXY and NO_PROXY count, unless
+    /// `--connect-to` is given.
     #[arg(long, value_name = "URL")]
-    pub(super) proxy_url: Option<Url>,
+    pub(super) proxy_url: Option<String>,
+    /// Go through no proxy, whatever the environment says.
+    #[arg(long, conflicts_with = "proxy_url")]
+    pub(super) proxy_disabled: bool,
     /// A header for the proxy.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = header)]
-    pub(super) proxy_header: Vec<(HeaderName, HeaderValue)>,
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) proxy_header: Vec<String>,
     /// How many connections to make; settings are loaded once and follow their files.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) repeat: u32,
@@ -74,6 +76,9 @@ pub(super) struct CheckArguments {
     /// One line of JSON for each connection.
     #[arg(long)]
     pub(super) json: bool,
+    /// With `--json`: also what was configured, presented and agreed on.
+    #[arg(long, requires = "json")]
+    pub(super) details: bool,
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +92,9 @@ pub(super) struct ServeArguments {
     /// One line of JSON for each connection; with port 0 a first line names the port.
     #[arg(long)]
     pub(super) json: bool,
+    /// With `--json`: also what was configured, presented and agreed on.
+    #[arg(long, requires = "json")]
+    pub(super) details: bool,
 }
 
 #[derive(Debug, Args)]
@@ -104,19 +112,4 @@ pub(super) struct ShowArguments {
 
 fn duration(text: &str) -> Result<Duration, String> {
     settings::parse_duration(text).ok_or_else(|| "expected a duration such as 500ms, 2s or 1m".to_owned())
-}
-
-/// The value may be a password, so errors do not repeat it.
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    let name: HeaderName = name
-        .trim()
-        .parse()
-        .map_err(|_| "the part before `=` is no header name")?;
-    let mut value: HeaderValue = value
-        .trim()
-        .parse()
-        .map_err(|_| "the part after `=` is no header value")?;
-    value.set_sensitive(true);
-    Ok((name, value))
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-use tls::{ClientTls, Explanation, LoadOptions, Reloader, ServerTls, SslSettings};
+use camino::Utf8Path;
+use serde_json::{Value, json};
+use tls::{ClientTls, Explanation, LoadOptions, Reloader, ServerTls, SslError, SslSettings};
 use tokio_util::sync::CancellationToken;
-use transport::diagnose::{self, CheckRequest, Report, TestServer};
-use transport::{HeaderMap, ProxySettings};
+use transport::diagnose::{self, CheckRequest, Report, ShowError, TestServer};
+use transport::{HeaderName, HeaderValue, ProxySettings};
 
 use super::arguments::{CheckArguments, ServeArguments, ShowArguments, TlsArguments, TlsCommand};
 use super::settings_file;
@@ -32,15 +33,15 @@ pub(crate) fn run(arguments: TlsArguments) -> i32 {
         TlsCommand::Show(arguments) => show(&arguments),
     };
     // Name look-ups in progress do not hold up the end.
-    // Name look-ups in progress do not hold up the end.
     runtime.shutdown_background();
     i32::from(!worked)
 }
 
 async fn check(arguments: &CheckArguments) -> bool {
+    let form = Form::of(arguments.json, arguments.details);
     let (tls, request) = match prepare_check(arguments) {
         Ok(prepared) => prepared,
-        Err(story) => return print(&Report::from(story), arguments.json),
+        Err(story) => return print(&Report::from(story), form),
     };
     let stop = CancellationToken::new();
     let reloader = Reloader::new();
@@ -54,7 +55,7 @@ async fn check(arguments: &CheckArguments) -> bool {
         if round > 0 {
             tokio::time::sleep(arguments.interval).await;
         }
-        worked &= print(&diagnose::check(&tls, &request).await, arguments.json);
+        worked &= print(&diagnose::check(&tls, &request).await, form);
     }
     stop.cancel();
     if let Err(error) = reloading.await {
@@ -68,30 +69,56 @@ fn prepare_check(arguments: &CheckArguments) -> Result<(Arc<ClientTls>, CheckReq
         resumption: false,
         ..LoadOptions::named("tls check")
     };
-    let tls =
-        ClientTls::load(&settings_file::of_client(arguments)?, options).map_err(|error| Explanation::from(&error))?;
     let mut request = CheckRequest::from_url(&arguments.url, arguments.timeout)?;
     request.connect_to = arguments.connect_to;
-    request.proxy = arguments.proxy_url.as_ref().map(|url| ProxySettings {
-        url: url.clone(),
-        headers: arguments.proxy_header.iter().cloned().collect::<HeaderMap>(),
-        tls: None,
-        disable: false,
-    });
+    request.proxy = proxy(arguments)?;
+    let tls =
+        ClientTls::load(&settings_file::of_client(arguments)?, options).map_err(|error| Explanation::from(&error))?;
     Ok((tls, request))
 }
 
+fn proxy(arguments: &CheckArguments) -> Result<Option<ProxySettings>, Explanation> {
+    let Some(url) = &arguments.proxy_url else {
+        return Ok(arguments.proxy_disabled.then(ProxySettings::disabled));
+    };
+    Ok(Some(ProxySettings {
+        headers: arguments
+            .proxy_header
+            .iter()
+            .map(|text| header(text))
+            .collect::<Result<_, _>>()?,
+        ..ProxySettings::from_url(url)?
+    }))
+}
+
+/// The value may be a password, so errors do not repeat it.
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), Explanation> {
+    let wrong = |problem| {
+        Explanation::at_load(
+            "bad_value:proxy_headers",
+            format!("a `--proxy-header` cannot be used: {problem}"),
+        )
+        .with_hint("write it as NAME=VALUE")
+    };
+    let (name, value) = text.split_once('=').ok_or_else(|| wrong("it has no `=`"))?;
+    let name = name
+        .trim()
+        .parse()
+        .map_err(|_| wrong("the part before `=` is no header name"))?;
+    let mut value: HeaderValue = value
+        .trim()
+        .parse()
+        .map_err(|_| wrong("the part after `=` is no header value"))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
 async fn serve(arguments: &ServeArguments) -> bool {
+    let form = Form::of(arguments.json, arguments.details);
     let server = match prepare_serve(arguments) {
         Ok(server) => server,
-        Err(story) => return print(&Report::from(story), arguments.json),
+        Err(story) => return print(&Report::from(story), form),
     };
-    let address = server.local_addr();
-    if arguments.json && arguments.listen.port() == 0 {
-        printer::line(json!({ "listening": address.to_string() }));
-    } else {
-        printer::note(format!("listening on {address}; Ctrl-C ends it"));
-    }
     let stop = CancellationToken::new();
     let reloader = Reloader::new();
     reloader.watch(server.tls());
@@ -99,7 +126,7 @@ async fn serve(arguments: &ServeArguments) -> bool {
         let stop = stop.clone();
         async move { reloader.run(stop).await }
     });
-    let worked = serve_until_signal(&server, arguments.json).await;
+    let worked = serve_until_signal(&server, arguments, form).await;
     stop.cancel();
     if let Err(error) = reloading.await {
         printer::warning(format!("the watch over certificate files broke: {error}"));
@@ -107,23 +134,30 @@ async fn serve(arguments: &ServeArguments) -> bool {
     worked
 }
 
-async fn serve_until_signal(server: &TestServer, json: bool) -> bool {
+async fn serve_until_signal(server: &TestServer, arguments: &ServeArguments, form: Form) -> bool {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         printer::warning("signals cannot be listened to");
         return false;
     };
+    // Only now, as whoever reads it may end the program at once.
+    let address = server.local_addr();
+    if arguments.json && arguments.listen.port() == 0 {
+        printer::line(json!({ "listening": address.to_string() }));
+    } else {
+        printer::note(format!("listening on {address}; Ctrl-C ends it"));
+    }
     loop {
         tokio::select! {
             _ = interrupt.recv() => return true,
             _ = terminate.recv() => return true,
             served = server.serve_one() => match served {
                 Ok(served) => {
-                    if !json {
+                    if form == Form::Text {
                         printer::line(format!("connection from {}", served.peer));
                     }
-                    print(&served.report, json);
+                    print(&served.report, form);
                 }
                 Err(error) => {
                     printer::warning(format!("a connection cannot be accepted: {error}"));
@@ -160,7 +194,7 @@ fn show(arguments: &ShowArguments) -> bool {
         Some(path) => match certs::read_passphrase_file(path, "--passphrase-path") {
             Ok(passphrase) => Some(passphrase),
             Err(error) => {
-                printer::error(&error.into());
+                cannot_show(path, ShowError::File(error), arguments.json);
                 return false;
             }
         },
@@ -172,22 +206,67 @@ fn show(arguments: &ShowArguments) -> bool {
             Ok(items) => items.iter().for_each(printer::line),
             Err(error) => {
                 worked = false;
-                if arguments.json {
-                    printer::line(json!({ "file": file, "error": error.to_string() }));
-                } else {
-                    printer::error(&error.into());
-                }
+                cannot_show(file, error, arguments.json);
             }
         }
     }
     worked
 }
 
-fn print(report: &Report, json: bool) -> bool {
+/// Says why a file cannot be shown, in the form of a failed check.
+fn cannot_show(file: &Utf8Path, error: ShowError, json: bool) {
+    let story = match error {
+        ShowError::File(error) => Explanation::from(&SslError::from(error)),
+        nothing @ ShowError::Nothing { .. } => Explanation {
+            stage: tls::Stage::Load,
+            ..Explanation::new("no_pem", nothing.to_string()).with_hint("give a PEM, DER or PKCS#12 file")
+        },
+    };
     if json {
-        printer::line(json!(report));
+        let mut line = brief(&Report::from(story));
+        line["file"] = json!(file);
+        printer::line(line);
     } else {
-        printer::line(report);
+        printer::error(&printer::Hint::error(story.message, story.hint.unwrap_or_default()));
+    }
+}
+
+/// How outcomes are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Form {
+    Text,
+    /// The fields that scripts rely on.
+    Json,
+    /// With everything that is known.
+    DetailedJson,
+}
+
+impl Form {
+    fn of(json: bool, details: bool) -> Self {
+        match (json, details) {
+            (false, _) => Self::Text,
+            (true, false) => Self::Json,
+            (true, true) => Self::DetailedJson,
+        }
+    }
+}
+
+fn print(report: &Report, form: Form) -> bool {
+    match form {
+        Form::Text => printer::line(report),
+        Form::Json => printer::line(brief(report)),
+        Form::DetailedJson => printer::line(json!(report)),
     }
     report.ok
+}
+
+fn brief(report: &Report) -> Value {
+    json!({
+        "ok": report.ok,
+        "stage": report.stage,
+        "error_class": report.error_class,
+        "peer_alert": report.peer_alert,
+        "message": report.message,
+        "hint": report.hint,
+    })
 }
