@@ -123,7 +123,7 @@ pub async fn newest(console: &Console, limit: usize) -> Result<Vec<Stored>, Flee
 }
 
 /// The kinds of things that changes are of.
-pub const KINDS: [&str; 10] = [
+pub const KINDS: [&str; 12] = [
     "agent",
     "agent policy",
     "package policy",
@@ -131,7 +131,9 @@ pub const KINDS: [&str; 10] = [
     "fleet server host",
     "proxy",
     "download source",
-    "enrollment token",
+    "enrollment api key",
+    "uninstall token",
+    "package",
     "settings",
     "saved search",
 ];

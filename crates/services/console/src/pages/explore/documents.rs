@@ -222,10 +222,11 @@ pub(in crate::pages) fn message(source: &Value) -> String {
         return cut(message);
     }
     let module = field(source, "event.module").unwrap_or_else(|| "system".to_owned());
-    let Some(part) = source.get(&module) else {
-        return cut(source.to_string());
-    };
-    let fields = flatten(part);
+    let mut fields = flatten(source.get(&module).unwrap_or(source));
+    if source.get(&module).is_none() {
+        // What was measured is a number; names and addresses stand in every document.
+        fields.retain(|(name, value)| value.is_number() && !name.starts_with("event."));
+    }
     let text = fields.iter().map(|(name, value)| format!("{name} {}", shown(value)));
     cut(text.collect::<Vec<_>>().join(" · "))
 }
