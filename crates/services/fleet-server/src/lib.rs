@@ -49,6 +49,9 @@ mod acks;
 mod action_board;
 mod audit;
 
+/// The program for bare hosts, and the script that joins them.
+pub mod install;
+
 mod artifacts;
 mod files;
 mod pgp;
