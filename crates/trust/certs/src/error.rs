@@ -190,10 +190,12 @@ impl LoadError {
     /// What to do about it, in a sentence, when there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { source, .. } | Self::PassphraseFile { source, .. } => read_hint(source),
+            Self::Read { source, .. } | Self::PassphraseFile { source, .. } => Some(read_hint(source).to_owned()),
             Self::EmptyPath { setting } => Some(format!("give a path, paste PEM, or remove `{setting}`")),
             Self::NoPem { .. } => Some("give a PEM, DER or PKCS#12 file".to_owned()),
-            Self::NoCertificate { found, .. } | Self::NotAnAuthority { found, .. } => certificate_hint(found),
+            Self::NoCertificate { found, .. } | Self::NotAnAuthority { found, .. } => {
+                Some(certificate_hint(found).to_owned())
+            }
             Self::NoKey { found, .. } if found.contains("CERTIFICATE") => {
                 Some("this is the certificate; the key is usually a file of its own that ends in .key".to_owned())
             }
@@ -233,17 +235,17 @@ impl LoadError {
     }
 }
 
-fn read_hint(source: &io::Error) -> Option<String> {
+fn read_hint(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::NotFound => Some("check the spelling; relative paths start at the working folder".to_owned()),
-        io::ErrorKind::PermissionDenied => Some("let the user that runs this program read it".to_owned()),
-        io::ErrorKind::IsADirectory => Some("name a file, not a folder".to_owned()),
-        _ => Some("check that the file can be read, for instance with `cat`".to_owned()),
+        io::ErrorKind::NotFound => "check the spelling; relative paths start at the working folder",
+        io::ErrorKind::PermissionDenied => "let the user that runs this program read it",
+        io::ErrorKind::IsADirectory => "name a file, not a folder",
+        _ => "check that the file can be read, for instance with `cat`",
     }
 }
 
-fn certificate_hint(found: &str) -> Option<String> {
-    let hint = if found.contains("TRUSTED CERTIFICATE") || found.contains("X509 CERTIFICATE") {
+fn certificate_hint(found: &str) -> &'static str {
+    if found.contains("TRUSTED CERTIFICATE") || found.contains("X509 CERTIFICATE") {
         "write it anew as a plain certificate: openssl x509 -in OLD -out NEW"
     } else if found.contains("PKCS7") || found.contains("PKCS#7") {
         "take the certificates out of it: openssl pkcs7 -print_certs -in OLD -out NEW"
@@ -253,6 +255,5 @@ fn certificate_hint(found: &str) -> Option<String> {
         "remove the lines between the BEGIN line and the base64 text"
     } else {
         "give a file with a certificate in PEM, DER or PKCS#12"
-    };
-    Some(hint.to_owned())
+    }
 }
