@@ -32,6 +32,17 @@ document.addEventListener("change", (event) => {
   if (event.target.closest("[data-select], [data-select-all]")) showSelection();
 });
 
+// A list that renews itself keeps what was selected.
+const selection = new Set();
+document.addEventListener("change", (event) => {
+  if (!event.target.closest("[data-select], [data-select-all]")) return;
+  for (const box of document.querySelectorAll("[data-select]")) { if (box.checked) selection.add(box.value); else selection.delete(box.value); }
+});
+function restoreSelection() {
+  for (const box of document.querySelectorAll("[data-select]")) box.checked = selection.has(box.value);
+  showSelection();
+}
+
 function showSelection() {
   const chosen = document.querySelectorAll("[data-select]:checked").length;
   const all = document.querySelectorAll("[data-select]").length;
@@ -265,4 +276,4 @@ document.addEventListener("DOMContentLoaded", () => {
   const toast = document.querySelector("[data-toast]");
   if (toast) setTimeout(() => toast.remove(), 6000);
 });
-document.addEventListener("htmx:after:swap", () => { prepareCopyButtons(document); if (stream) showLive(isLive); });
+document.addEventListener("htmx:after:swap", () => { prepareCopyButtons(document); restoreSelection(); if (stream) showLive(isLive); });

@@ -1,8 +1,9 @@
 //! One agent: what it runs, how that is, what it says.
 
 use askama::Template;
-use axum::extract::{Form, Path, Query as UrlQuery};
-use axum::response::{Html, Redirect};
+use axum::extract::{Path, Query as UrlQuery};
+use axum::response::{Html, IntoResponse, Response};
+use http::header;
 use query::{Query, SearchRequest, SortOrder};
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,10 +14,11 @@ use super::look::{Look, Moment};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
 use crate::Console;
-use crate::domain::actions::{self, Unenroll};
 use crate::domain::agent_policies;
 use crate::domain::agents::{self, Agent};
+use crate::domain::connections::{self, Connection};
 use crate::domain::error::FleetError;
+use crate::domain::uploads;
 
 /// Lines of the log that are shown.
 const LOG_LINES: usize = 50;
@@ -38,6 +40,28 @@ struct Page {
     components: Vec<Component>,
     log: Vec<LogLine>,
     may_change: bool,
+    connections: Vec<Leg>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// A connection of the agent as it is configured.
+struct Leg {
+    to: String,
+    urls: String,
+    /// What the other end is checked with, and where that is set.
+    trust: Vec<(String, String)>,
+    presents: String,
+    look: Look,
+}
+
+/// A zip that was asked for.
+struct Diagnostic {
+    id: String,
+    name: String,
+    asked: Moment,
+    look: Look,
+    error: String,
+    is_there: bool,
 }
 
 struct Component {
@@ -59,12 +83,6 @@ pub(super) struct Done {
     done: Option<String>,
 }
 
-#[derive(Deserialize)]
-pub(super) struct Token {
-    #[serde(default)]
-    csrf_token: String,
-}
-
 pub(super) async fn page(
     reader: SignedIn,
     Path(id): Path<String>,
@@ -79,8 +97,7 @@ pub(super) async fn page(
         Err(FleetError::NotFound(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    let toast = (done.done.as_deref() == Some("unenroll"))
-        .then_some("The agent is asked to unenroll; it stops at its next check-in.");
+    let toast = done.done.as_deref().and_then(super::agent_actions::done);
     let page = Page {
         frame: Frame::new(&reader, "Agents", host_name(&agent)).toast(toast),
         host: host_name(&agent),
@@ -97,20 +114,67 @@ pub(super) async fn page(
         components: components(agent.document.components.as_ref()),
         log: log(console, &agent.id, now).await?,
         may_change: reader.may_change() && agent.document.active,
+        connections: legs(console, agent.document.policy_id.as_str(), is_unverified(&agent)).await?,
+        diagnostics: uploads::list(console, &agent.id).await?.into_iter().map(|upload| Diagnostic::of(upload, now)).collect(),
         id: agent.id,
     };
     show(&page)
 }
 
-pub(super) async fn unenroll(
+/// The zip of an agent's diagnostics.
+pub(super) async fn diagnostics(
     reader: SignedIn,
-    Path(id): Path<String>,
-    Form(token): Form<Token>,
-) -> Result<Redirect, Problem> {
-    let actor = reader.who_changes(&token.csrf_token)?;
-    let agent = agents::read(&reader.console, &id).await?;
-    actions::unenroll(&reader.console, &actor, &[agent], Unenroll::default()).await?;
-    Ok(Redirect::to(&format!("/app/fleet/agents/{id}?done=unenroll")))
+    Path((_, file)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let content = uploads::content(&reader.console, &file).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/zip"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"diagnostics.zip\""),
+    ];
+    Ok((headers, content).into_response())
+}
+
+/// The connections that the agent's policy makes; one enrolled with `--insecure` verifies no Fleet Server.
+async fn legs(console: &Console, policy_id: &str, unverified: bool) -> Result<Vec<Leg>, FleetError> {
+    let all = connections::all(console).await?;
+    let from = format!("policy-{policy_id}");
+    let leg = |connection: &Connection| {
+        let to = all.parties.iter().find(|party| party.id == connection.to);
+        let is_unverified = connection.is_unverified() || unverified && !connection.is_data;
+        let look = match (is_unverified, connection.is_encrypted(), connection.is_mutual()) {
+            (_, false, _) => Look::new("bad", "Not encrypted"),
+            (true, ..) => Look::new("warn", "Not verified"),
+            (_, _, true) => Look::new("ok", "Mutual TLS"),
+            _ => Look::new("ok", "One-way TLS"),
+        };
+        Leg {
+            to: to.map_or_else(|| connection.to.clone(), |party| party.name.clone()),
+            urls: connection.urls.join(", "),
+            trust: connection.trust.iter().map(|setting| (setting.text.clone(), setting.from.clone())).collect(),
+            presents: connection.client_certificate.as_ref().map_or_else(|| "nothing".to_owned(), |setting| setting.text.clone()),
+            look,
+        }
+    };
+    Ok(all.connections.iter().filter(|connection| connection.from == from).map(leg).collect())
+}
+
+impl Diagnostic {
+    fn of(upload: uploads::Upload, now: jiff::Timestamp) -> Self {
+        let look = match upload.status {
+            "READY" => Look::new("ok", "Ready"),
+            "FAILED" => Look::new("bad", "Failed"),
+            "DELETED" | "EXPIRED" => Look::new("off", "Gone"),
+            _ => Look::new("act", "Waiting for the agent"),
+        };
+        Self {
+            is_there: upload.status == "READY",
+            look,
+            asked: Moment::parse(now, Some(&upload.created_at)),
+            error: upload.error.unwrap_or_default(),
+            id: upload.id,
+            name: upload.name,
+        }
+    }
 }
 
 fn facts(agent: &Agent, now: jiff::Timestamp) -> Vec<(&'static str, String)> {

@@ -27,8 +27,19 @@ pub(super) struct Filters {
     q: String,
     policy: String,
     status: String,
+    tag: String,
+    version: String,
+    sort: String,
     page: usize,
+    done: Option<String>,
 }
+
+/// Columns that sort: their name in the URL, their field, and whether they begin with the largest.
+const SORTS: [(&str, &str, bool); 3] = [
+    ("activity", "last_checkin", true),
+    ("host", "local_metadata.host.hostname", false),
+    ("version", "agent.version", true),
+];
 
 #[derive(Template)]
 #[template(path = "agents.html")]
@@ -38,6 +49,13 @@ struct Page {
     wrong: String,
     policies: Vec<Choice>,
     status: Option<String>,
+    tags: Vec<Choice>,
+    version: String,
+    sort: String,
+    by_activity: String,
+    by_host: String,
+    by_version: String,
+    may_change: bool,
     filtered: bool,
     live_url: String,
     segments: Vec<Segment>,
@@ -116,7 +134,15 @@ pub(super) async fn page(reader: SignedIn, Query(filters): Query<Filters>) -> Re
             .to_owned()
     };
     let page = Page {
-        frame: Frame::new(&reader, "Agents", "Agents"),
+        frame: Frame::new(&reader, "Agents", "Agents")
+            .toast(filters.done.as_deref().and_then(super::agent_actions::done)),
+        tags: tag_choices(agents::tags(console, &AgentFilter::default()).await?, &filters.tag),
+        version: filters.version.clone(),
+        sort: filters.sort.clone(),
+        by_activity: filters.sorted("activity"),
+        by_host: filters.sorted("host"),
+        by_version: filters.sorted("version"),
+        may_change: reader.may_change(),
         query: filters.q.clone(),
         wrong,
         policies: choices(
@@ -156,6 +182,21 @@ fn choices<'a>(policies: impl Iterator<Item = (&'a str, &'a str)>, chosen: &str)
     std::iter::once(any).chain(rest).collect()
 }
 
+/// All tags that agents have, with one for "any" in front.
+fn tag_choices(tags: Vec<String>, chosen: &str) -> Vec<Choice> {
+    let any = Choice {
+        value: String::new(),
+        name: "Any tag".to_owned(),
+        selected: chosen.is_empty(),
+    };
+    let rest = tags.into_iter().map(|tag| Choice {
+        selected: tag == chosen,
+        name: tag.clone(),
+        value: tag,
+    });
+    std::iter::once(any).chain(rest).collect()
+}
+
 impl Filters {
     fn agent_filter(&self) -> AgentFilter {
         let mut clauses = Vec::new();
@@ -168,31 +209,77 @@ impl Filters {
         if !self.status.is_empty() {
             clauses.push(format!("status : {}", quoted(&self.status)));
         }
+        if !self.tag.is_empty() {
+            clauses.push(format!("tags : {}", quoted(&self.tag)));
+        }
+        if !self.version.is_empty() {
+            clauses.push(format!("agent.version : {}", quoted(&self.version)));
+        }
+        let sort = SORTS.iter().find(|(name, _, _)| *name == self.sort);
         AgentFilter {
             kuery: (!clauses.is_empty()).then(|| clauses.join(" and ")),
             show_inactive: self.status == AgentStatus::Inactive.name(),
-            sort_field: Some("enrolled_at".to_owned()),
+            sort_field: Some(sort.map_or("enrolled_at", |(_, field, _)| field).to_owned()),
+            descending: sort.is_none_or(|(_, _, descending)| *descending),
             ..AgentFilter::default()
         }
     }
 
-    fn without_status(&self) -> Self {
+    /// Filters of a selection that names everything that matches.
+    pub(super) fn of(q: &str, policy: &str, status: &str) -> Self {
         Self {
-            q: self.q.clone(),
-            policy: self.policy.clone(),
-            status: String::new(),
-            page: 1,
+            q: q.to_owned(),
+            policy: policy.to_owned(),
+            status: status.to_owned(),
+            ..Self::default()
         }
     }
 
+    /// What matches, as KQL; all agents when nothing is filtered.
+    pub(super) fn kuery(&self) -> String {
+        self.agent_filter().kuery.unwrap_or_else(|| "policy_id : *".to_owned())
+    }
+
+    fn without_status(&self) -> Self {
+        Self {
+            status: String::new(),
+            page: 1,
+            done: None,
+            q: self.q.clone(),
+            policy: self.policy.clone(),
+            tag: self.tag.clone(),
+            version: self.version.clone(),
+            sort: self.sort.clone(),
+        }
+    }
+
+    /// The same, in another order; the present order's link goes back to the newest first.
+    fn sorted(&self, sort: &str) -> String {
+        let sort = if self.sort == sort { String::new() } else { sort.to_owned() };
+        Self {
+            sort,
+            status: self.status.clone(),
+            ..self.without_status()
+        }
+        .url(1)
+    }
+
     fn any(&self) -> bool {
-        !(self.q.is_empty() && self.policy.is_empty() && self.status.is_empty())
+        let set = [&self.q, &self.policy, &self.status, &self.tag, &self.version];
+        set.iter().any(|text| !text.is_empty())
     }
 
     fn url(&self, page: usize) -> String {
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let mut pairs = Vec::new();
-        for (name, value) in [("q", &self.q), ("policy", &self.policy), ("status", &self.status)] {
+        for (name, value) in [
+            ("q", &self.q),
+            ("policy", &self.policy),
+            ("status", &self.status),
+            ("tag", &self.tag),
+            ("version", &self.version),
+            ("sort", &self.sort),
+        ] {
             if !value.is_empty() {
                 pairs.push(format!("{name}={}", encode(value)));
             }
@@ -301,9 +388,8 @@ mod tests {
     fn filters_are_in_the_url() {
         let filters = Filters {
             q: "a b".into(),
-            policy: String::new(),
             status: "online".into(),
-            page: 1,
+            ..Filters::default()
         };
         assert_eq!(filters.url(2), "/app/fleet/agents?q=a%20b&status=online&page=2");
         assert_eq!(Filters::default().url(1), "/app/fleet/agents");

@@ -60,6 +60,11 @@ const NAVIGATION: &[Group] = &[
                 icon: "key",
             },
             Item {
+                name: "Uninstall tokens",
+                href: "/app/fleet/uninstall-tokens",
+                icon: "trash",
+            },
+            Item {
                 name: "Data streams",
                 href: "/app/fleet/data-streams",
                 icon: "streams",

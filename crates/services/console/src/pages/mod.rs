@@ -8,6 +8,7 @@ mod session;
 
 mod add_agent;
 mod agent;
+mod agent_actions;
 mod agents;
 mod audit_log;
 mod data_streams;
@@ -20,6 +21,7 @@ mod login;
 mod policies;
 mod settings;
 mod theme;
+mod uninstall_tokens;
 mod trust;
 
 mod assets;
@@ -56,7 +58,12 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/fleet/agents", get(agents::page))
         .route("/app/fleet/agents/add", get(add_agent::page))
         .route("/app/fleet/agents/{id}", get(agent::page))
-        .route("/app/fleet/agents/{id}/unenroll", post(agent::unenroll))
+        .route(
+            "/app/fleet/agents/actions",
+            get(agent_actions::ask).post(agent_actions::act),
+        )
+        .route("/app/fleet/agents/{id}/diagnostics/{file}", get(agent::diagnostics))
+        .route("/app/fleet/uninstall-tokens", get(uninstall_tokens::page))
         .route("/app/fleet/policies", get(policies::list).post(policies::create))
         .route("/app/fleet/policies/{id}", get(policies::page).post(policies::update))
         .route("/app/fleet/policies/{id}/copy", post(policies::copy))
