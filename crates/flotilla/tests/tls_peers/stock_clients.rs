@@ -143,7 +143,8 @@ const OPENSSL: Client = Client {
         let (place, path) = url.trim_start_matches("https://").split_once('/').unwrap();
         let shown = pem(files, shown).into_iter();
         let shown = ["-cert", "-key"].into_iter().zip(shown);
-        let shown: String = shown.map(|(flag, path)| format!(" {flag} {path}")).collect();
+        let shown: Vec<String> = shown.map(|(flag, path)| format!(" {flag} {path}")).collect();
+        let shown = shown.concat();
         let chain = shown
             .contains("-cert")
             .then(|| format!(" -cert_chain {}", files.path("client.crt")));

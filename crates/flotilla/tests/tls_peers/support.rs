@@ -30,7 +30,7 @@ impl Place {
             folder,
             authority: authority("Test CA"),
         };
-        place.write("ca.crt", &place.authority.certificate_pem());
+        place.write("ca.crt", place.authority.certificate_pem());
         place.issue("server", Usages::Server);
         place.issue("client", Usages::Client);
         place
@@ -83,8 +83,10 @@ impl Place {
 
     /// `tls serve` with the pair `server` and these further lines of the `ssl` block.
     pub(crate) fn serve(&self, more: &str) -> TlsServe {
-        let lines = more.lines().map(|line| format!("  {line}\n")).collect::<String>();
-        let text = format!("ssl:\n  certificate: @server.crt\n  key: @server.key\n{lines}");
+        let text = format!(
+            "ssl:\n  certificate: @server.crt\n  key: @server.key\n  {}\n",
+            more.replace('\n', "\n  ")
+        );
         TlsServe::start(&self.settings("serve.yml", &text))
     }
 
