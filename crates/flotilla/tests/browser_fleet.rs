@@ -42,6 +42,20 @@ fn a_fleet_is_run_from_its_pages() {
     user.a_wrong_pair_is_refused_with_its_field();
     user.an_output_reaches_the_agent();
     user.an_output_is_made_and_deleted();
+    user.a_policy_is_copied_changed_and_deleted();
+    user.an_integration_is_added_and_removed();
+    user.an_agent_gets_a_tag();
+    user.a_fleet_server_gets_its_command();
+    for (path, name) in [
+        ("/app/fleet/policies/default-policy", "policy"),
+        ("/app/fleet/policies/default-policy?tab=settings", "policy-settings"),
+        ("/app/fleet/policies/default-policy?tab=history", "policy-history"),
+        ("/app/fleet/uninstall-tokens", "uninstall-tokens"),
+        ("/app/fleet/agents", "agents"),
+        ("/app/fleet/agents/add", "add-agent"),
+    ] {
+        user.look_at(path, name);
+    }
 }
 
 /// Somebody in front of the browser.
@@ -174,6 +188,101 @@ impl User {
             .leave_by("document.querySelector('.modal form').requestSubmit(), 0");
         assert_eq!(self.text("[data-toast]").trim(), "Output deleted");
         assert!(!self.text("main").contains("archive"));
+    }
+
+    fn a_policy_is_copied_changed_and_deleted(&mut self) {
+        self.go("/app/fleet/policies/default-policy?tab=settings");
+        self.browser
+            .evaluate("document.querySelector('#copy-name').value = 'edge'");
+        self.browser
+            .leave_by("document.querySelector('form[action$=\"/copy\"]').requestSubmit(), 0");
+        assert_eq!(self.text("h1"), "edge");
+        let path = self.browser.evaluate("location.pathname");
+        let path = path.as_str().unwrap().to_owned();
+        self.go(&format!("{path}?tab=settings"));
+        self.type_into("namespace", "Not Allowed");
+        self.browser
+            .leave_by("document.querySelector('.panel-foot .primary').click(), 0");
+        assert!(
+            self.text("#about-namespace").contains("lowercase"),
+            "{}",
+            self.text("main")
+        );
+        self.type_into("namespace", "edge");
+        self.browser
+            .leave_by("document.querySelector('.panel-foot .primary').click(), 0");
+        self.go(&format!("{path}?tab=yaml"));
+        assert!(self.text("main").contains("namespace: edge"), "{}", self.text("main"));
+        self.go(&format!("{path}?tab=settings"));
+        self.browser
+            .evaluate("document.querySelector('form[action$=\"/delete\"]').requestSubmit(), 0");
+        self.picture("policy-delete-1440-light");
+        self.browser
+            .leave_by("document.querySelector('#delete-policy button[value=confirm]').click(), 0");
+        assert_eq!(self.text("[data-toast]").trim(), "The agent policy was deleted.");
+    }
+
+    /// The agent gets it, and loses it again.
+    fn an_integration_is_added_and_removed(&mut self) {
+        let before = self.agent_revision();
+        self.go("/app/fleet/policies/default-policy");
+        self.browser
+            .evaluate("document.querySelector('#package').value = 'system'");
+        self.browser
+            .leave_by("document.querySelector('#package').form.requestSubmit(), 0");
+        self.picture("integration-1440-light");
+        self.type_into("name", "more of the system");
+        self.browser
+            .leave_by("document.querySelector('.panel-foot .primary').click(), 0");
+        assert!(
+            self.text("main").contains("more of the system"),
+            "{}",
+            self.text("main")
+        );
+        eventually("the agent with the integration", SOON, || {
+            (self.agent_revision() > before).then_some(())
+        });
+        self.browser.leave_by(
+            "[...document.querySelectorAll('a')].find(a => a.textContent === 'more of the system').click(), 0",
+        );
+        self.browser
+            .evaluate("document.querySelector('form[action$=\"/delete\"]').requestSubmit(), 0");
+        self.browser
+            .leave_by("document.querySelector('#remove button[value=confirm]').click(), 0");
+        assert!(!self.text("main").contains("more of the system"));
+    }
+
+    fn an_agent_gets_a_tag(&mut self) {
+        self.go("/app/fleet/agents");
+        self.browser.evaluate("document.querySelector('[data-select]').click()");
+        assert_eq!(self.text("[data-bulk-count]"), "1");
+        self.picture("agents-selected-1440-light");
+        self.browser
+            .leave_by("document.querySelector('#bulk [value=tags]').click(), 0");
+        self.type_into("add", "harbour");
+        self.picture("agents-tags-1440-light");
+        self.browser
+            .leave_by("document.querySelector('.panel-foot .primary').click(), 0");
+        assert!(self.text(".page-title").contains("harbour"), "{}", self.text("main"));
+        self.picture("agent-1440-light");
+        self.go("/app/fleet/agents?tag=harbour");
+        assert!(self.text("#agent-list tbody").contains("harbour"));
+    }
+
+    fn a_fleet_server_gets_its_command(&mut self) {
+        self.go("/app/fleet/agents/add-fleet-server");
+        self.browser
+            .leave_by("document.querySelector('main form').requestSubmit(), 0");
+        let command = self.text(".command pre");
+        for option in [
+            "--url=https://",
+            "--fleet-server-service-token=AAEAA",
+            "--fleet-server-policy=",
+            "--fleet-server-es-ca-trusted-fingerprint=",
+        ] {
+            assert!(command.contains(option), "{option} in {command}");
+        }
+        self.picture("add-fleet-server-1440-light");
     }
 
     fn agent_revision(&mut self) -> i64 {

@@ -16,7 +16,7 @@ use crate::domain::agents::{self, AgentFilter};
 use crate::domain::error::FleetError;
 use crate::domain::page::PageRequest;
 use crate::domain::{agent_policies, enrollment_keys, fleet_server_hosts, incoming_data};
-use policy::model::{AgentPolicy, FleetServerHost};
+use policy::model::{AgentPolicy, FleetServerHost, HostSsl};
 
 /// What stands in the URL.
 #[derive(Debug, Default, Deserialize)]
@@ -34,7 +34,8 @@ struct Page {
     policies: Vec<Choice>,
     policy_id: String,
     short: String,
-    documented: String,
+    /// The documented command on each platform.
+    documented: Vec<(&'static str, String)>,
     urls: Vec<String>,
     live_url: String,
     arrived: Vec<Arrived>,
@@ -64,10 +65,11 @@ pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
     } else {
         wanted.since
     };
+    let host_tls = host.as_ref().and_then(|host| host.ssl.clone());
     let urls = host.map(|host| host.host_urls).unwrap_or_default();
     let (short, documented) = match &token {
-        Some(token) => commands(console, &urls, token),
-        None => (String::new(), String::new()),
+        Some(token) => commands(console, &urls, host_tls.as_ref(), token),
+        None => (String::new(), Vec::new()),
     };
     let page = Page {
         frame: Frame::new(&reader, "Agents", "Add agent"),
@@ -104,7 +106,12 @@ async fn host_of(console: &Console, policy: &AgentPolicy) -> Result<Option<Fleet
     Ok(found.or_else(|| hosts.iter().find(|host| host.is_default)).cloned())
 }
 
-fn commands(console: &Console, urls: &[String], token: &enrollment_keys::EnrollmentKey) -> (String, String) {
+fn commands(
+    console: &Console,
+    urls: &[String],
+    tls: Option<&HostSsl>,
+    token: &enrollment_keys::EnrollmentKey,
+) -> (String, Vec<(&'static str, String)>) {
     let join = JoinString {
         urls: urls.to_vec(),
         enrollment_token: token.token(),
@@ -112,11 +119,60 @@ fn commands(console: &Console, urls: &[String], token: &enrollment_keys::Enrollm
     };
     let url = urls.first().map_or("https://localhost:8220", String::as_str);
     let short = format!("sudo flotilla agent install --join {}", join.encode());
-    let documented = format!(
-        "sudo elastic-agent install \\\n  --url={url} \\\n  --enrollment-token={} \\\n  --certificate-authorities=/path/to/root-ca.crt",
-        token.token().expose()
-    );
-    (short, documented)
+    (short, documented(url, token.token().expose(), tls))
+}
+
+/// The documented command on each platform, with the certificate options of the host's TLS options.
+fn documented(url: &str, token: &str, tls: Option<&HostSsl>) -> Vec<(&'static str, String)> {
+    let path = |value: Option<&String>| value.filter(|value| !value.contains("-----BEGIN")).cloned();
+    let authority = tls.and_then(|tls| path(tls.agent_certificate_authorities.as_ref()?.first()));
+    let mut options = vec![
+        format!("--url={url}"),
+        format!("--enrollment-token={token}"),
+        format!(
+            "--certificate-authorities={}",
+            authority.unwrap_or_else(|| "<PATH_TO_CA>".to_owned())
+        ),
+    ];
+    if let Some(certificate) = tls.and_then(|tls| path(tls.agent_certificate.as_ref())) {
+        options.push(format!("--elastic-agent-cert={certificate}"));
+    }
+    if let Some(key) = tls.and_then(|tls| path(tls.agent_key.as_ref())) {
+        options.push(format!("--elastic-agent-cert-key={key}"));
+    }
+    let with = |start: &str, continuation: &str| {
+        format!(
+            "{start} {continuation}\n  {}",
+            options.join(&format!(" {continuation}\n  "))
+        )
+    };
+    vec![
+        (
+            "Linux, from a tar archive, as root",
+            with("sudo ./elastic-agent install", "\\"),
+        ),
+        (
+            "Linux, from a DEB or RPM package, as root",
+            format!(
+                "sudo systemctl enable --now elastic-agent\n{}",
+                with("sudo elastic-agent enroll", "\\")
+            ),
+        ),
+        (
+            "Container, with the CA mounted at /ca.crt",
+            format!(
+                "docker run -v /path/to/ca.crt:/ca.crt:ro \\\n  -e FLEET_ENROLL=1 -e FLEET_URL={url} \\\n  -e FLEET_ENROLLMENT_TOKEN={token} \\\n  -e FLEET_CA=/ca.crt \\\n  docker.elastic.co/elastic-agent/elastic-agent:9.2.0"
+            ),
+        ),
+        (
+            "macOS, with the stock agent",
+            with("sudo ./elastic-agent install", "\\"),
+        ),
+        (
+            "Windows, with the stock agent, in an elevated PowerShell",
+            with(".\\elastic-agent.exe install", "`"),
+        ),
+    ]
 }
 
 async fn arrived(console: &Console, policy_id: &str, since: &str) -> Result<Vec<Arrived>, FleetError> {

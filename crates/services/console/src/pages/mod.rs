@@ -7,6 +7,7 @@
 mod session;
 
 mod add_agent;
+mod add_fleet_server;
 mod agent;
 mod agent_actions;
 mod agents;
@@ -21,8 +22,8 @@ mod login;
 mod policies;
 mod settings;
 mod theme;
-mod uninstall_tokens;
 mod trust;
+mod uninstall_tokens;
 
 mod assets;
 mod chart;
@@ -57,6 +58,10 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/fleet", get(|| async { Redirect::to("/app/fleet/agents") }))
         .route("/app/fleet/agents", get(agents::page))
         .route("/app/fleet/agents/add", get(add_agent::page))
+        .route(
+            "/app/fleet/agents/add-fleet-server",
+            get(add_fleet_server::page).post(add_fleet_server::generate),
+        )
         .route("/app/fleet/agents/{id}", get(agent::page))
         .route(
             "/app/fleet/agents/actions",
