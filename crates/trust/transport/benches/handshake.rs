@@ -29,6 +29,9 @@ use transport::{Listener, ServeOptions, serve};
 /// What the bench asks its own program to do as a child: hold connections.
 const HOLD: &str = "--hold-connections";
 
+/// Or: accept mutual TLS, echo one octet, close.
+const ECHO: &str = "--echo";
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(place) = arguments.iter().position(|argument| argument == HOLD) {
@@ -37,6 +40,9 @@ fn main() {
             &arguments[place + 2],
             arguments[place + 3].parse().unwrap(),
         );
+    }
+    if let Some(place) = arguments.iter().position(|argument| argument == ECHO) {
+        return echo(Utf8Path::new(&arguments[place + 1]));
     }
     // Under `cargo test` only that it works is of interest.
     let rounds = if arguments.iter().any(|argument| argument == "--bench") {
@@ -50,7 +56,11 @@ fn main() {
             handshakes(&folder, &format!("{name} {leg}"), mutual, rounds);
         }
     }
-    at_rest(&Folder::new(KeyType::EcdsaP256), rounds.min(1000));
+    let folder = Folder::new(KeyType::EcdsaP256);
+    at_rest(&folder, rounds.min(1000));
+    if rounds >= 1000 {
+        beside_go(&folder, rounds);
+    }
 }
 
 fn handshakes(folder: &Folder, name: &str, mutual: bool, rounds: u32) {
@@ -105,6 +115,98 @@ fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> (Duratio
         }
     }
     (spent, server.handshake_kind().unwrap())
+}
+
+/// The whole cost of a connection to a server process, ours and one of Go's `crypto/tls`, with the same client: TCP, full
+/// mutual handshake, an octet each way.
+fn beside_go(folder: &Folder, rounds: u32) {
+    let mut ours = Command::new(std::env::current_exe().unwrap());
+    ours.args([ECHO, folder.path.as_str()]);
+    let ours = cost_of_connections(ours, folder, rounds);
+    println!("P-256 mutual over TCP, this program: server process CPU {ours:.3} ms ({rounds} connections)");
+    let program = folder.path.join("go-server");
+    let source = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/handshake.go");
+    let built = Command::new("go")
+        .args(["build", "-o", program.as_str(), source.as_str()])
+        .status();
+    if !built.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: no `go` that builds the server to compare with");
+        return;
+    }
+    let mut theirs = Command::new(program);
+    theirs.arg(&folder.path);
+    let theirs = cost_of_connections(theirs, folder, rounds);
+    println!(
+        "P-256 mutual over TCP, Go crypto/tls: server process CPU {theirs:.3} ms ({:.2} times ours)",
+        theirs / ours
+    );
+}
+
+/// Starts a server that prints its address; its CPU for one connection, in milliseconds.
+fn cost_of_connections(mut server: Command, folder: &Folder, rounds: u32) -> f64 {
+    let mut child = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut address = String::new();
+    io::BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut address)
+        .unwrap();
+    let address: SocketAddr = address.trim().parse().unwrap();
+    let client = folder.client(true, false).config_for(Alpn::None);
+    // The first ones warm caches and heaps up.
+    (0..rounds / 10).for_each(|_| connect(&client, address));
+    let before = cpu_ticks(child.id());
+    (0..rounds).for_each(|_| connect(&client, address));
+    let spent = cpu_ticks(child.id()) - before;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // A tick is 10 ms on every Linux that this is run on.
+    spent as f64 * 10.0 / f64::from(rounds)
+}
+
+fn connect(client: &Arc<ClientConfig>, address: SocketAddr) {
+    let name = ServerName::try_from("fleet.test").unwrap();
+    let mut session = ClientConnection::new(client.clone(), name).unwrap();
+    let mut socket = std::net::TcpStream::connect(address).unwrap();
+    socket.set_nodelay(true).unwrap();
+    let mut stream = rustls::Stream::new(&mut session, &mut socket);
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+}
+
+/// User and system time of a process so far, in ticks.
+fn cpu_ticks(process: u32) -> u64 {
+    let stat = fs_err::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// The child: our half of the comparison, until it is killed.
+fn echo(folder: &Utf8Path) {
+    let mut block = pair(folder, "server");
+    block["certificate_authorities"] = json!([folder.join("ca.crt")]);
+    let tls = ServerTls::load(&SslSettings::from_value(&block).unwrap(), LoadOptions::named("bench")).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("{}", listener.local_addr().unwrap());
+        io::stdout().flush().unwrap();
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            socket.set_nodelay(true).unwrap();
+            let accepting = tokio_rustls::TlsAcceptor::from(tls.config()).accept(socket);
+            tokio::spawn(async move {
+                let mut stream = accepting.await.unwrap();
+                let mut octet = [0];
+                tokio::io::AsyncReadExt::read_exact(&mut stream, &mut octet)
+                    .await
+                    .unwrap();
+                stream.write_all(&octet).await.unwrap();
+                stream.shutdown().await.unwrap();
+            });
+        }
+    });
 }
 
 /// Connections of a child process, each with one answered request, at rest in this one.
