@@ -271,6 +271,7 @@ proptest! {
 }
 
 /// More with `FLOTILLA_SOAK_ROUNDS`.
+#[expect(clippy::disallowed_methods, reason = "a soak asks its caller for its length")]
 fn rounds() -> u32 {
     let asked = std::env::var("FLOTILLA_SOAK_ROUNDS").ok();
     asked.and_then(|text| text.parse().ok()).unwrap_or(300)
