@@ -133,6 +133,57 @@ fn squid_with_basic_authentication_carries_mutual_tls() {
 }
 
 #[test]
+fn squid_lets_requests_with_a_header_through_only() {
+    if missing("squid") {
+        return;
+    }
+    let place = Place::new();
+    let server = mutual(&place);
+    let proxy = squid(
+        &place,
+        "http_port 127.0.0.1:PORT\nacl tenant req_header X-Tenant ^blue$\nhttp_access allow tenant\nhttp_access deny all",
+    );
+    let url = format!("http://127.0.0.1:{}", proxy.port);
+    let blue = check(
+        &place,
+        server.address,
+        &url,
+        &format!("--proxy-header X-Tenant=blue {OURS}"),
+    );
+    assert_eq!(blue.class(), "none");
+    for more in ["", "--proxy-header X-Tenant=red"] {
+        let refused = check(&place, server.address, &url, &format!("{more} {OURS}"));
+        assert_eq!(refused.class(), "proxy_refused", "{more}");
+    }
+}
+
+#[test]
+fn no_proxy_of_the_environment_leads_past_its_proxy() {
+    let check = |excepted: &str, more: &[&str]| {
+        let output = Command::new(FLOTILLA)
+            // No name server knows this name, and nothing listens at the proxy: who was asked is told by the failure.
+            .args(["tls", "check", "https://fleet.invalid:8220/", "--json"])
+            .args(more)
+            .env("HTTPS_PROXY", "http://127.0.0.1:1")
+            .env("NO_PROXY", excepted)
+            .output();
+        let outcome = Outcome::from(output.unwrap());
+        assert_ne!(outcome.class(), "none");
+        outcome.stdout.contains("127.0.0.1:1")
+    };
+    for (excepted, more, through_proxy) in [
+        ("", &[][..], true),
+        ("example.test,10.0.0.0/8", &[], true),
+        ("fleet.invalid", &[], false),
+        (".invalid", &[], false),
+        ("*", &[], false),
+        ("", &["--proxy-disabled"], false),
+    ] {
+        assert_eq!(check(excepted, more), through_proxy, "{excepted} {more:?}");
+    }
+}
+
+#[test]
 fn squid_over_https_may_demand_a_client_certificate() {
     if missing(CERTGEN) {
         return;
