@@ -193,7 +193,6 @@ fn card(certificate: &CertificateDer<'_>, now: Timestamp, authorities: bool, ind
         _ if summary.not_after <= now => Some(Look::new("bad", "Expired")),
         (true, Some(_)) => Some(Look::new("warn", "Not a CA")),
         _ if summary.not_after.duration_since(now) < SOON => Some(Look::new("warn", "Ends soon")),
-        (true, None) => None,
         (false, _) if index == 0 && summary.is_ca => Some(Look::new("warn", "A CA's own certificate")),
         _ => None,
     };
