@@ -104,7 +104,7 @@ fn what_fails_is_classed_and_explained() {
     assert!(!line["hint"].as_str().unwrap().is_empty(), "{line}");
     // A TLS 1.3 server refuses a client only after the handshake; the alert is waited for.
     let line = fails(&[&url, "-a", &ca], "handshake", "client_certificate_missing");
-    assert_eq!(line["peer_alert"], "certificate_required", "{line}");
+    assert_eq!(line["peer_alert"], "certificate required", "{line}");
     let missing = folder.path("missing.crt");
     let line = fails(&[&url, "-a", &missing], "load", "file_unreadable");
     assert!(line["message"].as_str().unwrap().contains(&missing), "{line}");

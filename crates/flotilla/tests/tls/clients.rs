@@ -71,14 +71,14 @@ fn python() {
     });
 }
 
-const NODE: &str = r#"
+const NODE: &str = r"
 const [url, ca, certificate, key, withCertificate] = process.argv.slice(2);
 const fs = require('fs');
 const options = { ca: fs.readFileSync(ca) };
 if (withCertificate === 'true') Object.assign(options, { cert: fs.readFileSync(certificate), key: fs.readFileSync(key) });
 const request = require('https').get(url, options, answer => { answer.resume(); answer.on('end', () => process.exit(0)); });
 request.on('error', error => { console.error(error.message); process.exit(1); });
-"#;
+";
 
 #[test]
 fn node() {
