@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tasks run with the developer's environment")]
 
 mod bench;
+mod dist;
 mod prepare;
 mod run;
 
@@ -26,6 +27,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Makes what users install: archives, a Debian package, the package of download sources.
+    Dist(dist::Arguments),
     /// Measures, and prints the rows of the tables in `docs/benchmarks.md`.
     Bench {
         #[command(subcommand)]
@@ -36,6 +39,7 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Bench { what } => bench::run(what),
+        Task::Dist(arguments) => dist::run(&arguments),
         Task::Prepare => prepare::run(),
         Task::Test { arguments } => {
             prepare::run()?;

@@ -1,0 +1,271 @@
+//! `cargo xtask dist`: what users install, in the folder `dist`.
+//!
+//! One program, packed several ways: `flotilla-<version>-linux-<arch>.tar.gz`, a Debian package with its service, the
+//! package that download sources hand to agents (`elastic-agent-<version>-..`, with its `.sha512`), and the bare program for
+//! `packaging/Containerfile`. Packing uses the system's `tar` and `dpkg-deb`.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// One file of at most this many bytes: the promise of the project.
+const LARGEST_PROGRAM: u64 = 40 * 1024 * 1024;
+
+/// Flags of `dist`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Packs this program in place of building one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Folder to fill
+    #[arg(long, value_name = "FOLDER", default_value = "dist")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let root = root()?;
+    let program = match &arguments.binary {
+        Some(program) => program.clone(),
+        None => build(&root)?,
+    };
+    std::fs::create_dir_all(&arguments.out)?;
+    let out = arguments.out.canonicalize()?;
+    let kept = out.join("flotilla");
+    install(&program, &kept, 0o755)?;
+    let size = std::fs::metadata(&kept)?.len();
+    if size > LARGEST_PROGRAM {
+        ensure!(
+            arguments.binary.is_some(),
+            "the program has {size} bytes, more than the {LARGEST_PROGRAM} that are promised"
+        );
+        eprintln!("warning: the program has {size} bytes; what is released may have {LARGEST_PROGRAM}");
+    }
+    let dist = Dist {
+        root,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        stack: stack_version(&kept)?,
+        out,
+    };
+    let made = [dist.archive()?, dist.agent_package()?, dist.debian()?];
+    for name in made {
+        dist.checksum(&name)?;
+        eprintln!("{}", dist.out.join(name).display());
+    }
+    Ok(())
+}
+
+struct Dist {
+    root: PathBuf,
+    version: String,
+    stack: String,
+    out: PathBuf,
+}
+
+impl Dist {
+    /// For hosts without a package manager.
+    fn archive(&self) -> Result<String> {
+        let name = format!("flotilla-{}-linux-{}", self.version, std::env::consts::ARCH);
+        let folder = self.fresh(&name)?;
+        install(&self.out.join("flotilla"), &folder.join("flotilla"), 0o755)?;
+        for link in ["elastic-agent", "elasticsearch-certutil"] {
+            symlink("flotilla", folder.join(link))?;
+        }
+        for file in ["LICENSE", "README.md", "packaging/flotilla.service"] {
+            let path = Path::new(file);
+            let base = path.file_name().context("a file has a name")?;
+            install(&self.root.join(file), &folder.join(base), 0o644)?;
+        }
+        self.pack(&name)
+    }
+
+    /// For download sources: the name and layout that agents ask for.
+    fn agent_package(&self) -> Result<String> {
+        let architecture = match std::env::consts::ARCH {
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let name = format!("elastic-agent-{}-linux-{architecture}", self.stack);
+        let folder = self.fresh(&name)?;
+        install(&self.out.join("flotilla"), &folder.join("elastic-agent"), 0o755)?;
+        let manifest = format!(
+            "version: co.elastic.agent/v1\nkind: PackageManifest\npackage:\n  version: {}\n  snapshot: false\n",
+            self.stack
+        );
+        write(&folder.join("manifest.yaml"), &manifest, 0o644)?;
+        write(&folder.join("package.version"), &self.stack, 0o644)?;
+        self.pack(&name)
+    }
+
+    fn debian(&self) -> Result<String> {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => bail!("Debian has no name for {other} here"),
+        };
+        let name = format!("flotilla_{}_{architecture}.deb", self.version);
+        let folder = self.fresh("debian")?;
+        let packaging = self.root.join("packaging");
+        install(&self.out.join("flotilla"), &folder.join("usr/bin/flotilla"), 0o755)?;
+        install(
+            &packaging.join("flotilla.service"),
+            &folder.join("usr/lib/systemd/system/flotilla.service"),
+            0o644,
+        )?;
+        install(
+            &packaging.join("flotilla.sysusers"),
+            &folder.join("usr/lib/sysusers.d/flotilla.conf"),
+            0o644,
+        )?;
+        install(
+            &self.root.join("LICENSE"),
+            &folder.join("usr/share/doc/flotilla/copyright"),
+            0o644,
+        )?;
+        for script in ["postinst", "prerm"] {
+            install(&packaging.join(script), &folder.join("DEBIAN").join(script), 0o755)?;
+        }
+        let control = format!(
+            "Package: flotilla\nVersion: {}\nArchitecture: {architecture}\nMaintainer: Flotilla developers <flotilla@localhost>\n\
+             Depends: libc6\nSection: admin\nPriority: optional\n\
+             Description: TLS-secured fleet of agents on your own machines\n \
+             Fleet Server, agent, store, console and certificate tool in one program.\n",
+            self.version
+        );
+        write(&folder.join("DEBIAN/control"), &control, 0o644)?;
+        let target = self.out.join(&name);
+        command(
+            "dpkg-deb",
+            &["--root-owner-group", "-Zgzip", "--build", path(&folder)?, path(&target)?],
+            &self.out,
+        )?;
+        std::fs::remove_dir_all(&folder)?;
+        Ok(name)
+    }
+
+    /// An empty folder inside `dist`.
+    fn fresh(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.out.join(name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// The folder as an archive, the same bytes for the same content.
+    fn pack(&self, name: &str) -> Result<String> {
+        let archive = format!("{name}.tar.gz");
+        let epoch = std::env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "0".to_owned());
+        let mtime = format!("--mtime=@{epoch}");
+        command(
+            "tar",
+            &[
+                "--sort=name",
+                "--owner=0",
+                "--group=0",
+                "--numeric-owner",
+                &mtime,
+                "-czf",
+                &archive,
+                name,
+            ],
+            &self.out,
+        )?;
+        std::fs::remove_dir_all(self.out.join(name))?;
+        Ok(archive)
+    }
+
+    /// `<file>.sha512`, as `sha512sum` writes it.
+    fn checksum(&self, name: &str) -> Result<()> {
+        let sum = output("sha512sum", &[name], &self.out)?;
+        write(&self.out.join(format!("{name}.sha512")), &sum, 0o644)
+    }
+}
+
+fn build(root: &Path) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    command(&cargo, &["build", "--profile", "dist", "-p", "flotilla"], root)?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    Ok(target.join("dist/flotilla"))
+}
+
+/// The version that agents of this program report.
+fn stack_version(program: &Path) -> Result<String> {
+    let said = output(program, &["agent", "version", "--binary-only"], Path::new("/"))?;
+    let is_version = |word: &&str| word.split('.').count() == 3 && word.starts_with(|c: char| c.is_ascii_digit());
+    let version = said.split_whitespace().find(is_version);
+    version
+        .map(str::to_owned)
+        .with_context(|| format!("`{}` says no version: {said}", program.display()))
+}
+
+fn root() -> Result<PathBuf> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest
+        .parent()
+        .map(Path::to_owned)
+        .context("this crate lies in the workspace")
+}
+
+fn install(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::copy(from, to).with_context(|| format!("cannot copy `{}`", from.display()))?;
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a package is made anew when this is interrupted"
+)]
+fn write(to: &Path, text: &str, mode: u32) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::write(to, text).with_context(|| format!("cannot write `{}`", to.display()))?;
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str()
+        .with_context(|| format!("`{}` is not UTF-8", path.display()))
+}
+
+fn command(program: impl AsRef<OsStr>, arguments: &[&str], folder: &Path) -> Result<()> {
+    let name = program.as_ref().to_owned();
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .status()
+        .with_context(|| format!("cannot run `{}`", name.display()))?;
+    ensure!(
+        status.success(),
+        "`{} {}` failed: {status}",
+        name.display(),
+        arguments.join(" ")
+    );
+    Ok(())
+}
+
+fn output(program: impl AsRef<OsStr>, arguments: &[&str], folder: &Path) -> Result<String> {
+    let name = program.as_ref().to_owned();
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .with_context(|| format!("cannot run `{}`", name.display()))?;
+    ensure!(
+        output.status.success(),
+        "`{} {}` failed: {}",
+        name.display(),
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
