@@ -246,7 +246,7 @@ impl Settings {
             }
         }
         for host in &self.hosts {
-            all.connections.extend(self.from_fleet_server(host));
+            all.connections.extend(self.of_fleet_server(host));
         }
         all.connections.extend(used.into_values());
         for host in &self.hosts {
@@ -301,7 +301,7 @@ impl Settings {
         let given = named(ssl.agent_certificate.as_deref(), "ssl.agent_certificate");
         Connection {
             urls: host.host_urls.clone(),
-            trust: self.trust(
+            trust: trust(
                 &authorities,
                 "ssl.agent_certificate_authorities",
                 self.enrolment_ca.as_deref(),
@@ -361,7 +361,7 @@ impl Settings {
         }
         Connection {
             urls: output.hosts.clone(),
-            trust: self.trust(&authorities, from, fingerprint, "ca_trusted_fingerprint"),
+            trust: trust(&authorities, from, fingerprint, "ca_trusted_fingerprint"),
             client_certificate: named(ssl.get("certificate").and_then(Value::as_str), "ssl.certificate"),
             verification: mode.map_or_else(
                 || Setting::new("full", ""),
@@ -373,7 +373,7 @@ impl Settings {
     }
 
     /// A Fleet Server's own connection to the default output.
-    fn from_fleet_server(&self, host: &FleetServerHost) -> Option<Connection> {
+    fn of_fleet_server(&self, host: &FleetServerHost) -> Option<Connection> {
         let output = self
             .outputs
             .iter()
@@ -413,17 +413,6 @@ impl Settings {
         }
     }
 
-    fn trust(&self, authorities: &[String], from: &str, fingerprint: Option<&str>, or_from: &str) -> Vec<Setting> {
-        let mut trust = named_all(authorities, from);
-        if trust.is_empty() {
-            trust.extend(fingerprint.map(|text| Setting::new(format!("CA {}", short_hash(text)), or_from)));
-        }
-        if trust.is_empty() {
-            trust.push(Setting::new("the system's roots", ""));
-        }
-        trust
-    }
-
     fn ssl(&self, authorities: &[String], fingerprint: Option<&str>) -> Value {
         let mut block = Map::new();
         if !authorities.is_empty() {
@@ -440,6 +429,17 @@ impl Settings {
         }
         Value::Object(block)
     }
+}
+
+fn trust(authorities: &[String], from: &str, fingerprint: Option<&str>, or_from: &str) -> Vec<Setting> {
+    let mut trust = named_all(authorities, from);
+    if trust.is_empty() {
+        trust.extend(fingerprint.map(|text| Setting::new(format!("CA {}", short_hash(text)), or_from)));
+    }
+    if trust.is_empty() {
+        trust.push(Setting::new("the system's roots", ""));
+    }
+    trust
 }
 
 fn party(id: &str, kind: Kind, name: &str, href: &str) -> Party {

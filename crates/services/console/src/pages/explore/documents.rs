@@ -270,8 +270,9 @@ fn collect(query: &Query, words: &mut Vec<String>) {
             .flatten()
             .for_each(|inner| collect(inner, words)),
         Query::Match { text, .. } => words.extend(text.split_whitespace().map(str::to_lowercase)),
-        Query::MatchPhrase(_, text) | Query::Prefix(_, text) => words.push(text.to_lowercase()),
-        Query::Term(_, Value::String(text)) => words.push(text.to_lowercase()),
+        Query::MatchPhrase(_, text) | Query::Prefix(_, text) | Query::Term(_, Value::String(text)) => {
+            words.push(text.to_lowercase());
+        }
         Query::Wildcard { pattern, .. } => {
             words.extend(pattern.split(['*', '?']).map(str::to_lowercase));
         }

@@ -59,6 +59,7 @@ impl TopValue {
 }
 
 /// The fields of a result, in groups with a heading.
+#[derive(Default)]
 pub(super) struct FieldList {
     pub(super) count: usize,
     pub(super) groups: Vec<(&'static str, Vec<Field>)>,
@@ -92,7 +93,7 @@ impl FieldList {
             name: name.to_owned(),
         };
         let is_shown = |name: &&str| state.columns.iter().any(|column| column == name);
-        let popular = |name: &&&str| names.contains_key(**name) && !is_shown(*name);
+        let popular = |name: &&&str| names.contains_key(**name) && !is_shown(name);
         let mut groups: Vec<(&'static str, Vec<Field>)> = vec![
             ("Shown", state.columns.iter().map(|name| field(name)).collect()),
             (

@@ -71,15 +71,6 @@ struct Found {
     is_default_table: bool,
 }
 
-impl Default for FieldList {
-    fn default() -> Self {
-        Self {
-            count: 0,
-            groups: Vec::new(),
-        }
-    }
-}
-
 #[derive(Deserialize)]
 pub(super) struct NewSearch {
     #[serde(default)]

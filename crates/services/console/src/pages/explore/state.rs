@@ -99,7 +99,7 @@ impl State {
                 "open" => {
                     state.open = value
                         .split_once('/')
-                        .map(|(index, id)| (index.to_owned(), id.to_owned()))
+                        .map(|(index, id)| (index.to_owned(), id.to_owned()));
                 }
                 "view" => {
                     let named = View::ALL.iter().find(|(_, name, _)| *name == value);

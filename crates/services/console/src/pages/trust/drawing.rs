@@ -207,7 +207,7 @@ fn edges(map: &Connections, nodes: &BTreeMap<String, Node>, looks: &BTreeMap<Str
                 left_head(start.0, start.1)
             });
         }
-        let middle = ((start.0 + to.x) / 2, i32::midpoint(start.1, end_y));
+        let middle = (i32::midpoint(start.0, to.x), i32::midpoint(start.1, end_y));
         edges.push(Edge {
             id: connection.id.clone(),
             path,

@@ -37,10 +37,12 @@ pub(in crate::pages) fn days(days: i64) -> String {
 
 /// The tone of a certificate with so many days left.
 pub(in crate::pages) fn tone(days: i64) -> &'static str {
-    match days {
-        ..=NOW => "bad",
-        ..=SOON => "warn",
-        _ => "ok",
+    if days <= NOW {
+        "bad"
+    } else if days <= SOON {
+        "warn"
+    } else {
+        "ok"
     }
 }
 
