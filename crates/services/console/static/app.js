@@ -271,7 +271,8 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   prepareCopyButtons(document);
   prepareForms();
-  document.querySelector(".flyout [aria-invalid], .flyout .input, [autofocus]")?.focus();
+  // The browser itself goes where a page says that it begins.
+  if (!document.querySelector("[autofocus]")) document.querySelector(".flyout [aria-invalid], .flyout .input")?.focus();
   showSelection();
   const toast = document.querySelector("[data-toast]");
   if (toast) setTimeout(() => toast.remove(), 6000);
