@@ -82,16 +82,10 @@ fn connection_settings(output: &Map<String, Value>) -> Value {
         "proxy_headers",
         "ssl",
     ];
-    let said = KEYS
-        .iter()
-        .filter_map(|key| Some(((*key).to_owned(), output.get(*key)?.clone())));
-    let mut settings: Map<String, Value> = said.collect();
-    // As in the policy of agents, where a bare fingerprint may stand beside `ssl`.
-    if let Some(fingerprint) = output.get("ca_trusted_fingerprint") {
-        let ssl = settings.entry("ssl").or_insert_with(|| json!({}));
-        ssl["ca_trusted_fingerprint"] = fingerprint.clone();
-    }
-    Value::Object(settings)
+    // Policies carry dotted keys as well: `ssl.ca_trusted_fingerprint` beside `ssl`.
+    let is_wanted = |key: &str| KEYS.contains(&key.split('.').next().unwrap_or(key));
+    let said = output.iter().filter(|(key, _)| is_wanted(key));
+    Value::Object(said.map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
 #[cfg(test)]
@@ -102,11 +96,11 @@ mod tests {
     fn what_is_not_about_the_connection_is_left_out() {
         let output = json!({
             "type": "remote_elasticsearch", "hosts": ["https://es:9200"], "service_token": "t", "preset": "balanced",
-            "ssl": {"certificate": "/c"}, "ca_trusted_fingerprint": "ab",
+            "ssl": {"certificate": "/c"}, "ssl.ca_trusted_fingerprint": "ab",
         });
         let expected = json!({
             "hosts": ["https://es:9200"], "service_token": "t",
-            "ssl": {"certificate": "/c", "ca_trusted_fingerprint": "ab"},
+            "ssl": {"certificate": "/c"}, "ssl.ca_trusted_fingerprint": "ab",
         });
         assert_eq!(connection_settings(output.as_object().unwrap()), expected);
     }

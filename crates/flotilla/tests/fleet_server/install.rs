@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use testkit::{Flotilla, eventually, free_ports, is_installed, skip};
 
@@ -30,7 +31,8 @@ const SYSTEMCTL: &str = r#"#!/bin/sh
 case "$1" in
 start) setsid $(sed -n 's/^ExecStart=//p' "/etc/systemd/system/$2.service") >/dev/null 2>&1 </dev/null &
   echo $! >"$SCRATCH/$2.pid" ;;
-stop) kill "$(cat "$SCRATCH/$2.pid")" ;;
+stop) pid=$(cat "$SCRATCH/$2.pid"); kill "$pid"
+  while [ -d "/proc/$pid" ] && ! grep -q '^State:.*Z' "/proc/$pid/status"; do sleep 0.05; done ;;
 esac
 "#;
 
@@ -76,21 +78,26 @@ impl Machine {
         Some(Self { child, stdin, scratch })
     }
 
-    /// Types a command, answers every question with yes, and waits for its end; what it said.
+    /// Types a command at a terminal and answers every question with yes.
     fn types(&mut self, command: &str) -> String {
+        assert!(!command.contains(['\'', '\n']), "one command without quotes: {command}");
+        self.runs(&format!(
+            r"printf 'y\ny\n' | script --quiet --return --command '{command}' /dev/null"
+        ))
+    }
+
+    /// Runs a line and waits for its end; what it said.
+    fn runs(&mut self, line: &str) -> String {
         let file = |name: &str| -> PathBuf { self.scratch.path().join(name) };
-        let line = command.replace("\\\n", " ");
-        assert!(!line.contains(['\'', '\n']), "one command without quotes: {line}");
-        let typed = format!("yes | script --quiet --return --command '{line}' /dev/null\n");
-        self.stdin.as_mut().unwrap().write_all(typed.as_bytes()).unwrap();
-        let status = eventually(command, SOON, || {
-            std::fs::read_to_string(file("done"))
-                .ok()
-                .filter(|text| !text.is_empty())
-        });
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+        let ended = || {
+            let status = std::fs::read_to_string(file("done")).ok()?;
+            (!status.is_empty()).then_some(status)
+        };
+        let status = eventually(line, SOON, ended);
         std::fs::remove_file(file("done")).unwrap();
         let said = std::fs::read_to_string(file("said")).unwrap();
-        assert_eq!(status.trim(), "0", "{command}: {said}");
+        assert_eq!(status.trim(), "0", "{line}: {said}");
         said
     }
 }
@@ -164,15 +171,10 @@ fn a_fleet_server_and_an_agent_as_secure_connections_says() {
     ));
     online(&elasticsearch, 2);
     // The wrapper that every other document calls.
-    let status = host.types("elastic-agent status --output=json");
-    let start = status.find('{').unwrap_or_else(|| panic!("no JSON: {status}"));
-    let status: serde_json::Value = serde_json::Deserializer::from_str(&status[start..])
-        .into_iter()
-        .next()
-        .unwrap()
-        .unwrap();
+    let status = host.runs("elastic-agent status --output=json");
+    let status: Value = serde_json::from_str(&status).unwrap();
     data_arrives(&elasticsearch, status["info"]["id"].as_str().unwrap());
     host.types("elastic-agent uninstall");
-    let gone = host.types("ls /opt/Elastic /etc/systemd/system");
-    assert!(!gone.contains("Agent") && !gone.contains("elastic-agent"), "{gone}");
+    let left = host.runs("ls /opt/Elastic /etc/systemd/system");
+    assert!(!left.contains("Agent") && !left.contains("elastic-agent"), "{left}");
 }
