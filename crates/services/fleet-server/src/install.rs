@@ -74,10 +74,13 @@ impl Shelf {
     }
 }
 
-async fn script(State(shelf): State<Arc<Shelf>>, headers: HeaderMap) -> Response {
-    let host = headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
+async fn script(State(shelf): State<Arc<Shelf>>, uri: http::Uri, headers: HeaderMap) -> Response {
+    // HTTP/2 has the host in the request's target, HTTP/1.1 in the header.
+    let of_header = || headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = uri
+        .authority()
+        .map(http::uri::Authority::as_str)
+        .or_else(of_header)
         .unwrap_or_default();
     let plain = |character: char| character.is_ascii_alphanumeric() || ".-:[]".contains(character);
     if host.is_empty() || !host.chars().all(plain) {
@@ -225,6 +228,13 @@ mod tests {
             (status.as_u16(), &headers[CONTENT_RANGE]),
             (416, &http::HeaderValue::from_static("bytes */10"))
         );
+    }
+
+    #[tokio::test]
+    async fn the_host_of_an_http_2_request_is_known() {
+        let (status, _, script) = get("https://fleet.example:8220/install", ("accept", "*/*")).await;
+        assert_eq!(status, 200);
+        assert!(script.contains("https://fleet.example:8220/install"), "{script}");
     }
 
     #[tokio::test]
