@@ -51,7 +51,10 @@ impl Host {
 
     fn agent(&self, arguments: &[&str]) -> Output {
         let home = format!("--path.home={}", self.top().display());
-        run(self.top().join("data/elastic-agent-first/elastic-agent"), [&[home.as_str()], arguments].concat())
+        run(
+            self.top().join("data/elastic-agent-first/elastic-agent"),
+            [&[home.as_str()], arguments].concat(),
+        )
     }
 
     /// Waits until an agent answers; its process.
@@ -72,10 +75,18 @@ impl Host {
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let packages = self.folder.path().join("packages");
-        let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { std::env::consts::ARCH };
+        let architecture = if std::env::consts::ARCH == "aarch64" {
+            "arm64"
+        } else {
+            std::env::consts::ARCH
+        };
         let name = format!("elastic-agent-{version}-linux-{architecture}.tar.gz");
         let make = format!("tar -czf packages/{name} {root} && cd packages && sha512sum {name} > {name}.sha512");
-        let made = Command::new("sh").args(["-c", &make]).current_dir(self.folder.path()).status().unwrap();
+        let made = Command::new("sh")
+            .args(["-c", &make])
+            .current_dir(self.folder.path())
+            .status()
+            .unwrap();
         assert!(made.success() && packages.join(name).exists());
     }
 
@@ -110,7 +121,8 @@ impl Drop for Host {
 fn own_version() -> String {
     let said = run(FLOTILLA, ["agent", "version", "--binary-only"]);
     let said = String::from_utf8(said.stdout).unwrap();
-    let is_version = |word: &&str| word.split('.').count() == 3 && word.starts_with(|first: char| first.is_ascii_digit());
+    let is_version =
+        |word: &&str| word.split('.').count() == 3 && word.starts_with(|first: char| first.is_ascii_digit());
     said.split_whitespace().find(is_version).unwrap().to_owned()
 }
 
@@ -127,10 +139,15 @@ fn a_version_that_works_stays_and_one_that_does_not_is_taken_back() {
     let second = host.home();
     assert_ne!(second, first);
     assert!(host.marker().is_some(), "it is on probation");
-    eventually("the end of the probation", SOON, || host.marker().is_none().then_some(()));
+    eventually("the end of the probation", SOON, || {
+        host.marker().is_none().then_some(())
+    });
     assert_eq!(host.home(), second);
 
-    host.package("99.0.0", "#!/bin/sh\n[ \"$1\" = version ] && echo 99.0.0 && exit\nexit 1\n");
+    host.package(
+        "99.0.0",
+        "#!/bin/sh\n[ \"$1\" = version ] && echo 99.0.0 && exit\nexit 1\n",
+    );
     host.upgrade("99.0.0");
     let reason = eventually("the version before", SOON, || {
         host.marker()?["rolled_back"].as_str().map(str::to_owned)
@@ -156,6 +173,9 @@ fn what_cannot_be_upgraded_says_why() {
     check(&["9.9.9"], "--source-uri");
     check(&["9.9.9", "-s", "/nonexistent", "--skip-verify"], "/nonexistent");
     check(&["9.9.9", "-s", "/nonexistent", "--pgp-uri", "http://keys"], "https");
-    check(&["9.9.9", "-s", "/nonexistent", "--pgp-path", "/nonexistent/key"], "--pgp-path");
+    check(
+        &["9.9.9", "-s", "/nonexistent", "--pgp-path", "/nonexistent/key"],
+        "--pgp-path",
+    );
     check(&["--rollback"], "nothing to go back to");
 }

@@ -340,6 +340,47 @@ mod tests {
         assert!(error.contains(expected), "{flags:?}: {error}");
     }
 
+    /// The commands of the documentation, as they stand there.
+    #[test]
+    fn documented_commands_work_unchanged() {
+        let documented = [
+            "elastic-agent install --url=https://192.0.2.1:8220 --fleet-server-es=https://192.0.2.0:9200 \
+             --fleet-server-service-token=AAEBAWVsYXm0aWMvZmxlZXQtc2XydmVyL3Rva2VuLTE2MjM4OTAztDU1OTQ6dllfVW1mYnFTVjJwTC2ZQ0EtVnVZQQ \
+             --fleet-server-policy=fleet-server-policy --fleet-server-es-ca=/path/to/elasticsearch-ca.crt \
+             --certificate-authorities=/path/to/ca.crt --fleet-server-cert=/path/to/fleet-server.crt \
+             --fleet-server-cert-key=/path/to/fleet-server.key --fleet-server-port=8220 \
+             --elastic-agent-cert=/tmp/fleet-server.crt --elastic-agent-cert-key=/tmp/fleet-server.key \
+             --elastic-agent-cert-key-passphrase=/tmp/fleet-server/passphrase-file \
+             --fleet-server-es-cert=/tmp/fleet-server.crt --fleet-server-es-cert-key=/tmp/fleet-server.key \
+             --fleet-server-client-auth=required",
+            "elastic-agent install --url=https://192.0.2.1:8220 --enrollment-token=token --certificate-authorities=/path/to/ca.crt",
+            "elastic-agent install --url=https://your-fleet-server.elastic.co:443 --certificate-authorities=/path/to/fleet-ca \
+             --fleet-server-es=https://es.elastic.com:443 --fleet-server-es-ca=/path/to/es-ca \
+             --fleet-server-cert=/path/to/fleet-cert --fleet-server-cert-key=/path/to/fleet-cert-key \
+             --fleet-server-service-token=FLEET-SERVER-SERVICE-TOKEN --fleet-server-policy=FLEET-SERVER-POLICY-ID \
+             --fleet-server-port=8220",
+            "elastic-agent install --url=https://your-fleet-server.elastic.co:443 \
+             --certificate-authorities=/path/to/fleet-ca,/path/to/agent-ca --elastic-agent-cert=/path/to/agent-cert \
+             --elastic-agent-cert-key=/path/to/agent-cert-key \
+             --elastic-agent-cert-key-passphrase=/path/to/agent-cert-key-passphrase \
+             --fleet-server-es=https://es.elastic.com:443 --fleet-server-es-ca=/path/to/es-ca \
+             --fleet-server-es-cert=/path/to/fleet-es-cert --fleet-server-es-cert-key=/path/to/fleet-es-cert-key \
+             --fleet-server-cert=/path/to/fleet-cert --fleet-server-cert-key=/path/to/fleet-cert-key \
+             --fleet-server-client-auth=required --fleet-server-service-token=FLEET-SERVER-SERVICE-TOKEN \
+             --fleet-server-policy=FLEET-SERVER-POLICY-ID --fleet-server-port=8220",
+        ];
+        for line in documented {
+            let parsed =
+                Arguments::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let Some(Command::Install(install)) = parsed.command else {
+                panic!("not install: {line}");
+            };
+            let join = Join::check(&install.join).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(join.has_fleet_server(), line.contains("--fleet-server-es="), "{line}");
+            assert_eq!(join.urls.len(), 1, "{line}");
+        }
+    }
+
     #[test]
     fn each_rule_has_its_error() {
         for flag in [
