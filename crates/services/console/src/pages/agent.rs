@@ -115,7 +115,11 @@ pub(super) async fn page(
         log: log(console, &agent.id, now).await?,
         may_change: reader.may_change() && agent.document.active,
         connections: legs(console, agent.document.policy_id.as_str(), is_unverified(&agent)).await?,
-        diagnostics: uploads::list(console, &agent.id).await?.into_iter().map(|upload| Diagnostic::of(upload, now)).collect(),
+        diagnostics: uploads::list(console, &agent.id)
+            .await?
+            .into_iter()
+            .map(|upload| Diagnostic::of(upload, now))
+            .collect(),
         id: agent.id,
     };
     show(&page)
@@ -150,12 +154,24 @@ async fn legs(console: &Console, policy_id: &str, unverified: bool) -> Result<Ve
         Leg {
             to: to.map_or_else(|| connection.to.clone(), |party| party.name.clone()),
             urls: connection.urls.join(", "),
-            trust: connection.trust.iter().map(|setting| (setting.text.clone(), setting.from.clone())).collect(),
-            presents: connection.client_certificate.as_ref().map_or_else(|| "nothing".to_owned(), |setting| setting.text.clone()),
+            trust: connection
+                .trust
+                .iter()
+                .map(|setting| (setting.text.clone(), setting.from.clone()))
+                .collect(),
+            presents: connection
+                .client_certificate
+                .as_ref()
+                .map_or_else(|| "nothing".to_owned(), |setting| setting.text.clone()),
             look,
         }
     };
-    Ok(all.connections.iter().filter(|connection| connection.from == from).map(leg).collect())
+    Ok(all
+        .connections
+        .iter()
+        .filter(|connection| connection.from == from)
+        .map(leg)
+        .collect())
 }
 
 impl Diagnostic {

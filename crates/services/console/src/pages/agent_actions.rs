@@ -12,9 +12,9 @@ use super::problem::{Problem, show};
 use super::session::SignedIn;
 use crate::domain::actions::{self, Schedule, Unenroll, Upgrade};
 use crate::domain::actor::Actor;
+use crate::domain::agent_policies;
 use crate::domain::agents::{self, Agent, Selection};
 use crate::domain::error::FleetError;
-use crate::domain::agent_policies;
 
 /// From this many agents on, their number has to be typed.
 const MANY: usize = 100;
@@ -71,10 +71,16 @@ impl What {
     fn effect(self) -> &'static str {
         match self {
             Self::Reassign => "They take the new policy at their next check-in, within seconds when they are online.",
-            Self::Unenroll => "They stop collecting at their next check-in and their keys are revoked. What they have shipped stays.",
-            Self::Upgrade => "Each downloads the version from its policy's download source, tries it, and goes back when it does not work.",
+            Self::Unenroll => {
+                "They stop collecting at their next check-in and their keys are revoked. What they have shipped stays."
+            }
+            Self::Upgrade => {
+                "Each downloads the version from its policy's download source, tries it, and goes back when it does not work."
+            }
             Self::Tags => "Tags are kept here; agents do not notice.",
-            Self::Diagnostics => "Each uploads a zip of its state and logs, without secrets. It appears among its diagnostics.",
+            Self::Diagnostics => {
+                "Each uploads a zip of its state and logs, without secrets. It appears among its diagnostics."
+            }
             Self::LogLevel => "Until it is set again or the agent is enrolled anew.",
         }
     }
@@ -140,9 +146,17 @@ async fn question(reader: &SignedIn, values: &Values, wrong: String) -> Result<R
         is_bad: what == What::Unenroll,
         hosts: agents.iter().take(NAMED).map(host_name).collect(),
         more: agents.len().saturating_sub(NAMED),
-        ids: if is_all { Vec::new() } else { agents.iter().map(|agent| agent.id.clone()).collect() },
+        ids: if is_all {
+            Vec::new()
+        } else {
+            agents.iter().map(|agent| agent.id.clone()).collect()
+        },
         kuery: values.one("kuery").to_owned(),
-        policies: agent_policies::list(&reader.console).await?.into_iter().map(choice).collect(),
+        policies: agent_policies::list(&reader.console)
+            .await?
+            .into_iter()
+            .map(choice)
+            .collect(),
         version: reader.console.settings.version.clone(),
         typed: (agents.len() >= MANY).then_some(agents.len()),
         wrong,
@@ -188,9 +202,15 @@ async fn run(
         let parts = values.one(name).split(',').map(str::trim);
         parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
     };
-    let queue = async |kind, data| actions::queue(console, actor, kind, data, agents, &Schedule::default()).await.map(|_| ());
+    let queue = async |kind, data| {
+        actions::queue(console, actor, kind, data, agents, &Schedule::default())
+            .await
+            .map(|_| ())
+    };
     match what {
-        What::Reassign => actions::reassign(console, actor, agents, values.one("policy_id")).await.map(|_| ()),
+        What::Reassign => actions::reassign(console, actor, agents, values.one("policy_id"))
+            .await
+            .map(|_| ()),
         What::Unenroll => {
             let how = Unenroll {
                 revoke: values.is_on("revoke"),

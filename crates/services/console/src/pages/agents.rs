@@ -255,7 +255,11 @@ impl Filters {
 
     /// The same, in another order; the present order's link goes back to the newest first.
     fn sorted(&self, sort: &str) -> String {
-        let sort = if self.sort == sort { String::new() } else { sort.to_owned() };
+        let sort = if self.sort == sort {
+            String::new()
+        } else {
+            sort.to_owned()
+        };
         Self {
             sort,
             status: self.status.clone(),

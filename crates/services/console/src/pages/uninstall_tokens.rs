@@ -49,7 +49,10 @@ pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
         }
         let command = if token.id == wanted.reveal && reader.may_change() {
             let (_, secret) = uninstall_tokens::reveal(console, &token.id).await?;
-            Some(format!("sudo elastic-agent uninstall --uninstall-token {}", secret.expose()))
+            Some(format!(
+                "sudo elastic-agent uninstall --uninstall-token {}",
+                secret.expose()
+            ))
         } else {
             None
         };
