@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::fleet_command::FleetArguments;
 use crate::fleet_server_command::FleetServerArguments;
+use crate::search_command::{self, SearchArguments};
+use crate::store_command::{self, StoreArguments};
 use crate::tls_command::TlsArguments;
 use crate::up::UpArguments;
 use crate::{certutil_command, elastic_agent, fleet_command, fleet_server_command, printer, tls_command, up};
@@ -28,6 +30,10 @@ enum Command {
     Up(Box<UpArguments>),
     /// A Fleet Server alone, on an Elasticsearch, by the stock configuration file and the container image's variables
     FleetServer(FleetServerArguments),
+    /// Find documents and print them, once or as they arrive
+    Search(Box<SearchArguments>),
+    /// Check, compact, back up and restore what `flotilla up` keeps
+    Store(StoreArguments),
     /// The agent: enroll, install, run, status, .. (the command line of elastic-agent)
     #[command(disable_help_flag = true)]
     Agent(Forwarded),
@@ -59,6 +65,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     match parsed.command {
         Command::Up(arguments) => finish(up::run(*arguments)),
         Command::FleetServer(arguments) => finish(fleet_server_command::run(&arguments)),
+        Command::Search(arguments) => finish(search_command::run(&arguments)),
+        Command::Store(arguments) => finish(store_command::run(arguments)),
         Command::Agent(forwarded) => {
             let name = OsString::from("elastic-agent");
             exit_code(elastic_agent::main(

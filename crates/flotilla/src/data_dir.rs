@@ -95,6 +95,11 @@ impl DataDir {
         Ok(opened)
     }
 
+    /// The folder.
+    pub(crate) fn path(&self) -> &Utf8Path {
+        &self.root
+    }
+
     /// A path inside.
     pub(crate) fn join(&self, relative: &str) -> Utf8PathBuf {
         self.root.join(relative)

@@ -14,6 +14,8 @@ mod fleet_command;
 mod fleet_server_command;
 mod fleet_server_component;
 mod fleet_server_service;
+mod search_command;
+mod store_command;
 mod tls_command;
 mod up;
 

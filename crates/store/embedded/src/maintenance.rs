@@ -7,6 +7,7 @@ use std::time::Duration;
 use camino::Utf8Path;
 use fs_err as fs;
 use rusqlite::backup::Backup;
+use serde::{Deserialize, Serialize};
 use store::StoreError;
 
 use crate::folder::{FORMAT, OpenError, sync_directory, write_beside};
@@ -16,7 +17,7 @@ use crate::streams::backing::io_error;
 use crate::streams::wal;
 
 /// What a check found.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct CheckReport {
     /// Ordinary indices looked at.
     pub indices: usize,

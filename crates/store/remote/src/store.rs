@@ -85,6 +85,31 @@ impl RemoteStore {
         }))
     }
 
+    /// As [`RemoteStore::connect`], but makes nothing there: for a credential that may only read.
+    ///
+    /// # Errors
+    /// As [`RemoteStore::connect`].
+    pub async fn connect_to_read(settings: RemoteSettings) -> Result<Arc<Self>, ConnectError> {
+        let wire = Wire::new(&settings)?;
+        let peer = Peer::detect(&wire).await?;
+        let inner = Arc::new(Inner {
+            wire,
+            peer,
+            ready: Ready::default(),
+            terms: Terms::default(),
+            refreshed: Refreshed::default(),
+        });
+        let bare = Arc::new(Self {
+            inner: inner.clone(),
+            keys: None,
+        });
+        let keys: Arc<dyn ApiKeys> = Arc::new(NativeKeys::new(bare, &settings));
+        Ok(Arc::new(Self {
+            inner,
+            keys: Some(keys),
+        }))
+    }
+
     /// The peer's own API keys and secrets where it has them, else documents of ours in it.
     pub fn api_keys(&self) -> Arc<dyn ApiKeys> {
         Arc::clone(

@@ -3,7 +3,8 @@
 //! Segment files are named by the number of their first record. A file opens with 16 bytes (magic, that number), then
 //! records: length, CRC-32 of the payload, payload. A payload is a group of documents. A record that is cut short or
 //! fails its checksum at the end of the last file was never acknowledged: the file is cut back to the record before it.
-//! The same anywhere else is damage.
+//! When whole records follow it, it is damage in the middle of what was acknowledged: those records are kept, the bytes
+//! between are told and set aside in a file beside the log. The same in an earlier file is an error.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -12,7 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use store::SeqNo;
 
-use crate::folder::{OpenError, sync_directory};
+use crate::folder::{OpenError, sync_directory, write_beside};
 
 const MAGIC: &[u8; 8] = b"FLTWAL01";
 const HEADER: u64 = 16;
@@ -23,6 +24,8 @@ const WORTH_A_SEGMENT: u64 = 4 << 20;
 /// A longer record is damage, not data.
 const LONGEST_RECORD: usize = 1 << 30;
 const NO_ID: u32 = u32::MAX;
+/// Backing index, number, length of the id, length of the source.
+const SMALLEST_ENTRY: usize = 20;
 
 /// The number of a record, from 0, over all segments.
 pub(crate) type Position = u64;
@@ -281,6 +284,13 @@ fn read_segment(
             if !last {
                 return Err(damaged(format!("the record at byte {good} is damaged")));
             }
+            if let Some((next_good, records)) = salvage(&segment.path, good).map_err(failed)? {
+                reader.seek(SeekFrom::Start(next_good)).map_err(failed)?;
+                good = next_good;
+                // Their numbers are lost, and nobody may get them a second time.
+                *next += records;
+                continue;
+            }
             tracing::warn!(path = %segment.path, bytes = size - good, "cut off the torn, never acknowledged end of the log");
             let file = fs::OpenOptions::new().write(true).open(&segment.path).map_err(failed)?;
             file.set_len(good).map_err(failed)?;
@@ -297,6 +307,73 @@ fn read_segment(
         *next += 1;
     }
     Ok(true)
+}
+
+/// Looks behind the bad record at `bad` for the next good one: its place, and how many records lie between. The bytes
+/// between are set aside in a file of their own, once, and the place is told.
+fn salvage(path: &Utf8Path, bad: u64) -> std::io::Result<Option<(u64, u64)>> {
+    let bytes = fs::read(path)?;
+    let Some(next_good) = next_record(&bytes, bad as usize + 1) else {
+        return Ok(None);
+    };
+    let lost = &bytes[bad as usize..next_good];
+    let aside = Utf8PathBuf::from(format!("{path}.damaged-at-{bad}"));
+    if !aside.exists() {
+        write_beside(&aside, lost)?;
+    }
+    tracing::error!(
+        path = %path, byte = bad, bytes = lost.len(), kept = %aside,
+        "a record in the middle of the log is damaged; what follows it was recovered, its own documents are lost"
+    );
+    Ok(Some((next_good as u64, records_in(lost))))
+}
+
+/// How many records a damaged stretch was: exact where their lengths are whole, else one.
+fn records_in(stretch: &[u8]) -> u64 {
+    let (mut at, mut count) = (0_usize, 0);
+    while let Some(length) = stretch
+        .get(at..at + 4)
+        .and_then(|four| four.try_into().ok())
+        .map(u32::from_le_bytes)
+    {
+        at = at.saturating_add(8).saturating_add(length as usize);
+        count += 1;
+        if at == stretch.len() {
+            return count;
+        }
+    }
+    1
+}
+
+/// The first place from `from` on where a record with a fitting length and checksum, made of documents, begins.
+fn next_record(bytes: &[u8], from: usize) -> Option<usize> {
+    (from..bytes.len().saturating_sub(8)).find(|&at| {
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let length = word(at) as usize;
+        let Some(payload) = bytes.get(at + 8..(at + 8).saturating_add(length)) else {
+            return false;
+        };
+        // The first entry's own lengths are looked at before the checksum, which is dear at every byte of a file.
+        (SMALLEST_ENTRY..=LONGEST_RECORD).contains(&length)
+            && first_entry_fits(payload)
+            && crc32fast::hash(payload) == word(at + 4)
+    })
+}
+
+fn first_entry_fits(payload: &[u8]) -> bool {
+    let word = |at: usize| {
+        payload
+            .get(at..at + 4)
+            .and_then(|four| four.try_into().ok())
+            .map(u32::from_le_bytes)
+    };
+    let id = match word(12) {
+        Some(NO_ID) => 0,
+        Some(length) => length as usize,
+        None => return false,
+    };
+    let source = word(16_usize.saturating_add(id)).map_or(usize::MAX, |length| length as usize);
+    id <= payload.len() && source <= payload.len() - id
 }
 
 /// One record; `None` when it is cut short or its checksum is wrong.
@@ -402,6 +479,35 @@ mod tests {
             let (_, seen) = open(&path);
             prop_assert_eq!(seen, (0..=whole).collect::<Vec<_>>());
         }
+    }
+
+    /// Flips one bit in each byte of the middle record, one file each: all the others come back, at every start.
+    #[test]
+    fn what_follows_a_damaged_record_is_recovered() {
+        let (_guard, path) = temporary();
+        let (mut wal, _) = open(&path);
+        let mut ends = vec![HEADER];
+        for number in 0..5 {
+            wal.append(&[payload(number)]).unwrap();
+            ends.push(wal.length);
+        }
+        drop(wal);
+        let file = path.join(format!("{:020}.wal", 0));
+        let whole = fs::read(&file).unwrap();
+        for at in ends[2]..ends[3] {
+            let mut bytes = whole.clone();
+            bytes[at as usize] ^= 1;
+            fs::write(&file, &bytes).unwrap();
+            let (mut wal, seen) = open(&path);
+            assert_eq!(seen, [0, 1, 3, 4], "byte {at}");
+            assert_eq!(wal.next(), 5);
+            wal.append(&[payload(5)]).unwrap();
+            drop(wal);
+            let (_, seen) = open(&path);
+            assert_eq!(seen, [0, 1, 3, 4, 5], "byte {at}, a second start");
+        }
+        let aside = path.join(format!("{:020}.wal.damaged-at-{}", 0, ends[2]));
+        assert_eq!(fs::metadata(aside).unwrap().len(), ends[3] - ends[2]);
     }
 
     #[test]
