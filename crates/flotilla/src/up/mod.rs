@@ -5,6 +5,7 @@
 
 mod arguments;
 mod authorities;
+mod bare_host;
 mod installation;
 mod local_agent;
 mod services;

@@ -21,6 +21,7 @@ pub(super) struct Summary {
     service_token: String,
     fleet_server_policy_id: String,
     join: String,
+    install: String,
 }
 
 impl Summary {
@@ -43,6 +44,7 @@ impl Summary {
             service_token: services.service_token.expose().to_owned(),
             fleet_server_policy_id: services.setup.fleet_server_policy_id.clone(),
             join: join.encode(),
+            install: super::bare_host::command(installation, &join)?,
         })
     }
 
@@ -64,6 +66,8 @@ impl Summary {
         printer::field("CA SHA-256", &self.ca_sha256);
         printer::line("\nAdd another host, with this program on it, as root:\n");
         printer::line(format!("  flotilla agent {} --join {}\n", join_command(), self.join));
+        printer::line("Or, on a host that has nothing, as root:\n");
+        printer::line(format!("  {}\n", self.install));
         printer::line("Ctrl-C stops it; the next start goes on where this one ends.");
     }
 
@@ -82,6 +86,7 @@ impl Summary {
             "service_token": self.service_token,
             "fleet_server_policy_id": self.fleet_server_policy_id,
             "join": self.join,
+            "install": self.install,
         })
     }
 }
