@@ -1,5 +1,6 @@
 //! The parts that serve, in one process: store, Elasticsearch API, Fleet Server, console.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use super::authorities::Role;
 use super::bare_host;
 use super::installation::Installation;
 use crate::fleet_server_service::RemoteOutputs;
+use crate::store_command::socket::{Endpoint, StoreSocket};
 use crate::version;
 
 /// How long requests under way may take when the process is asked to stop.
@@ -105,17 +107,19 @@ impl Services {
                 fleet_server,
                 console,
             },
-        );
+        )?;
         Ok(services)
     }
 
-    fn serve(&self, installation: &Installation, tls: ListenerTls, hangup: Arc<Notify>, parts: Parts) {
+    fn serve(&self, installation: &Installation, tls: ListenerTls, hangup: Arc<Notify>, parts: Parts) -> Result<()> {
         let listeners = installation.take_listeners();
         let Parts {
             api,
             fleet_server,
             console,
         } = parts;
+        let socket = self.socket(installation, listeners.elasticsearch.local_addr())?;
+        self.tasks.spawn(socket.run(self.stop.child_token()));
         let served = [
             (
                 Some(listeners.fleet_server),
@@ -152,6 +156,20 @@ impl Services {
         self.tasks
             .spawn(reload_certificates(tls, hangup, self.stop.child_token()));
         self.tasks.close();
+        Ok(())
+    }
+
+    /// Where `flotilla store` and `flotilla search` find this process.
+    fn socket(&self, installation: &Installation, elasticsearch: SocketAddr) -> Result<StoreSocket> {
+        let address = match elasticsearch.ip() {
+            ip if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, elasticsearch.port())),
+            _ => elasticsearch,
+        };
+        let endpoint = Endpoint {
+            url: url::Url::parse(&format!("https://{address}")).context("the listener has no usable address")?,
+            certificate_authority: installation.authorities.root_certificate(),
+        };
+        StoreSocket::bind(installation.data_dir.path(), Arc::clone(&self.store), endpoint)
     }
 
     /// Waits until the Fleet Server has read the policies, so that what is called ready is.
