@@ -129,6 +129,31 @@ pub(crate) fn clear_absent(fields: &mut Fields, given: &Fields) {
     }
 }
 
+/// Lets go of kept values that a change of another field makes wrong, where the change itself does not name them.
+pub(crate) fn settle(fields: &mut Fields, given: &Fields) -> Result<(), FleetError> {
+    let absent = |key: &str| !given.contains_key(key);
+    if absent("preset") && text(fields, "preset") == Some("balanced") && preset_key_in(fields)?.is_some() {
+        fields.insert("preset".into(), "custom".into());
+    }
+    if text(fields, "type") != Some("kafka") {
+        return Ok(());
+    }
+    let auth = text(fields, "auth_type").unwrap_or_default().to_owned();
+    let brings_password = given
+        .get("secrets")
+        .is_some_and(|secrets| secrets.get("password").is_some_and(|password| !password.is_null()));
+    if auth != "user_pass" && !brings_password {
+        crate::domain::fleet_server_hosts::remove_at(fields, &["secrets", "password"]);
+    }
+    if auth != "none" && absent("connection_type") {
+        fields.remove("connection_type");
+    }
+    if text(fields, "compression") != Some("gzip") && absent("compression_level") {
+        fields.remove("compression_level");
+    }
+    Ok(())
+}
+
 /// Checks the combination of fields.
 ///
 /// # Errors

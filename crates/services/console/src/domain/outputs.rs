@@ -240,9 +240,11 @@ fn merged(present: &Stored, given: Fields) -> Result<Fields, FleetError> {
     if brings_key && !given.contains_key("ssl") {
         crate::domain::fleet_server_hosts::remove_at(&mut fields, &["ssl", "key"]);
     }
-    fields.extend(given);
+    fields.extend(given.clone());
     normalise(&mut fields)?;
-    if !same_kind {
+    if same_kind {
+        output_types::settle(&mut fields, &given)?;
+    } else {
         output_types::set_defaults(&mut fields)?;
     }
     Ok(fields)

@@ -223,3 +223,31 @@ async fn changes_are_in_the_audit_log_without_their_secrets() {
         (&json!("elastic"), &json!("h"), &json!("renamed"))
     );
 }
+
+#[tokio::test]
+async fn a_client_certificate_logs_in_the_user_that_it_names_and_never_the_superuser() {
+    let fleet = Fleet::start().await;
+    let authority = pki::Authority::generate(pki::AuthorityRequest::default()).unwrap();
+    for (name, status, path) in [
+        ("reader", 200_u16, "/api/fleet/outputs"),
+        ("reader", 403, "/api/fleet/audit_log"),
+        ("stranger", 401, "/api/fleet/outputs"),
+        ("elastic", 401, "/api/fleet/outputs"),
+    ] {
+        let leaf = pki::LeafRequest {
+            common_name: name.into(),
+            usages: pki::Usages::Client,
+            ..pki::LeafRequest::default()
+        };
+        let peer = transport::Peer {
+            address: "127.0.0.1:5000".parse().unwrap(),
+            tls: true,
+            certificates: authority.issue(leaf).unwrap().chain.clone(),
+            server_name: None,
+        };
+        let mut request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+        request.extensions_mut().insert(std::sync::Arc::new(peer));
+        let answer = fleet.send(request).await;
+        assert_eq!(answer.status, status, "{name} {path}: {}", answer.body);
+    }
+}

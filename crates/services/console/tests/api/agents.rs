@@ -269,3 +269,141 @@ async fn silent_agents_are_unenrolled_when_their_policy_says_so() {
     assert_eq!(fleet.get("/api/fleet/agents/a1").await.item()["status"], "online");
     assert_eq!(fleet.get("/api/fleet/agents/a2").await.item()["status"], "unenrolled");
 }
+
+#[tokio::test]
+async fn a_file_of_an_agent_is_listed_read_and_removed_under_the_id_that_fleet_server_gave_it() {
+    let fleet = three_agents().await;
+    let asked = fleet
+        .post("/api/fleet/agents/a1/request_diagnostics", json!({}))
+        .await
+        .ok();
+    let action = asked["actionId"].as_str().unwrap();
+    let id = format!("{action}.a1");
+    let meta = json!({"action_id": action, "agent_id": "a1", "src": "agent", "upload_id": "u1",
+                      "file": {"name": "diagnostics.zip", "Status": "READY", "size": 6, "ChunkSize": 3}});
+    fleet.write(".fleet-fileds-fromhost-meta-agent", &id, meta).await;
+    for (number, data, last) in [(0, "YWJj", false), (1, "ZGVm", true)] {
+        let chunk = json!({"bid": id, "data": data, "last": last, "size": 3});
+        let chunk_id = format!("{id}.{number}");
+        fleet.write(".fleet-fileds-fromhost-data-agent", &chunk_id, chunk).await;
+    }
+    let list = fleet.get("/api/fleet/agents/a1/uploads").await.ok();
+    let item = &list["items"][0];
+    assert_eq!(
+        (&item["id"], &item["status"], &item["name"]),
+        (&json!(id), &json!("READY"), &json!("diagnostics.zip"))
+    );
+    let file = fleet.get(item["filePath"].as_str().unwrap()).await;
+    assert_eq!(
+        file.headers["content-disposition"],
+        "attachment; filename=\"diagnostics.zip\""
+    );
+    assert_eq!(file.ok(), "abcdef");
+    let path = format!("/api/fleet/agents/files/{id}");
+    assert_eq!(fleet.delete(&path).await.ok(), json!({"id": id, "deleted": true}));
+    assert_eq!(
+        fleet.get("/api/fleet/agents/a1/uploads").await.ok()["items"][0]["status"],
+        "DELETED"
+    );
+    fleet.get(&format!("{path}/diagnostics.zip")).await.refused(404);
+}
+
+#[tokio::test]
+async fn agents_come_with_what_they_use_when_asked() {
+    let fleet = three_agents().await;
+    for (time, cpu) in [("2026-01-02T11:58:00.000Z", 1000), ("2026-01-02T11:59:00.000Z", 4000)] {
+        let document = json!({"@timestamp": time, "elastic_agent": {"id": "a1", "process": "elastic-agent"},
+            "data_stream": {"type": "metrics", "dataset": "elastic_agent.elastic_agent", "namespace": "default"},
+            "system": {"process": {"memory": {"size": 1000}, "cpu": {"total": {"value": cpu}}}}});
+        let operation = store::Operation {
+            index: "metrics-elastic_agent.elastic_agent-default".into(),
+            id: None,
+            require_data_stream: false,
+            action: store::Action::Create(store::Source::of(&document)),
+        };
+        for outcome in fleet
+            .store
+            .bulk(vec![operation], store::Refresh::WaitFor)
+            .await
+            .unwrap()
+        {
+            outcome.written().unwrap();
+        }
+    }
+    let metrics = json!({"cpu_avg": 0.05, "memory_size_byte_avg": 1000.0});
+    let read = |path: &'static str| fleet.get(path);
+    assert_eq!(
+        read("/api/fleet/agents/a1?withMetrics=true").await.item()["metrics"],
+        metrics
+    );
+    let list = read("/api/fleet/agents?withMetrics=true&kuery=agent.id:a2").await.ok();
+    assert_eq!(list["items"][0].get("metrics"), None);
+    assert_eq!(read("/api/fleet/agents/a1").await.item().get("metrics"), None);
+}
+
+#[tokio::test]
+async fn a_point_in_time_goes_along_from_page_to_page() {
+    let fleet = three_agents().await;
+    let first = fleet
+        .get("/api/fleet/agents?perPage=1&openPit=true&pitKeepAlive=1m&showInactive=true")
+        .await
+        .ok();
+    let pit = first["pit"].as_str().unwrap();
+    let after = first["nextSearchAfter"].as_str().unwrap();
+    let encoded: String = url::form_urlencoded::byte_serialize(after.as_bytes()).collect();
+    let second = fleet
+        .get(&format!(
+            "/api/fleet/agents?perPage=1&showInactive=true&pitId={pit}&searchAfter={encoded}"
+        ))
+        .await
+        .ok();
+    assert_eq!(second["pit"], pit);
+    assert_ne!(second["items"][0]["id"], first["items"][0]["id"]);
+    let refused = fleet.get("/api/fleet/agents?pitId=nope").await.refused(400);
+    assert!(refused.contains("openPit"), "{refused}");
+}
+
+#[tokio::test]
+async fn joining_a_cluster_or_a_host_is_a_text() {
+    let fleet = Fleet::start().await;
+    let path = "/api/fleet/kubernetes?fleetServer=https://f:8220&enrolToken=dG9rZW4=";
+    let yaml = fleet.get(path).await.ok()["item"].as_str().unwrap().to_owned();
+    assert!(
+        yaml.contains("value: \"https://f:8220\"") && yaml.contains("value: \"dG9rZW4=\""),
+        "{yaml}"
+    );
+    let file = fleet.get("/api/fleet/kubernetes/download").await;
+    assert_eq!(file.headers["content-type"], "text/x-yaml");
+    let own = file.ok();
+    let own = own.as_str().unwrap();
+    assert!(
+        own.contains("https://fleet.example:8220"),
+        "without a URL the default host's: {own}"
+    );
+    assert!(own.contains("kind: DaemonSet") && own.contains("kind: ClusterRoleBinding"));
+    let script = fleet.get("/api/fleet/install/linux?enrollmentToken=it's").await.ok();
+    assert!(
+        script.as_str().unwrap().contains(r"--enrollment-token='it'\''s'"),
+        "{script}"
+    );
+    assert!(
+        fleet
+            .get("/api/fleet/install/amiga")
+            .await
+            .refused(400)
+            .contains("linux")
+    );
+}
+
+#[tokio::test]
+async fn a_token_for_another_fleet_is_one_of_its_own_account() {
+    let fleet = Fleet::start().await;
+    let made = fleet
+        .post("/api/fleet/service_tokens", json!({"remote": true}))
+        .await
+        .ok();
+    let bearer = format!("Bearer {}", made["value"].as_str().unwrap());
+    let credential = ::access::Credential::from_header(&bearer).unwrap();
+    let principal = fleet.access.authenticate(&credential).await.unwrap();
+    assert_eq!(principal.username, "elastic/fleet-server-remote");
+}

@@ -380,3 +380,32 @@ async fn spaces_and_settings_read_back() {
         json!([])
     );
 }
+
+#[tokio::test]
+async fn a_change_takes_along_what_only_fitted_the_old_value() {
+    let fleet = Fleet::start().await;
+    let path = "/api/fleet/outputs/k";
+    let body = json!({"id": "k", "name": "k", "type": "kafka", "hosts": ["k:9092"], "auth_type": "user_pass", "username": "u",
+                      "secrets": {"password": "p"}, "topic": "t"});
+    fleet.post("/api/fleet/outputs", body).await.item();
+    let body = json!({"name": "k", "type": "kafka", "hosts": ["k:9092"], "auth_type": "ssl", "compression": "snappy",
+                      "ssl": {"certificate": "/c.pem", "key": "/k.pem"}});
+    let after = fleet.put(path, body).await.item();
+    assert_eq!(after["secrets"].get("password"), None, "{after}");
+    assert!(
+        after.get("username").is_none() && after.get("compression_level").is_none(),
+        "{after}"
+    );
+    let body = json!({"id": "e", "name": "e", "type": "elasticsearch", "hosts": ["https://e:1"]});
+    assert_eq!(
+        fleet.post("/api/fleet/outputs", body).await.item()["preset"],
+        "balanced"
+    );
+    let after = fleet
+        .put("/api/fleet/outputs/e", json!({"config_yaml": "bulk_max_size: 5"}))
+        .await
+        .item();
+    assert_eq!(after["preset"], "custom");
+    let refused = fleet.put("/api/fleet/outputs/e", json!({"preset": "balanced"})).await;
+    assert!(refused.refused(400).contains("preset cannot be balanced"));
+}

@@ -127,10 +127,15 @@ async fn what_may_surprise_is_a_warning() {
     let found = report(&fleet, HOSTS, &host(tls)).await;
     let mut warnings = codes(&found, "warnings");
     warnings.sort();
-    // The stranger has the same subject; only its key differs, which the leaf's issuer name cannot tell.
+    // The stranger has the same subject; only its key differs.
     assert_eq!(
         warnings,
-        ["expires_soon", "name_mismatch", "no_client_authorities"],
+        [
+            "expires_soon",
+            "name_mismatch",
+            "no_client_authorities",
+            "wrong_issuer_key"
+        ],
         "{found}"
     );
     let plain = json!({"name": "h", "host_urls": ["http://fleet.example:8220"]});
@@ -158,4 +163,25 @@ async fn the_fingerprint_of_a_leaf_is_refused_with_the_reason() {
         (codes(&found, "errors").len(), codes(&found, "warnings")),
         (0, vec!["not_a_ca".to_owned()])
     );
+}
+
+#[tokio::test]
+async fn a_key_that_old_defend_does_not_take_is_told_to_those_who_have_it() {
+    let (fleet, material) = (Fleet::start().await, Material::new());
+    let (certificate, key) = material.leaf("agent", Usages::Client, 365);
+    let body = json!({"name": "o", "type": "elasticsearch", "hosts": ["https://es.example:9200"], "is_default": true,
+                      "ssl": {"certificate": certificate, "key": key}});
+    let endpoint = json!({"id": "d", "name": "d", "namespace": "", "enabled": true, "policy_ids": ["default-policy"], "inputs": [],
+                          "package": {"name": "endpoint", "version": "9.0.0", "title": "Elastic Defend"}, "revision": 1});
+    fleet.write(".flotilla-package-policies", "d", endpoint).await;
+    for (version, expected) in [("9.1.0", vec![]), ("9.0.8", vec!["defend_needs_rsa".to_owned()])] {
+        let agent = json!({"type": "PERMANENT", "active": true, "policy_id": "default-policy", "enrolled_at": "2026-01-02T11:00:00Z",
+                           "agent": {"id": "a1", "version": version}});
+        fleet.write(".fleet-agents", "a1", agent).await;
+        assert_eq!(
+            codes(&report(&fleet, OUTPUTS, &body).await, "warnings"),
+            expected,
+            "{version}"
+        );
+    }
 }
