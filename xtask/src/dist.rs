@@ -138,7 +138,13 @@ impl Dist {
         let target = self.out.join(&name);
         command(
             "dpkg-deb",
-            &["--root-owner-group", "-Zgzip", "--build", path(&folder)?, path(&target)?],
+            &[
+                "--root-owner-group",
+                "-Zgzip",
+                "--build",
+                path(&folder)?,
+                path(&target)?,
+            ],
             &self.out,
         )?;
         std::fs::remove_dir_all(&folder)?;
