@@ -59,7 +59,7 @@ async fn dispatch(arguments: FleetArguments) -> Result<()> {
         FleetCommand::Api(call) => {
             let body = call.body.read()?;
             let answer = session.call(call.method, &call.path, body.as_ref()).await?;
-            session.printer().json(&answer);
+            render::Printer::json(&answer);
             Ok(())
         }
     }

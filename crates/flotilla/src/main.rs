@@ -45,6 +45,10 @@ fn main() -> ExitCode {
 }
 
 /// Hands `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` to all clients that are made from here on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only the binary reads the environment, and this is it"
+)]
 fn environment_proxies() -> Vec<ProxyVariableError> {
     let (proxies, errors) = EnvironmentProxies::read(|name| std::env::var(name).ok());
     proxies.install();

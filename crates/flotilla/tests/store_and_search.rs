@@ -154,7 +154,7 @@ fn is_the_same_installation(original: &Flotilla, backup: &str, root: &Path) {
     let data_dir = format!("--data-dir={}", root.display());
     succeeds(&["store", "restore", backup, &data_dir]);
     is_refused(&["store", "restore", backup, &data_dir], "is not empty");
-    let kept = |root: &Path, name: &str| std::fs::read(root.join(name)).unwrap();
+    let kept = |root: &Path, name: &str| fs_err::read(root.join(name)).unwrap();
     for name in ["flotilla.json", "certs/root-ca.crt", "secrets/elastic-password"] {
         assert_eq!(kept(root, name), kept(original.data_dir(), name), "{name}");
     }

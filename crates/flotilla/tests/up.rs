@@ -184,7 +184,10 @@ fn no_trust_a_foreign_authority_and_a_wrong_token_are_explained_at_once() {
         for part in expected {
             assert!(said.contains(part), "`{part}` is missing: {said}");
         }
-        assert!(!said.contains(&flotilla.text("/enrollment_token")), "no secret is shown: {said}");
+        assert!(
+            !said.contains(&flotilla.text("/enrollment_token")),
+            "no secret is shown: {said}"
+        );
     };
     let presented = ["presented", "Flotilla Root CA", "--certificate-authorities"];
     check(&[&url, &token], &presented);

@@ -31,8 +31,8 @@ impl Host {
         std::fs::create_dir_all(&home).unwrap();
         symlink(FLOTILLA, home.join("elastic-agent")).unwrap();
         symlink(home.join("elastic-agent"), top.join("elastic-agent")).unwrap();
-        std::fs::write(top.join(".installed"), "").unwrap();
-        std::fs::write(top.join("elastic-agent.yml"), CONFIG).unwrap();
+        fs_err::write(top.join(".installed"), "").unwrap();
+        fs_err::write(top.join("elastic-agent.yml"), CONFIG).unwrap();
         std::fs::create_dir(folder.path().join("packages")).unwrap();
         let manager = Command::new("sh")
             .args(["-c", "trap 'kill $child; exit' TERM; while :; do ./elastic-agent run --path.home=\"$PWD\" & child=$!; wait $child; sleep 0.1; done"])
@@ -72,7 +72,7 @@ impl Host {
         let unpacked = self.folder.path().join(&root);
         std::fs::create_dir_all(&unpacked).unwrap();
         let program = unpacked.join("elastic-agent");
-        std::fs::write(&program, script).unwrap();
+        fs_err::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let packages = self.folder.path().join("packages");
         let architecture = if std::env::consts::ARCH == "aarch64" {
@@ -105,7 +105,7 @@ impl Host {
     }
 
     fn marker(&self) -> Option<Value> {
-        let text = std::fs::read(self.top().join("data/.update-marker")).ok()?;
+        let text = fs_err::read(self.top().join("data/.update-marker")).ok()?;
         serde_json::from_slice(&text).ok()
     }
 }
@@ -168,7 +168,7 @@ fn what_cannot_be_upgraded_says_why() {
         assert!(said.contains(expected), "{arguments:?}: {said}");
     };
     check(&["9.9.9"], "no agent is installed");
-    std::fs::write(home.path().join(".installed"), "").unwrap();
+    fs_err::write(home.path().join(".installed"), "").unwrap();
     check(&[], "name the version");
     check(&["9.9.9"], "--source-uri");
     check(&["9.9.9", "-s", "/nonexistent", "--skip-verify"], "/nonexistent");

@@ -44,7 +44,10 @@ impl RealNode {
     pub fn start(engine: Engine, variables: &[(&str, String)]) -> Option<Self> {
         let tools = tools().join(engine.folder());
         if !tools.join("start.sh").is_file() {
-            let reason = format!("there is no `start.sh` in {}; set FLOTILLA_SHARED_TOOLS", tools.display());
+            let reason = format!(
+                "there is no `start.sh` in {}; set FLOTILLA_SHARED_TOOLS",
+                tools.display()
+            );
             if std::env::var_os("FLOTILLA_NO_REAL_NODES").is_some() {
                 eprintln!("SKIPPED: {reason}");
             } else {

@@ -18,7 +18,7 @@ impl Printer {
     }
 
     /// The answer as it came.
-    pub(super) fn json(self, answer: &Value) {
+    pub(super) fn json(answer: &Value) {
         match answer {
             Value::String(text) => printer::text(text),
             _ => printer::line(format!("{answer:#}")),
@@ -28,7 +28,7 @@ impl Printer {
     /// A list as a table; a note when the answer holds only a part.
     pub(super) fn list(self, answer: &Value, kind: &Kind) {
         if self.json {
-            return self.json(answer);
+            return Self::json(answer);
         }
         let items: &[Value] = answer
             .pointer(kind.items)
@@ -48,7 +48,7 @@ impl Printer {
     /// One object, as YAML.
     pub(super) fn item(self, answer: &Value) {
         if self.json {
-            return self.json(answer);
+            return Self::json(answer);
         }
         let item = answer.get("item").unwrap_or(answer);
         printer::text(settings::to_yaml(item));
@@ -57,7 +57,7 @@ impl Printer {
     /// Names with numbers.
     pub(super) fn counts(self, answer: &Value, at: &str) {
         if self.json {
-            return self.json(answer);
+            return Self::json(answer);
         }
         for (name, count) in answer.pointer(at).and_then(Value::as_object).into_iter().flatten() {
             printer::field(name, text_of(count));
@@ -67,7 +67,7 @@ impl Printer {
     /// What was done.
     pub(super) fn done(self, answer: &Value, words: &str) {
         if self.json {
-            return self.json(answer);
+            return Self::json(answer);
         }
         printer::line(words);
     }

@@ -17,7 +17,7 @@ use crate::data_dir::DataDir;
 use crate::printer::Hint;
 use crate::store_command::socket::{self, Reply, Request};
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Connects to what the flags name, else to the flotilla of the data folder. Nothing is made there.
 pub(super) async fn open(arguments: &SearchArguments) -> Result<Arc<RemoteStore>> {

@@ -117,12 +117,8 @@ impl Listeners {
     fn bind(arguments: &UpArguments) -> Result<Self> {
         let bind = |address: IpAddr, port: u16, flag: &str| {
             let address = SocketAddr::new(address, port);
-            Listener::bind(address).map_err(|error| {
-                Hint::error(
-                    error.to_string(),
-                    format!("`{flag}` chooses another port"),
-                )
-            })
+            Listener::bind(address)
+                .map_err(|error| Hint::error(error.to_string(), format!("`{flag}` chooses another port")))
         };
         Ok(Self {
             fleet_server: bind(arguments.bind, arguments.fleet_server_port, "--fleet-server-port")?,

@@ -59,7 +59,7 @@ impl Files {
     }
 
     pub(crate) fn write(&self, name: &str, content: &str) -> String {
-        std::fs::write(self.path(name), content).unwrap();
+        fs_err::write(self.path(name), content).unwrap();
         self.path(name)
     }
 

@@ -54,7 +54,7 @@ impl Machine {
         let (programs, unpacked) = (scratch.path().join("programs"), scratch.path().join("elastic-agent"));
         std::fs::create_dir(&programs).unwrap();
         let systemctl = programs.join("systemctl");
-        std::fs::write(&systemctl, SYSTEMCTL).unwrap();
+        fs_err::write(&systemctl, SYSTEMCTL).unwrap();
         std::fs::set_permissions(&systemctl, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         // `./elastic-agent`, as after unpacking the archive.
         std::os::unix::fs::symlink(FLOTILLA, unpacked).unwrap();
@@ -91,12 +91,12 @@ impl Machine {
         let file = |name: &str| -> PathBuf { self.scratch.path().join(name) };
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
         let ended = || {
-            let status = std::fs::read_to_string(file("done")).ok()?;
+            let status = fs_err::read_to_string(file("done")).ok()?;
             (!status.is_empty()).then_some(status)
         };
         let status = eventually(line, SOON, ended);
         std::fs::remove_file(file("done")).unwrap();
-        let said = std::fs::read_to_string(file("said")).unwrap();
+        let said = fs_err::read_to_string(file("said")).unwrap();
         assert_eq!(status.trim(), "0", "{line}: {said}");
         said
     }

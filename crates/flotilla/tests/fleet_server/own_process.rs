@@ -1,6 +1,5 @@
 //! `flotilla fleet-server`: the stock configuration file, the container's variables, several servers on one store.
 
-use std::fs::File;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -29,7 +28,7 @@ impl Server {
         command
             .args(["fleet-server", "-c", &file])
             .env("TOKEN", elasticsearch.text("/service_token"))
-            .stderr(File::create(&errors).unwrap());
+            .stderr(fs_err::File::create(&errors).unwrap().into_file());
         let server = Self {
             daemon: Daemon::start(&mut command),
             port,
@@ -105,7 +104,7 @@ fn the_stock_file_and_a_reload() {
     let files = Files::make();
     let server = Server::start(&elasticsearch, &files);
     add_fleet_server_host(&elasticsearch, server.port);
-    let told = std::fs::read_to_string(&server.errors).unwrap();
+    let told = fs_err::read_to_string(&server.errors).unwrap();
     assert!(told.contains("no_such_key") && told.contains("line 3"), "{told}");
     let (agent, _running) = server.agent(&elasticsearch);
     online(&elasticsearch, 1);

@@ -68,10 +68,8 @@ async fn of_action(console: &Console, agent_id: &str, action_id: &str, action: &
     let status = match file.pointer("/file/Status").and_then(Value::as_str) {
         Some("READY") => "READY",
         Some("DELETED") => "DELETED",
-        Some("UPLOAD_ERROR") => "FAILED",
-        Some(_) if error.is_some() => "FAILED",
+        status if status == Some("UPLOAD_ERROR") || error.is_some() => "FAILED",
         Some(_) => "IN_PROGRESS",
-        None if error.is_some() => "FAILED",
         None => awaited(console, action),
     };
     let stamp: String = created_at.chars().map(|c| if c == ':' { '-' } else { c }).collect();
