@@ -154,20 +154,16 @@ pub async fn summary(console: &Console, filter: &AgentFilter) -> Result<StatusSu
             ..filter.clone()
         },
     )?;
-    let mut counts = Vec::new();
-    for status in AgentStatus::ALL {
-        let query = Query::all_of(vec![base.clone(), rules.query_of(status)]);
-        counts.push((status, count(console, &query).await?));
-    }
+    // One pass over the agents, not a search for each status.
+    let agents = select_by(console, &rules, base).await?;
+    let count = |status| {
+        agents
+            .iter()
+            .map(|agent| u64::from(agent.status == status))
+            .sum::<u64>()
+    };
+    let counts = AgentStatus::ALL.map(|status| (status, count(status))).to_vec();
     Ok(StatusSummary { counts })
-}
-
-async fn count(console: &Console, query: &Query) -> Result<u64, FleetError> {
-    match console.store.count(&[indices::AGENTS.to_owned()], query).await {
-        Ok(count) => Ok(count),
-        Err(StoreError::IndexNotFound(_)) => Ok(0),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// One agent.
@@ -243,7 +239,10 @@ async fn select_by(console: &Console, rules: &StatusRules, query: Query) -> Resu
                 .size(MOST_SELECTED)
                 .sort_by("_id", SortOrder::Ascending)
         };
-        let found = console.store.search(request).await?;
+        let found = match console.store.search(request).await {
+            Err(StoreError::IndexNotFound(_)) => return Ok(selected),
+            found => found?,
+        };
         let full_page = found.hits.len() == MOST_SELECTED;
         search_after = found.hits.last().map(|hit| hit.sort.clone());
         for hit in found.hits {
