@@ -1,9 +1,10 @@
-//! Project tasks that need nothing installed: `cargo xtask prepare | test | bench | soak | dist`.
+//! Project tasks that need nothing installed: `cargo xtask prepare | test | bench | dist`.
 #![expect(clippy::print_stderr, reason = "a task tells what it does")]
 #![expect(clippy::disallowed_methods, reason = "tasks run with the developer's environment")]
 
 mod bench;
 mod dist;
+mod nodes;
 mod prepare;
 mod run;
 

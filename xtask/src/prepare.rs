@@ -71,6 +71,16 @@ const TOOLS: &[Tool] = &[
         needed_for: "a real proxy that ends TLS before the Fleet Server",
     },
     Tool {
+        program: "mvn",
+        package: "maven",
+        needed_for: "real Elasticsearch and OpenSearch nodes",
+    },
+    Tool {
+        program: "unzip",
+        package: "unzip",
+        needed_for: "real Elasticsearch and OpenSearch nodes",
+    },
+    Tool {
         program: "tinyproxy",
         package: "tinyproxy-bin",
         needed_for: "a real CONNECT proxy",

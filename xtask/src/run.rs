@@ -4,6 +4,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::nodes;
+
 /// `cargo test` over the whole workspace.
 pub(crate) fn tests(arguments: &[String]) -> Result<()> {
     cargo(&["test", "--workspace", "--locked", "--no-fail-fast"], arguments)
@@ -14,6 +16,7 @@ fn cargo(fixed: &[&str], more: &[String]) -> Result<()> {
     let status = Command::new(program)
         .args(fixed)
         .args(more)
+        .envs(nodes::variables())
         .status()
         .context("cannot start cargo")?;
     ensure!(status.success(), "cargo {} failed", fixed.join(" "));
