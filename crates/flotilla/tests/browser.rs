@@ -3,7 +3,7 @@
 //! Pictures are kept in `artefacts/pages`; with `FLOTILLA_README_PICTURES` set, the README's are made anew.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use testkit::{Browser, Flotilla, eventually, skip};
@@ -28,15 +28,6 @@ const PAGES: &[&str] = &[
     "/app/fleet/settings",
 ];
 
-/// What sticks out of the window on the right, in words; empty when nothing does.
-const OVERFLOW: &str = "(() => { const width = document.documentElement.clientWidth; \
-    const wide = [...document.querySelectorAll('main *')].filter(element => { \
-        const box = element.getBoundingClientRect(); \
-        return box.width > 0 && box.right > width + 1 && !element.closest('.hidden-text'); }); \
-    const names = wide.slice(0, 5).map(element => element.outerHTML.slice(0, 120)); \
-    if (document.documentElement.scrollWidth > width) names.push('the page is ' + document.documentElement.scrollWidth + ' wide'); \
-    return names.join('\\n'); })()";
-
 #[test]
 fn people_find_their_way_in_a_browser() {
     let Some(mut browser) = Browser::start() else {
@@ -46,7 +37,6 @@ fn people_find_their_way_in_a_browser() {
     let flotilla = Flotilla::start(FLOTILLA, &[]);
     let site = Site {
         base: flotilla.text("/urls/console"),
-        artefacts: artefacts(),
     };
     a_wrong_password_is_refused(&mut browser, &site);
     the_right_one_leads_to_the_page_that_was_asked_for(&mut browser, &site, &flotilla.text("/password"));
@@ -59,7 +49,6 @@ fn people_find_their_way_in_a_browser() {
 
 struct Site {
     base: String,
-    artefacts: PathBuf,
 }
 
 impl Site {
@@ -68,27 +57,15 @@ impl Site {
     }
 }
 
-fn artefacts() -> PathBuf {
-    let folder = root().join("artefacts/pages");
-    fs_err::create_dir_all(&folder).unwrap();
-    folder
-}
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
-}
-
-fn log_in(browser: &mut Browser, password: &str) {
-    browser.fill("#username", "elastic");
-    browser.fill("#password", password);
-    browser.leave_by("document.querySelector('form').requestSubmit(), 0");
 }
 
 fn a_wrong_password_is_refused(browser: &mut Browser, site: &Site) {
     browser.resize(1440, 900);
     browser.go(&site.url("/app/fleet/agents"));
-    picture(browser, site, "login-1440-light");
-    log_in(browser, "not this");
+    picture(browser, "login-1440-light");
+    browser.log_in("elastic", "not this");
     let said = browser.evaluate("document.querySelector('[role=alert]').innerText");
     assert_eq!(said.as_str().map(str::trim), Some("User name or password is wrong."));
     // The browser itself notes the status 401.
@@ -97,7 +74,7 @@ fn a_wrong_password_is_refused(browser: &mut Browser, site: &Site) {
 
 fn the_right_one_leads_to_the_page_that_was_asked_for(browser: &mut Browser, site: &Site, password: &str) {
     browser.go(&site.url("/app/fleet/agents"));
-    log_in(browser, password);
+    browser.log_in("elastic", password);
     assert_eq!(browser.evaluate("location.pathname"), "/app/fleet/agents");
 }
 
@@ -142,8 +119,8 @@ fn every_page_fits_and_is_silent(browser: &mut Browser, site: &Site, agent: &str
                 browser.resize(width, height);
                 browser.prefer(theme);
                 browser.go(&site.url(path));
-                let overflow = browser.evaluate(OVERFLOW);
-                if overflow != "" {
+                let overflow = browser.overflow();
+                if !overflow.is_empty() {
                     wrong.push(format!("{path} at {width}: too wide: {overflow}"));
                 }
                 wrong.extend(
@@ -157,7 +134,7 @@ fn every_page_fits_and_is_silent(browser: &mut Browser, site: &Site, agent: &str
                 } else {
                     file_name(path)
                 };
-                picture(browser, site, &format!("{name}-{width}-{theme}"));
+                picture(browser, &format!("{name}-{width}-{theme}"));
             }
         }
     }
@@ -172,10 +149,10 @@ fn file_name(path: &str) -> String {
     if name.is_empty() { "home".to_owned() } else { name }
 }
 
-fn picture(browser: &mut Browser, site: &Site, name: &str) {
+fn picture(browser: &mut Browser, name: &str) {
     let png = browser.screenshot();
     assert!(png.len() > 1_000, "{name} is empty");
-    fs_err::write(site.artefacts.join(format!("{name}.png")), &png).unwrap();
+    fs_err::write(testkit::artefacts("pages").join(format!("{name}.png")), &png).unwrap();
     let wanted = std::env::var_os("FLOTILLA_README_PICTURES").is_some();
     if wanted && name == "fleet-agents-1440-light" {
         fs_err::write(root().join("docs/images/agents.png"), &png).unwrap();
@@ -189,6 +166,6 @@ fn the_phone_menu_opens_without_leaving(browser: &mut Browser, site: &Site) {
     assert_eq!(browser.evaluate(shown), false);
     browser.evaluate("document.querySelector('[popovertarget=sidebar]').click()");
     assert_eq!(browser.evaluate(shown), true);
-    picture(browser, site, "menu-390-light");
+    picture(browser, "menu-390-light");
     assert!(browser.messages().is_empty());
 }

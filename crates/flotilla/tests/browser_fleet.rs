@@ -3,7 +3,6 @@
 //! Pictures are kept in `artefacts/pages`.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pki::{Authority, AuthorityRequest, KeyType, LeafRequest};
@@ -18,13 +17,6 @@ const SIZES: [(u32, u32, &str); 4] = [
     (1024, 800, "light"),
     (390, 844, "light"),
 ];
-
-/// What sticks out of the window on the right.
-const OVERFLOW: &str = "(() => { const width = document.documentElement.clientWidth; \
-    const wide = [...document.querySelectorAll('main *')].filter(element => { \
-        const box = element.getBoundingClientRect(); \
-        return box.width > 0 && box.right > width + 1 && !element.closest('.hidden-text'); }); \
-    return wide.slice(0, 5).map(element => element.outerHTML.slice(0, 120)).join('\\n'); })()";
 
 #[test]
 fn a_fleet_is_run_from_its_pages() {
@@ -68,10 +60,7 @@ impl User {
     fn log_in(&mut self, password: &str) {
         self.browser.resize(1440, 900);
         self.go("/app/fleet/settings");
-        self.browser.fill("#username", "elastic");
-        self.browser.fill("#password", password);
-        self.browser
-            .leave_by("document.querySelector('form').requestSubmit(), 0");
+        self.browser.log_in("elastic", password);
         assert_eq!(self.browser.evaluate("location.pathname"), "/app/fleet/settings");
     }
 
@@ -329,7 +318,7 @@ impl User {
             self.browser.resize(width, height);
             self.browser.prefer(theme);
             self.go(path);
-            assert_eq!(self.browser.evaluate(OVERFLOW), "", "{path} at {width}");
+            assert_eq!(self.browser.overflow(), "", "{path} at {width}");
             let said = self.browser.messages();
             assert!(said.is_empty(), "{path}: {said:?}");
             self.picture(&format!("{name}-{width}-{theme}"));
@@ -340,15 +329,8 @@ impl User {
 
     fn picture(&mut self, name: &str) {
         let png = self.browser.screenshot();
-        fs_err::write(artefacts().join(format!("{name}.png")), png).unwrap();
+        fs_err::write(testkit::artefacts("pages").join(format!("{name}.png")), png).unwrap();
     }
-}
-
-fn artefacts() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let folder = root.join("artefacts/pages");
-    fs_err::create_dir_all(&folder).unwrap();
-    folder
 }
 
 /// A certificate for that name with its key, signed by a CA of its own.

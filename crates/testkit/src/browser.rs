@@ -32,6 +32,15 @@ const QUIET: [&str; 11] = [
     "--ignore-certificate-errors",
 ];
 
+/// An expression whose value is what sticks out, in words.
+const OVERFLOW: &str = "(() => { const width = document.documentElement.clientWidth; \
+    const wide = [...document.querySelectorAll('main *')].filter(element => { \
+        const box = element.getBoundingClientRect(); \
+        return box.width > 0 && box.right > width + 1 && !element.closest('.hidden-text'); }); \
+    const names = wide.slice(0, 5).map(element => element.outerHTML.slice(0, 120)); \
+    if (document.documentElement.scrollWidth > width) names.push('the page is ' + document.documentElement.scrollWidth + ' wide'); \
+    return names.join('\\n'); })()";
+
 /// One tab of a browser of its own.
 #[derive(Debug)]
 pub struct Browser {
@@ -120,6 +129,19 @@ impl Browser {
             "{{ const field = document.querySelector({selector}); field.value = {text}; \
              for (const kind of ['input', 'change']) field.dispatchEvent(new Event(kind, {{ bubbles: true }})); 0 }}"
         ));
+    }
+
+    /// Fills in the login form that is shown, and sends it.
+    pub fn log_in(&mut self, user: &str, password: &str) {
+        self.fill("#username", user);
+        self.fill("#password", password);
+        self.leave_by("document.querySelector('form').requestSubmit(), 0");
+    }
+
+    /// What sticks out of the window on the right, in words; empty when nothing does.
+    pub fn overflow(&mut self) -> String {
+        let found = self.evaluate(OVERFLOW);
+        found.as_str().unwrap_or_default().to_owned()
     }
 
     /// Gives the page another size, in CSS pixels.

@@ -40,6 +40,17 @@ pub fn skip(reason: &str) {
     eprintln!("SKIPPED: {reason}");
 }
 
+/// The folder of that name below `artefacts/`, where tests leave what people look at.
+pub fn artefacts(name: &str) -> std::path::PathBuf {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    let folder = root
+        .expect("this crate lies two folders deep")
+        .join("artefacts")
+        .join(name);
+    std::fs::create_dir_all(&folder).expect("a folder can be made in the project");
+    folder
+}
+
 /// Whether `program` is in the search path (or in the administrator's folders).
 pub fn is_installed(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();

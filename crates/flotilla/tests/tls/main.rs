@@ -1,8 +1,7 @@
-//! `flotilla tls check | serve | show` as built, and stock clients against `tls serve`.
+//! `flotilla tls check | serve | show` as built. Clients of others are in `tls_peers`.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod check;
-mod clients;
 mod folder;
 mod server;
 mod show;

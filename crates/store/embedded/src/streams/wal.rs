@@ -449,6 +449,17 @@ mod tests {
         assert_eq!(wal.next(), 3);
     }
 
+    /// A log of five records in one file: the file, and where its header and each record end.
+    fn five_records(path: &Utf8Path) -> (Utf8PathBuf, Vec<u64>) {
+        let (mut wal, _) = open(path);
+        let mut ends = vec![HEADER];
+        for number in 0..5 {
+            wal.append(&[payload(number)]).unwrap();
+            ends.push(wal.length);
+        }
+        (path.join(format!("{:020}.wal", 0)), ends)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -456,14 +467,7 @@ mod tests {
         #[test]
         fn a_torn_tail_is_repaired(cut in 0_usize..200, noise in proptest::collection::vec(any::<u8>(), 0..20)) {
             let (_guard, path) = temporary();
-            let (mut wal, _) = open(&path);
-            let mut ends = vec![HEADER];
-            for number in 0..5 {
-                wal.append(&[payload(number)]).unwrap();
-                ends.push(wal.length);
-            }
-            drop(wal);
-            let file = path.join(format!("{:020}.wal", 0));
+            let (file, ends) = five_records(&path);
             let bytes = fs::read(&file).unwrap();
             let cut = (HEADER as usize + cut).min(bytes.len());
             let mut torn = bytes[..cut].to_vec();
@@ -485,14 +489,7 @@ mod tests {
     #[test]
     fn what_follows_a_damaged_record_is_recovered() {
         let (_guard, path) = temporary();
-        let (mut wal, _) = open(&path);
-        let mut ends = vec![HEADER];
-        for number in 0..5 {
-            wal.append(&[payload(number)]).unwrap();
-            ends.push(wal.length);
-        }
-        drop(wal);
-        let file = path.join(format!("{:020}.wal", 0));
+        let (file, ends) = five_records(&path);
         let whole = fs::read(&file).unwrap();
         for at in ends[2]..ends[3] {
             let mut bytes = whole.clone();

@@ -1,6 +1,8 @@
 //! Native API keys and secrets, asked for with a service token as a Fleet Server does.
 
-use access::{AccessError, AuthenticationError, NewApiKey, Secret};
+use std::sync::Arc;
+
+use access::{AccessError, ApiKeys, AuthenticationError, NewApiKey, Secret};
 use remote::{RemoteCredential, RemoteStore};
 use serde_json::json;
 
@@ -15,14 +17,19 @@ fn new_key(name: &str) -> NewApiKey {
     }
 }
 
+/// As a Fleet Server has them.
+async fn keys_of_service_account(server: &Server) -> Arc<dyn ApiKeys> {
+    let credential = RemoteCredential::ServiceToken(server.service_token.clone());
+    RemoteStore::connect(server.settings(credential))
+        .await
+        .unwrap()
+        .api_keys()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_made_read_changed_and_revoked() {
     let server = Server::start().await;
-    let credential = RemoteCredential::ServiceToken(server.service_token.clone());
-    let keys = RemoteStore::connect(server.settings(credential))
-        .await
-        .unwrap()
-        .api_keys();
+    let keys = keys_of_service_account(&server).await;
     let key = keys.create(new_key("agent-1")).await.unwrap();
     let principal = keys.authenticate(&key.pair()).await.unwrap();
     assert_eq!(
@@ -68,11 +75,7 @@ async fn bad_keys_and_bad_wishes_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_are_kept_and_forgotten() {
     let server = Server::start().await;
-    let credential = RemoteCredential::ServiceToken(server.service_token.clone());
-    let keys = RemoteStore::connect(server.settings(credential))
-        .await
-        .unwrap()
-        .api_keys();
+    let keys = keys_of_service_account(&server).await;
     let id = keys.put_secret(&Secret::from("id:key")).await.unwrap();
     assert_eq!(keys.secret(&id).await.unwrap(), Some(Secret::from("id:key")));
     assert_eq!(
