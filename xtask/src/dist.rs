@@ -3,6 +3,8 @@
 //! One program, packed several ways: `flotilla-<version>-linux-<arch>.tar.gz`, a Debian package with its service, the
 //! package that download sources hand to agents (`elastic-agent-<version>-..`, with its `.sha512`), and the bare program for
 //! `packaging/Containerfile`. Packing uses the system's `tar` and `dpkg-deb`.
+//!
+//! All is made in a folder of its own inside `dist` and moved out once it is whole, so that a failure leaves `dist` as it was.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -13,6 +15,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// One file of at most this many bytes: the promise of the project.
 const LARGEST_PROGRAM: u64 = 40 * 1024 * 1024;
+/// Inside the folder to fill, so that moving out of it is one rename.
+const STAGING: &str = ".unfinished";
+const PROGRAM: &str = "flotilla";
 
 /// Flags of `dist`.
 #[derive(Debug, clap::Args)]
@@ -33,26 +38,38 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     std::fs::create_dir_all(&arguments.out)?;
     let out = arguments.out.canonicalize()?;
-    let kept = out.join("flotilla");
-    install(&program, &kept, 0o755)?;
-    let size = std::fs::metadata(&kept)?.len();
+    check_size(&program, arguments.binary.is_some())?;
+    let staging = out.join(STAGING);
+    fresh(&staging)?;
+    let finished = Dist::new(root, &program, staging.clone())
+        .and_then(|dist| dist.make())
+        .and_then(|made| finish(&made, &staging, &out));
+    let cleared = std::fs::remove_dir_all(&staging);
+    finished?;
+    cleared.with_context(|| format!("cannot remove `{}`", staging.display()))
+}
+
+/// A program that was handed in may be a debug build, to try the packing.
+fn check_size(program: &Path, handed_in: bool) -> Result<()> {
+    let metadata = std::fs::metadata(program).with_context(|| format!("cannot read `{}`", program.display()))?;
+    let size = metadata.len();
     if size > LARGEST_PROGRAM {
         ensure!(
-            arguments.binary.is_some(),
+            handed_in,
             "the program has {size} bytes, more than the {LARGEST_PROGRAM} that are promised"
         );
         eprintln!("warning: the program has {size} bytes; what is released may have {LARGEST_PROGRAM}");
     }
-    let dist = Dist {
-        root,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        stack: stack_version(&kept)?,
-        out,
-    };
-    let made = [dist.archive()?, dist.agent_package()?, dist.debian()?];
+    Ok(())
+}
+
+/// Moves what is whole to where users look for it.
+fn finish(made: &[String], staging: &Path, out: &Path) -> Result<()> {
     for name in made {
-        dist.checksum(&name)?;
-        eprintln!("{}", dist.out.join(name).display());
+        let target = out.join(name);
+        std::fs::rename(staging.join(name), &target)
+            .with_context(|| format!("cannot move `{name}` to `{}`", target.display()))?;
+        eprintln!("{}", target.display());
     }
     Ok(())
 }
@@ -61,17 +78,38 @@ struct Dist {
     root: PathBuf,
     version: String,
     stack: String,
-    out: PathBuf,
+    staging: PathBuf,
 }
 
 impl Dist {
+    fn new(root: PathBuf, program: &Path, staging: PathBuf) -> Result<Self> {
+        let kept = staging.join(PROGRAM);
+        install(program, &kept, 0o755)?;
+        Ok(Self {
+            root,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            stack: stack_version(&kept)?,
+            staging,
+        })
+    }
+
+    /// The names of all that was made.
+    fn make(&self) -> Result<Vec<String>> {
+        let mut made = vec![PROGRAM.to_owned()];
+        for package in [self.archive()?, self.agent_package()?, self.debian()?] {
+            made.push(self.checksum(&package)?);
+            made.push(package);
+        }
+        Ok(made)
+    }
+
     /// For hosts without a package manager.
     fn archive(&self) -> Result<String> {
         let name = format!("flotilla-{}-linux-{}", self.version, std::env::consts::ARCH);
-        let folder = self.fresh(&name)?;
-        install(&self.out.join("flotilla"), &folder.join("flotilla"), 0o755)?;
+        let folder = self.staging.join(&name);
+        install(&self.staging.join(PROGRAM), &folder.join(PROGRAM), 0o755)?;
         for link in ["elastic-agent", "elasticsearch-certutil"] {
-            symlink("flotilla", folder.join(link))?;
+            symlink(PROGRAM, folder.join(link))?;
         }
         for file in ["LICENSE", "README.md", "packaging/flotilla.service"] {
             let path = Path::new(file);
@@ -88,8 +126,8 @@ impl Dist {
             other => other,
         };
         let name = format!("elastic-agent-{}-linux-{architecture}", self.stack);
-        let folder = self.fresh(&name)?;
-        install(&self.out.join("flotilla"), &folder.join("elastic-agent"), 0o755)?;
+        let folder = self.staging.join(&name);
+        install(&self.staging.join(PROGRAM), &folder.join("elastic-agent"), 0o755)?;
         let manifest = format!(
             "version: co.elastic.agent/v1\nkind: PackageManifest\npackage:\n  version: {}\n  snapshot: false\n",
             self.stack
@@ -106,9 +144,9 @@ impl Dist {
             other => bail!("Debian has no name for {other} here"),
         };
         let name = format!("flotilla_{}_{architecture}.deb", self.version);
-        let folder = self.fresh("debian")?;
+        let folder = self.staging.join("debian");
         let packaging = self.root.join("packaging");
-        install(&self.out.join("flotilla"), &folder.join("usr/bin/flotilla"), 0o755)?;
+        install(&self.staging.join(PROGRAM), &folder.join("usr/bin/flotilla"), 0o755)?;
         install(
             &packaging.join("flotilla.service"),
             &folder.join("usr/lib/systemd/system/flotilla.service"),
@@ -135,7 +173,7 @@ impl Dist {
             self.version
         );
         write(&folder.join("DEBIAN/control"), &control, 0o644)?;
-        let target = self.out.join(&name);
+        let target = self.staging.join(&name);
         command(
             "dpkg-deb",
             &[
@@ -145,20 +183,9 @@ impl Dist {
                 path(&folder)?,
                 path(&target)?,
             ],
-            &self.out,
+            &self.staging,
         )?;
-        std::fs::remove_dir_all(&folder)?;
         Ok(name)
-    }
-
-    /// An empty folder inside `dist`.
-    fn fresh(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.out.join(name);
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
-        }
-        std::fs::create_dir_all(&folder)?;
-        Ok(folder)
     }
 
     /// The folder as an archive, the same bytes for the same content.
@@ -178,24 +205,39 @@ impl Dist {
                 &archive,
                 name,
             ],
-            &self.out,
+            &self.staging,
         )?;
-        std::fs::remove_dir_all(self.out.join(name))?;
         Ok(archive)
     }
 
-    /// `<file>.sha512`, as `sha512sum` writes it.
-    fn checksum(&self, name: &str) -> Result<()> {
-        let sum = output("sha512sum", &[name], &self.out)?;
-        write(&self.out.join(format!("{name}.sha512")), &sum, 0o644)
+    /// The name of `<file>.sha512`, as `sha512sum` writes it.
+    fn checksum(&self, name: &str) -> Result<String> {
+        let sum = output("sha512sum", &[name], &self.staging)?;
+        let file = format!("{name}.sha512");
+        write(&self.staging.join(&file), &sum, 0o644)?;
+        Ok(file)
     }
+}
+
+/// Makes the folder anew: an interrupted run leaves one behind.
+fn fresh(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)?;
+    }
+    std::fs::create_dir_all(folder)?;
+    Ok(())
 }
 
 fn build(root: &Path) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    command(&cargo, &["build", "--profile", "dist", "-p", "flotilla"], root)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("dist/flotilla"))
+    command(
+        &cargo,
+        &["build", "--locked", "--profile", "dist", "-p", "flotilla"],
+        root,
+    )?;
+    // A relative one is meant from where cargo ran.
+    let target = root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+    Ok(target.join("dist").join(PROGRAM))
 }
 
 /// The version that agents of this program report.
