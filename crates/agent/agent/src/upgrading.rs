@@ -95,32 +95,25 @@ impl Managed {
             return false;
         };
         let at = upgrade.progress.borrow().clone();
-        let prepared = match upgrade.task.await {
-            Ok(Ok(prepared)) => prepared,
-            Ok(Err(error)) => {
-                self.upgrade_failed(&at, &error.to_string());
-                return false;
-            }
-            Err(error) => {
-                self.upgrade_failed(&at, &error.to_string());
-                return false;
-            }
-        };
-        let (paths, times) = (self.context.paths.clone(), self.watch_times());
-        match tokio::task::spawn_blocking(move || swap(&paths, &prepared, times)).await {
-            Ok(Ok(_)) => {
+        match self.put_in_place(upgrade.task).await {
+            Ok(()) => {
                 tracing::info!(version = at.target_version, "handing over to the new version");
                 true
             }
-            Ok(Err(error)) => {
-                self.upgrade_failed(&at, &error.to_string());
-                false
-            }
-            Err(error) => {
-                self.upgrade_failed(&at, &error.to_string());
+            Err(reason) => {
+                self.upgrade_failed(&at, &reason);
                 false
             }
         }
+    }
+
+    async fn put_in_place(&self, task: JoinHandle<Result<Prepared, UpgradeError>>) -> Result<(), String> {
+        let broken = |error: tokio::task::JoinError| error.to_string();
+        let prepared = task.await.map_err(broken)?.map_err(|error| error.to_string())?;
+        let (paths, times) = (self.context.paths.clone(), self.watch_times());
+        let swapped = tokio::task::spawn_blocking(move || swap(&paths, &prepared, times)).await;
+        swapped.map_err(broken)?.map_err(|error| error.to_string())?;
+        Ok(())
     }
 
     /// Whether the task of the upgrade is done.

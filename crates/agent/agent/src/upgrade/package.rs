@@ -83,6 +83,9 @@ impl Downloads {
     }
 
     /// A client with these settings.
+    ///
+    /// # Errors
+    /// [`UpgradeError::Fetch`], which names the setting that cannot be used.
     pub fn client(&self) -> Result<HttpClient, UpgradeError> {
         let settings = if self.ssl.is_null() {
             SslSettings::default()
@@ -102,12 +105,11 @@ impl Downloads {
 
     fn proxy(&self) -> Result<Option<ProxySettings>, UpgradeError> {
         let invalid = |what: String| UpgradeError::Fetch(format!("agent.download.{what}"));
-        let url = match (&self.proxy_url, self.proxy_disable) {
-            (Some(url), false) => url
-                .parse()
-                .map_err(|error| invalid(format!("proxy_url is no URL: {error}")))?,
-            _ => return Ok(None),
+        let Some(url) = self.proxy_url.as_deref().filter(|_| !self.proxy_disable) else {
+            return Ok(None);
         };
+        let proxy =
+            ProxySettings::from_url(url).map_err(|error| invalid(format!("proxy_url: {}", error.in_one_line())))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &self.proxy_headers {
             let name: transport::HeaderName = name
@@ -118,12 +120,7 @@ impl Downloads {
                 .map_err(|_| invalid(format!("proxy_headers: the value of `{name}` is no header's")))?;
             headers.insert(name, value);
         }
-        Ok(Some(ProxySettings {
-            url,
-            headers,
-            tls: None,
-            disable: false,
-        }))
+        Ok(Some(ProxySettings { headers, ..proxy }))
     }
 }
 
