@@ -8,7 +8,7 @@ mod elasticsearch;
 mod listener;
 mod remote_outputs;
 
-pub(crate) use elasticsearch::Elasticsearch;
+pub(crate) use elasticsearch::{Elasticsearch, written_host};
 pub(crate) use listener::Listening;
 pub(crate) use remote_outputs::RemoteOutputs;
 

@@ -23,7 +23,7 @@ use url::Url;
 
 use super::join::Join;
 use crate::fleet_server_component::{INTERNAL_HOST, internal_ssl, settings_from};
-use crate::fleet_server_service::{Elasticsearch, Listening, Service};
+use crate::fleet_server_service::{Elasticsearch, Listening, Service, written_host};
 use crate::printer::{self, Hint};
 use crate::version;
 use certificates::Certificates;
@@ -105,12 +105,9 @@ fn output_block(join: &Join) -> Result<Value> {
     let text = flags.fleet_server_es.as_deref().unwrap_or_default();
     let url = Url::parse(text).context("invalid connection string: --fleet-server-es")?;
     // A port that is written counts, the scheme's own as well; none at all is 9200.
-    let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let mut output = json!({
         "protocol": url.scheme(),
-        "hosts": [host],
+        "hosts": [written_host(text)],
         "path": url.path().trim_end_matches('/'),
     });
     let mut put = |key: &str, value: Option<Value>| {

@@ -59,7 +59,8 @@ pub(super) fn of_daemon(common: &CommonArguments) -> SetLogLevel {
     })
 }
 
-/// For an agent inside `flotilla up`: its log files take everything from INFO on, standard error only what needs a person.
+/// For an agent inside `flotilla up`: its log files take everything from INFO on, standard error only what needs a person
+/// (the variable `FLOTILLA_LOG` sets another filter).
 pub(crate) fn of_process(directory: camino::Utf8PathBuf) -> SetLogLevel {
     let (filter, handle) = reload::Layer::new(LevelFilter::INFO);
     let writer = LogWriter::new(LogFileOptions::new(directory), clock::system());

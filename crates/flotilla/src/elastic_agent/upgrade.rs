@@ -5,7 +5,9 @@ use std::process::Command;
 
 use agent::Paths;
 use agent::control::{Client, Command as Ask};
-use agent::upgrade::{Downloads, Keys, Outcome, Source, UpgradeRequest, WatchTimes, prepare, roll_back, swap, watch};
+use agent::upgrade::{
+    Downloads, Keys, Outcome, Prepared, Source, UpgradeRequest, WatchTimes, prepare, roll_back, swap, watch,
+};
 use anyhow::{Context, Result, bail, ensure};
 use protocol::{UpgradeDetails, UpgradeState};
 use serde_json::Value;
@@ -41,21 +43,7 @@ pub(super) fn run(common: &CommonArguments, arguments: &UpgradeArguments) -> Res
     super::block_on(async {
         let config = local_config(common, &paths);
         let request = request(arguments, version, &config).await?;
-        let (progress, mut told) = tokio::sync::watch::channel(UpgradeDetails {
-            target_version: version.clone(),
-            action_id: String::new(),
-            state: UpgradeState::Requested,
-            metadata: None,
-        });
-        let telling = tokio::spawn(async move {
-            while told.changed().await.is_ok() {
-                tell(&told.borrow_and_update());
-            }
-        });
-        let prepared = prepare(&paths, request, &progress).await;
-        drop(progress);
-        telling.await.context("the progress could not be told")?;
-        let prepared = prepared?;
+        let prepared = prepare_telling(&paths, request).await?;
         swap(&paths, &prepared, WatchTimes::of_policy(&config))?;
         let client = Client::new(paths.socket());
         if client.ask(&Ask::Replace).await.is_ok() {
@@ -70,6 +58,25 @@ pub(super) fn run(common: &CommonArguments, arguments: &UpgradeArguments) -> Res
         }
         Ok(0)
     })
+}
+
+/// Prepares, and says on standard error how far it is.
+async fn prepare_telling(paths: &Paths, request: UpgradeRequest) -> Result<Prepared> {
+    let (progress, mut told) = tokio::sync::watch::channel(UpgradeDetails {
+        target_version: request.version.clone(),
+        action_id: String::new(),
+        state: UpgradeState::Requested,
+        metadata: None,
+    });
+    let telling = tokio::spawn(async move {
+        while told.changed().await.is_ok() {
+            tell(&told.borrow_and_update());
+        }
+    });
+    let prepared = prepare(paths, request, &progress).await;
+    drop(progress);
+    telling.await.context("the progress could not be told")?;
+    Ok(prepared?)
 }
 
 /// `upgrade --rollback`.

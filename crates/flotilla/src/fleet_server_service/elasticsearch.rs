@@ -151,8 +151,7 @@ fn proxy(output: &OutputSettings) -> Result<Option<ProxySettings>, Elasticsearch
         return Ok(Some(ProxySettings::disabled()));
     }
     let Some(text) = output.proxy_url.as_deref().filter(|text| !text.is_empty()) else {
-        // Without a URL the environment decides, unless it may not.
-        return Ok(output.proxy_disable.then(ProxySettings::disabled));
+        return Ok(None);
     };
     Ok(Some(ProxySettings {
         headers: headers("proxy_headers", &output.proxy_headers)?,
@@ -190,11 +189,16 @@ pub(super) fn host_url(protocol: &str, host: &str) -> Result<Url, ElasticsearchE
 }
 
 fn names_port(url: &str) -> bool {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = written_host(url);
     // The colons of an IPv6 address stand in brackets.
     host.rsplit_once(']').map_or(host, |(_, rest)| rest).contains(':')
+}
+
+/// Host and port of a URL as they are written: `Url` drops a port that is the scheme's own.
+pub(crate) fn written_host(url: &str) -> &str {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
 #[cfg(test)]

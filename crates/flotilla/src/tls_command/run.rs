@@ -43,20 +43,29 @@ async fn check(arguments: &CheckArguments) -> bool {
         Ok(prepared) => prepared,
         Err(story) => return print(&Report::from(story), form),
     };
-    let stop = CancellationToken::new();
     let reloader = Reloader::new();
     reloader.watch(&tls);
+    let rounds = async {
+        let mut worked = true;
+        for round in 0..arguments.repeat {
+            if round > 0 {
+                tokio::time::sleep(arguments.interval).await;
+            }
+            worked &= print(&diagnose::check(&tls, &request).await, form);
+        }
+        worked
+    };
+    while_files_are_followed(reloader, rounds).await
+}
+
+/// Does `work` while certificate files are followed.
+async fn while_files_are_followed(reloader: Reloader, work: impl Future<Output = bool>) -> bool {
+    let stop = CancellationToken::new();
     let reloading = tokio::spawn({
-        let (reloader, stop) = (reloader.clone(), stop.clone());
+        let stop = stop.clone();
         async move { reloader.run(stop).await }
     });
-    let mut worked = true;
-    for round in 0..arguments.repeat {
-        if round > 0 {
-            tokio::time::sleep(arguments.interval).await;
-        }
-        worked &= print(&diagnose::check(&tls, &request).await, form);
-    }
+    let worked = work.await;
     stop.cancel();
     if let Err(error) = reloading.await {
         printer::warning(format!("the watch over certificate files broke: {error}"));
@@ -119,19 +128,9 @@ async fn serve(arguments: &ServeArguments) -> bool {
         Ok(server) => server,
         Err(story) => return print(&Report::from(story), form),
     };
-    let stop = CancellationToken::new();
     let reloader = Reloader::new();
     reloader.watch(server.tls());
-    let reloading = tokio::spawn({
-        let stop = stop.clone();
-        async move { reloader.run(stop).await }
-    });
-    let worked = serve_until_signal(&server, arguments, form).await;
-    stop.cancel();
-    if let Err(error) = reloading.await {
-        printer::warning(format!("the watch over certificate files broke: {error}"));
-    }
-    worked
+    while_files_are_followed(reloader, serve_until_signal(&server, arguments, form)).await
 }
 
 async fn serve_until_signal(server: &TestServer, arguments: &ServeArguments, form: Form) -> bool {
@@ -171,20 +170,18 @@ async fn serve_until_signal(server: &TestServer, arguments: &ServeArguments, for
 fn prepare_serve(arguments: &ServeArguments) -> Result<TestServer, Explanation> {
     let settings: SslSettings = settings_file::of_server(&arguments.config)?;
     if !settings.enabled {
-        return Err(Explanation {
-            stage: tls::Stage::Load,
-            ..Explanation::new("bad_value:enabled", "`ssl.enabled` is false: there is no TLS to serve")
-                .with_hint("remove the key, or set it to true")
-        });
+        return Err(
+            Explanation::at_load("bad_value:enabled", "`ssl.enabled` is false: there is no TLS to serve")
+                .with_hint("remove the key, or set it to true"),
+        );
     }
     let options = LoadOptions {
         alpn: tls::Alpn::Http1,
         ..LoadOptions::named("tls serve")
     };
     let tls = ServerTls::load(&settings, options).map_err(|error| Explanation::from(&error))?;
-    TestServer::bind(arguments.listen, tls).map_err(|error| Explanation {
-        stage: tls::Stage::Load,
-        ..Explanation::new("cannot_listen", error.to_string()).with_hint("choose another `--listen`")
+    TestServer::bind(arguments.listen, tls).map_err(|error| {
+        Explanation::at_load("cannot_listen", error.to_string()).with_hint("choose another `--listen`")
     })
 }
 
@@ -217,10 +214,9 @@ fn show(arguments: &ShowArguments) -> bool {
 fn cannot_show(file: &Utf8Path, error: ShowError, json: bool) {
     let story = match error {
         ShowError::File(error) => Explanation::from(&SslError::from(error)),
-        nothing @ ShowError::Nothing { .. } => Explanation {
-            stage: tls::Stage::Load,
-            ..Explanation::new("no_pem", nothing.to_string()).with_hint("give a PEM, DER or PKCS#12 file")
-        },
+        nothing @ ShowError::Nothing { .. } => {
+            Explanation::at_load("no_pem", nothing.to_string()).with_hint("give a PEM, DER or PKCS#12 file")
+        }
     };
     if json {
         let mut line = brief(&Report::from(story));
