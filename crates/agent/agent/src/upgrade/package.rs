@@ -105,7 +105,10 @@ impl Downloads {
 
     fn proxy(&self) -> Result<Option<ProxySettings>, UpgradeError> {
         let invalid = |what: String| UpgradeError::Fetch(format!("agent.download.{what}"));
-        let Some(url) = self.proxy_url.as_deref().filter(|_| !self.proxy_disable) else {
+        if self.proxy_disable {
+            return Ok(Some(ProxySettings::disabled()));
+        }
+        let Some(url) = self.proxy_url.as_deref() else {
             return Ok(None);
         };
         let proxy =
@@ -342,7 +345,7 @@ pub(super) fn try_program(program: &Utf8Path, version: &str) -> Result<(), Upgra
     let output =
         run_when_free(program).map_err(|error| UpgradeError::Unfit(format!("its program does not start: {error}")))?;
     let said = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() && said.contains(version) {
+    if output.status.success() && said.split_whitespace().any(|word| word == version) {
         return Ok(());
     }
     Err(UpgradeError::Unfit(format!(
