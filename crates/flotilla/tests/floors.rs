@@ -71,18 +71,38 @@ fn floors() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// `cargo run --release -- up`, the README's first command, names no package.
+#[test]
+fn what_cargo_runs_is_flotilla() {
+    let metadata = metadata();
+    let members = metadata["workspace_default_members"].as_array().unwrap();
+    let packages = workspace();
+    assert_eq!(*members, [packages["flotilla"]["id"].clone()]);
+    let targets = packages["flotilla"]["targets"].as_array().unwrap();
+    let binaries: Vec<_> = targets
+        .iter()
+        .filter(|target| target["kind"][0] == "bin")
+        .map(|target| &target["name"])
+        .collect();
+    assert_eq!(binaries, ["flotilla"]);
+}
+
 fn workspace() -> BTreeMap<String, Value> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs this test, so it can be run");
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    let metadata = metadata();
     let packages = metadata["packages"].as_array().expect("metadata lists packages");
     packages
         .iter()
         .map(|package| (package["name"].as_str().unwrap().to_owned(), package.clone()))
         .collect()
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs this test, so it can be run");
+    serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
 }
 
 /// Ordinary dependencies only: tests may look down on anything.
