@@ -1,8 +1,5 @@
 //! Keys encrypted as PKCS#8 (`ENCRYPTED PRIVATE KEY`): PBES2 of every common kind, and PKCS#12's own 3DES scheme.
 
-use cbc::cipher::block_padding::Pkcs7;
-use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
-use des::TdesEde3;
 use pkcs8::der::{Decode, Encode};
 use pkcs8::pkcs5;
 use pkcs8::pkcs5::pbes2::{self, Kdf};
@@ -11,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::der::{self, Reader};
 use crate::key::KeyUnusable;
-use crate::pkcs12::{KeyPurpose, derive_sha1};
+use crate::pkcs12_pbe::Scheme;
 use crate::write::random;
 
 /// PBKDF2 rounds of the keys that we write.
@@ -22,7 +19,6 @@ const MAX_ROUNDS: u32 = 10_000_000;
 const MAX_SCRYPT_BYTES: u64 = 256 << 20;
 
 const PBES2: &str = "1.2.840.113549.1.5.13";
-const PBE_SHA1_3DES: &str = "1.2.840.113549.1.12.1.3";
 
 /// How much work the encryption of a key is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,14 +42,13 @@ pub fn decrypt_pkcs8(encrypted: &[u8], passphrase: &Secret) -> Result<Zeroizing<
     let mut outer = Reader::new(encrypted).sequence().ok_or_else(damaged)?;
     let algorithm = outer.expect(der::SEQUENCE).ok_or_else(damaged)?;
     let data = outer.expect(der::OCTET_STRING).ok_or_else(damaged)?.content;
-    let scheme = Reader::new(algorithm.content)
-        .expect(der::OBJECT_IDENTIFIER)
-        .ok_or_else(damaged)?;
-    let is = |dotted: &str| der::object_identifier(dotted).as_deref() == Some(scheme.whole);
-    let plain = if is(PBES2) {
+    let mut fields = Reader::new(algorithm.content);
+    let scheme = fields.expect(der::OBJECT_IDENTIFIER).ok_or_else(damaged)?;
+    let plain = if der::object_identifier(PBES2).as_deref() == Some(scheme.whole) {
         decrypt_pbes2(algorithm.whole, data, passphrase)?
-    } else if is(PBE_SHA1_3DES) {
-        decrypt_3des(algorithm.content, data, passphrase)?
+    } else if let Some(Scheme::TripleDes) = Scheme::of(scheme.whole) {
+        let parameters = fields.sequence().ok_or_else(damaged)?;
+        Scheme::TripleDes.decrypt(parameters, data, passphrase)?
     } else {
         return Err(KeyUnusable::Encryption(scheme_name(scheme.content)));
     };
@@ -91,28 +86,6 @@ fn is_affordable(kdf: &Kdf) -> bool {
         }
         _ => false,
     }
-}
-
-fn decrypt_3des(algorithm: &[u8], data: &[u8], passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyUnusable> {
-    let damaged = || KeyUnusable::Key("its encryption parameters are damaged".to_owned());
-    let mut fields = Reader::new(algorithm);
-    fields.any().ok_or_else(damaged)?;
-    let mut parameters = fields.sequence().ok_or_else(damaged)?;
-    let salt = parameters.expect(der::OCTET_STRING).ok_or_else(damaged)?.content;
-    let rounds = parameters.expect(der::INTEGER).ok_or_else(damaged)?.content;
-    let rounds = rounds
-        .iter()
-        .try_fold(0_u32, |value, &octet| value.checked_mul(256)?.checked_add(octet.into()));
-    let rounds = rounds
-        .filter(|rounds| (1..=MAX_ROUNDS).contains(rounds))
-        .ok_or_else(damaged)?;
-    let key = derive_sha1(passphrase, salt, KeyPurpose::Encryption, rounds, 24);
-    let iv = derive_sha1(passphrase, salt, KeyPurpose::Iv, rounds, 8);
-    let cipher = cbc::Decryptor::<TdesEde3>::new_from_slices(&key, &iv).expect("key and IV have 3DES's lengths");
-    cipher
-        .decrypt_padded_vec::<Pkcs7>(data)
-        .map(Zeroizing::new)
-        .map_err(|_| KeyUnusable::WrongPassphrase)
 }
 
 fn scheme_name(identifier: &[u8]) -> String {

@@ -332,6 +332,14 @@ impl PublicKey {
         }
     }
 
+    /// The size of an RSA key.
+    pub fn rsa_bits(&self) -> Option<usize> {
+        match self {
+            Self::Rsa(der) => rsa_bits(der),
+            _ => None,
+        }
+    }
+
     /// The SubjectPublicKeyInfo.
     pub fn to_spki(&self) -> Vec<u8> {
         let oid = |dotted| der::object_identifier(dotted).expect("a constant");

@@ -27,6 +27,7 @@ mod legacy_pem;
 mod pem;
 mod pkcs12;
 mod pkcs12_form;
+mod pkcs12_pbe;
 mod recognize;
 
 pub use rustls_pki_types::{CertificateDer, PrivateKeyDer};

@@ -1,5 +1,6 @@
 //! PKCS#12 bundles in forms that the reader of bundles does not know: BER (indefinite lengths, strings in pieces), as Windows,
-//! Firefox and older tools write it, and integrity by PBMAC1, as OpenSSL writes it on request since 3.4.
+//! Firefox and older tools write it, integrity by PBMAC1, as OpenSSL writes it on request since 3.4, and old encryptions
+//! ([`crate::pkcs12_pbe`]).
 //!
 //! Such a bundle is checked here and handed on in DER and without its MAC. Source: RFC 7292, RFC 9579, X.690.
 
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::der::{self, Element, Reader};
 use crate::pkcs12::{KeyPurpose, Pkcs12Error, derive};
+use crate::pkcs12_pbe::{has_unknown_encryption, opened};
 
 /// Real bundles nest about fifteen elements.
 const MAX_DEPTH: usize = 40;
@@ -32,13 +34,20 @@ pub(crate) fn usual_form<'a>(bytes: &'a [u8], password: &Secret) -> Result<Cow<'
     let Some((bundle, mac)) = Parts::of(bytes) else {
         return Ok(Cow::Borrowed(bytes));
     };
-    if mac.as_ref().is_none_or(|mac| !mac.is_pbmac1()) && bundle.same_as(bytes) {
+    let usual_mac = mac.as_ref().is_none_or(|mac| !mac.is_pbmac1());
+    let usual_encryption = !has_unknown_encryption(&bundle.content_in_der);
+    if usual_mac && usual_encryption && bundle.same_as(bytes) {
         return Ok(Cow::Borrowed(bytes));
     }
     if let Some(mac) = mac {
         mac.verify(&bundle.content, password)?;
     }
-    Ok(Cow::Owned(bundle.without_mac()))
+    if usual_encryption {
+        return Ok(Cow::Owned(bundle.without_mac(&bundle.content_in_der)));
+    }
+    Ok(Cow::Owned(
+        bundle.without_mac(&opened(&bundle.content_in_der, password)?),
+    ))
 }
 
 /// Whether BER that no DER reader takes is a bundle.
@@ -87,8 +96,8 @@ impl Parts {
         self.whole == bytes && self.content == self.content_in_der
     }
 
-    fn without_mac(&self) -> Vec<u8> {
-        let content = der::element(der::OCTET_STRING, &self.content_in_der);
+    fn without_mac(&self, content_in_der: &[u8]) -> Vec<u8> {
+        let content = der::element(der::OCTET_STRING, content_in_der);
         let info = der::sequence(&[&self.content_type, &der::element(EXPLICIT_0, &content)]);
         der::sequence(&[&self.version, &info])
     }

@@ -91,9 +91,9 @@ fn looks_inline(value: &str) -> bool {
     trimmed.starts_with('-') || trimmed.contains('\n') || trimmed.contains("-----") || lost_its_armour
 }
 
-/// Text that went through JSON or a shell may carry `\n` as two characters and no line break at all.
+/// Text that went through JSON or a shell may carry `\n` as two characters, and a real line break at its end at most.
 fn with_line_breaks(text: &str) -> Vec<u8> {
-    if text.contains('\n') {
+    if text.trim_end().contains('\n') {
         text.as_bytes().to_vec()
     } else {
         text.replace("\\r", "").replace("\\n", "\n").into_bytes()

@@ -281,6 +281,9 @@ fn bundles_of_every_age_open() {
         ("bundle.p12", Some(&passphrase)),
         ("legacy.p12", Some(&passphrase)),
         ("3des.p12", Some(&passphrase)),
+        ("two_key_3des.p12", Some(&passphrase)),
+        ("rc2_128.p12", Some(&passphrase)),
+        ("rc2_no_mac.p12", Some(&passphrase)),
         ("blank.p12", None),
         ("blank.p12", Some(&blank)),
         ("blank.p12", Some(&passphrase)),
@@ -298,16 +301,18 @@ fn bundles_of_every_age_open() {
                 .all(|certificate| not_an_authority(certificate).is_none())
         );
     }
-    let open = |passphrase| {
-        class(load_identity(
-            &source(&files, "bundle.p12"),
-            None,
-            passphrase,
-            IdentityNames::SSL,
-        ))
-    };
-    assert_eq!(open(None), "key_needs_passphrase");
-    assert_eq!(open(Some(&Secret::from("wrong"))), "key_wrong_passphrase");
+    for name in ["bundle.p12", "rc2_128.p12", "two_key_3des.p12", "rc2_no_mac.p12"] {
+        let open = |passphrase| {
+            class(load_identity(
+                &source(&files, name),
+                None,
+                passphrase,
+                IdentityNames::SSL,
+            ))
+        };
+        assert_eq!(open(None), "key_needs_passphrase", "{name}");
+        assert_eq!(open(Some(&Secret::from("wrong"))), "key_wrong_passphrase", "{name}");
+    }
     let damaged = fs_err::read(files.path("bundle.p12")).unwrap();
     files.write("damaged.p12", &damaged[..damaged.len() / 2]);
     assert_ne!(

@@ -246,6 +246,14 @@ impl Files {
         self.openssl(&format!(
             "{export} -passout PASS -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -macalg sha1 -out 3des.p12"
         ));
+        for (scheme, name) in [("RC2-128", "rc2_128.p12"), ("2DES", "two_key_3des.p12")] {
+            self.openssl(&format!(
+                "{export} -passout PASS -legacy -keypbe PBE-SHA1-{scheme} -certpbe PBE-SHA1-{scheme} -macalg sha1 -out {name}"
+            ));
+        }
+        self.openssl(&format!(
+            "{export} -passout PASS -legacy -keypbe PBE-SHA1-RC2-128 -certpbe PBE-SHA1-RC2-40 -nomac -out rc2_no_mac.p12"
+        ));
         self.openssl(&format!("{export} -passout pass: -out blank.p12"));
         self.openssl("pkcs12 -export -in rsa.crt -inkey rsa.key -passout PASS -out rsa.p12");
         self.openssl("pkcs12 -in rsa.p12 -clcerts -nokeys -passin PASS -out bag.crt");
