@@ -165,7 +165,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "keysize",
         Arity::Required("bits"),
         MAKERS,
-        "size of RSA keys: 2048 (default), 3072, 4096 or 8192",
+        "size of RSA keys, 1024 to 8192 (2048); 2048, 3072, 4096 and 8192 are made quickest",
     ),
     flag(
         "keyusage",

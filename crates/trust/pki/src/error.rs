@@ -39,7 +39,7 @@ pub enum PkiError {
         issuer_not_after: Timestamp,
     },
     /// An RSA size that cannot be made.
-    #[error("RSA keys of {bits} bits are not supported; use 2048, 3072, 4096 or 8192")]
+    #[error("RSA keys of {bits} bits are not supported; use 2048 to 8192, or 1024 for what cannot do better")]
     KeySize {
         /// What was asked for.
         bits: u32,

@@ -13,11 +13,12 @@ use certs::{PublicKey, der, to_pkcs8};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::error::PkiError;
+use crate::other_rsa::{self, SmallKey};
 
 /// The kinds of keys that are made.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum KeyType {
-    /// RSA with this many bits: 2048, 3072, 4096 or 8192.
+    /// RSA with this many bits, 1024 to 8192; all but 2048, 3072, 4096 and 8192 take long to make.
     Rsa(u32),
     /// ECDSA on P-256.
     #[default]
@@ -37,6 +38,7 @@ pub struct SigningKey {
 
 enum Pair {
     Rsa(Box<RsaKeyPair>),
+    SmallRsa(Box<SmallKey>),
     Ecdsa(Box<EcdsaKeyPair>, &'static str),
     Ed25519(Box<Ed25519KeyPair>),
 }
@@ -54,13 +56,14 @@ impl SigningKey {
             reason: "it could not be made".to_owned(),
         };
         let pkcs8 = match kind {
-            KeyType::Rsa(bits) => {
-                let pair = RsaKeyPair::generate(rsa_size(bits)?).map_err(failed)?;
-                AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)
-                    .map_err(failed)?
-                    .as_ref()
-                    .to_vec()
-            }
+            KeyType::Rsa(bits) => match library_size(bits) {
+                Some(size) => {
+                    let pair = RsaKeyPair::generate(size).map_err(failed)?;
+                    let document = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(failed)?;
+                    document.as_ref().to_vec()
+                }
+                None => other_rsa::generate(bits)?,
+            },
             KeyType::EcdsaP256 => generate_ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING)?,
             KeyType::EcdsaP384 => generate_ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING)?,
             KeyType::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
@@ -85,6 +88,11 @@ impl SigningKey {
             EcdsaKeyPair::from_pkcs8(algorithm, bytes).map(|pair| Pair::Ecdsa(Box::new(pair), signature))
         };
         let pair = match (&public, public.name().as_str()) {
+            (PublicKey::Rsa(_), _) if public.rsa_bits().is_some_and(|bits| bits < 2048) => {
+                let small =
+                    SmallKey::read(&pkcs8).ok_or_else(|| unusable(&format!("{} is too small", public.name())))?;
+                Ok(Pair::SmallRsa(Box::new(small)))
+            }
             (PublicKey::Rsa(_), _) => RsaKeyPair::from_pkcs8(bytes).map(|pair| Pair::Rsa(Box::new(pair))),
             (PublicKey::Ed25519(_), _) => {
                 Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes).map(|pair| Pair::Ed25519(Box::new(pair)))
@@ -112,7 +120,7 @@ impl SigningKey {
     pub(crate) fn signature_algorithm(&self) -> Vec<u8> {
         let oid = |dotted| der::object_identifier(dotted).expect("a constant");
         match &self.pair {
-            Pair::Rsa(_) => der::sequence(&[&oid(SHA256_WITH_RSA), &[5, 0]]),
+            Pair::Rsa(_) | Pair::SmallRsa(_) => der::sequence(&[&oid(SHA256_WITH_RSA), &[5, 0]]),
             Pair::Ecdsa(_, signature) => der::sequence(&[&oid(signature)]),
             Pair::Ed25519(_) => der::sequence(&[&oid(ED25519)]),
         }
@@ -128,6 +136,7 @@ impl SigningKey {
                     .map_err(failed)?;
                 Ok(signature)
             }
+            Pair::SmallRsa(key) => key.sign(message).ok_or_else(|| unusable("signing failed")),
             Pair::Ecdsa(pair, _) => Ok(pair.sign(&random, message).map_err(failed)?.as_ref().to_vec()),
             Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
         }
@@ -156,13 +165,14 @@ fn unusable(reason: &str) -> PkiError {
     }
 }
 
-fn rsa_size(bits: u32) -> Result<KeySize, PkiError> {
+/// The sizes that the cryptographic library makes.
+fn library_size(bits: u32) -> Option<KeySize> {
     match bits {
-        2048 => Ok(KeySize::Rsa2048),
-        3072 => Ok(KeySize::Rsa3072),
-        4096 => Ok(KeySize::Rsa4096),
-        8192 => Ok(KeySize::Rsa8192),
-        bits => Err(PkiError::KeySize { bits }),
+        2048 => Some(KeySize::Rsa2048),
+        3072 => Some(KeySize::Rsa3072),
+        4096 => Some(KeySize::Rsa4096),
+        8192 => Some(KeySize::Rsa8192),
+        _ => None,
     }
 }
 

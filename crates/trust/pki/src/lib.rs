@@ -18,6 +18,7 @@ mod encode;
 mod error;
 mod key;
 mod name;
+mod other_rsa;
 
 pub use authority::{Authority, self_signed};
 pub use csr::{Csr, CsrRequest};

@@ -107,6 +107,33 @@ fn openssl_verifies_chains_of_every_kind_of_key() {
 }
 
 #[test]
+fn rsa_keys_of_unusual_sizes_sign_and_are_signed() {
+    for bits in [1024, 1536, 2560] {
+        let root = authority(KeyType::Rsa(bits));
+        let leaf = root
+            .issue(LeafRequest {
+                key_type: KeyType::Rsa(1024),
+                ..LeafRequest::default()
+            })
+            .unwrap();
+        let folder = Folder::new();
+        let ca = folder.write("ca.crt", &root.certificate_pem());
+        let end = folder.write("leaf.crt", &write_pem_certificates(&leaf.chain[..1]));
+        openssl(&["verify", "-auth_level", "0", "-CAfile", ca.as_str(), end.as_str()]);
+        let key = folder.write("ca.key", root.key_pem(KeyFormat::Traditional).expose());
+        assert!(openssl(&["pkey", "-in", key.as_str(), "-check", "-text"]).contains(&format!("({bits} bit")));
+        let again = Authority::from_identity(root.to_identity()).unwrap();
+        assert_eq!(again.key().public().name(), format!("RSA {bits}"));
+    }
+    for bits in [0, 512, 1023, 8193, 16384] {
+        assert!(
+            matches!(SigningKey::generate(KeyType::Rsa(bits)), Err(PkiError::KeySize { bits: told }) if told == bits),
+            "{bits}"
+        );
+    }
+}
+
+#[test]
 fn a_leaf_has_the_extensions_that_certutil_gives() {
     let ca = authority(KeyType::EcdsaP256);
     let leaf = ca
@@ -279,8 +306,8 @@ fn what_is_no_authority_does_not_issue() {
 #[test]
 fn wrong_requests_are_refused() {
     assert!(matches!(
-        SigningKey::generate(KeyType::Rsa(1024)),
-        Err(PkiError::KeySize { bits: 1024 })
+        SigningKey::generate(KeyType::Rsa(512)),
+        Err(PkiError::KeySize { bits: 512 })
     ));
     let request = LeafRequest {
         dns: vec!["müller.test".to_owned()],

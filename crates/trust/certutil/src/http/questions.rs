@@ -69,8 +69,10 @@ pub(super) fn distinguished_name(
 
 pub(super) fn key_size(terminal: &mut dyn Terminal, default: u32) -> u32 {
     ask_or(terminal, "Key size", &default, |text| match text.parse() {
-        Ok(bits @ (2048 | 3072 | 4096 | 8192)) => Ok(bits),
-        _ => Err(format!("`{text}` is not possible; give 2048, 3072, 4096 or 8192")),
+        Ok(bits @ 1024..=8192) if bits % 1024 == 0 => Ok(bits),
+        _ => Err(format!(
+            "`{text}` is not possible; give 1024, 2048, 3072 and so on up to 8192"
+        )),
     })
 }
 
