@@ -129,7 +129,9 @@ async fn serve(arguments: &ServeArguments) -> bool {
         Err(story) => return print(&Report::from(story), form),
     };
     let reloader = Reloader::new();
-    reloader.watch(server.tls());
+    if let Some(tls) = server.tls() {
+        reloader.watch(tls);
+    }
     while_files_are_followed(reloader, serve_until_signal(&server, arguments, form)).await
 }
 
@@ -169,17 +171,16 @@ async fn serve_until_signal(server: &TestServer, arguments: &ServeArguments, for
 
 fn prepare_serve(arguments: &ServeArguments) -> Result<TestServer, Explanation> {
     let settings: SslSettings = settings_file::of_server(&arguments.config)?;
-    if !settings.enabled {
-        return Err(
-            Explanation::at_load("bad_value:enabled", "`ssl.enabled` is false: there is no TLS to serve")
-                .with_hint("remove the key, or set it to true"),
-        );
-    }
     let options = LoadOptions {
         alpn: tls::Alpn::Http1,
         ..LoadOptions::named("tls serve")
     };
-    let tls = ServerTls::load(&settings, options).map_err(|error| Explanation::from(&error))?;
+    // Nothing of a disabled block is loaded.
+    let tls = settings
+        .enabled
+        .then(|| ServerTls::load(&settings, options))
+        .transpose();
+    let tls = tls.map_err(|error| Explanation::from(&error))?;
     TestServer::bind(arguments.listen, tls).map_err(|error| {
         Explanation::at_load("cannot_listen", error.to_string()).with_hint("choose another `--listen`")
     })

@@ -1,14 +1,15 @@
 //! `flotilla tls serve`, seen from both sides.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 
 use pki::Usages;
 
-use crate::support::{Place, authority, run};
+use crate::support::{Place, TlsServe, authority, run};
 
 /// Checks with a client's settings; the classes that client and server tell.
 #[track_caller]
-fn both(place: &Place, server: &crate::support::TlsServe, flags: &str) -> (String, String, String) {
+fn both(place: &Place, server: &TlsServe, flags: &str) -> (String, String, String) {
     let outcome = place.check(server.address, &format!("-a @ca.crt {flags}"));
     let alert = outcome.line()["peer_alert"].as_str().unwrap().to_owned();
     (outcome.class(), server.class(), alert)
@@ -89,6 +90,20 @@ fn a_pair_without_usages_serves_both_sides() {
 }
 
 #[test]
+fn a_disabled_block_serves_without_tls_and_opens_no_file() {
+    let place = Place::new();
+    let server = TlsServe::start(&place.settings("serve.yml", "ssl: {enabled: false, certificate: @missing.crt}"));
+    let mut socket = TcpStream::connect(server.address).unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(server.class(), "none");
+    let (seen, told, _) = both(&place, &server, "");
+    assert_eq!((seen.as_str(), told.as_str()), ("not_tls", "handshake_failure"));
+}
+
+#[test]
 fn it_ends_with_status_0_when_asked_to() {
     let place = Place::new();
     let server = place.serve("");
@@ -102,7 +117,6 @@ fn what_cannot_be_served_is_one_line_and_status_1() {
     let taken = taken.local_addr().unwrap().to_string();
     for (text, listen, expected) in [
         ("ssl: {}", "127.0.0.1:0", "certificate_missing"),
-        ("ssl: {enabled: false}", "127.0.0.1:0", "bad_value:enabled"),
         (
             "ssl: {certificate: @server.crt, key: @client.key}",
             "127.0.0.1:0",

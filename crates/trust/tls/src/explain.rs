@@ -327,7 +327,7 @@ fn explain_alert(alert: AlertDescription, side: Side, whom: &str, observation: &
             "compare `ssl.cipher_suites`, `ssl.curve_types` and `ssl.supported_protocols` of both sides, and the key type of the server",
         ),
         A::CertificateExpired => (
-            "handshake_failure",
+            "expired",
             "it says that our certificate is expired or not yet valid",
             "issue a new one, or check the clocks of both machines",
         ),

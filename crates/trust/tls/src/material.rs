@@ -158,10 +158,12 @@ pub(crate) fn load_authorities(
         Some(entries) if entries.is_empty() => return Ok(None),
         Some(entries) => entries,
     };
+    // A bundle of authorities may have a password as well.
+    let passphrase = passphrase(settings)?;
     let mut found = Vec::new();
     let mut first_error = None;
     for entry in entries {
-        match certs::load_authorities(entry, AUTHORITIES, settings.key_passphrase.as_ref()) {
+        match certs::load_authorities(entry, AUTHORITIES, passphrase.as_ref()) {
             Ok(certificates) => found.extend(certificates),
             Err(error) if settings.reload => {
                 let error = SslError::from(error);

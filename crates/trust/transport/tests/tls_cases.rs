@@ -45,7 +45,7 @@ async fn every_case_ends_as_the_page_says() {
         eprintln!("SKIPPED: the cases of tls-cases.md, because openssl is not installed");
         return;
     }
-    let artefacts = Arc::new(Artefacts::make(PAGE));
+    let artefacts = Arc::new(Artefacts::make(&[PAGE, MORE]));
     let mut wrong = Vec::new();
     let mut running = tokio::task::JoinSet::new();
     for case in [table::cases(PAGE), table::cases(MORE)].concat() {
@@ -80,7 +80,7 @@ async fn run(artefacts: &Artefacts, case: &Case) -> (Outcome, String) {
         Kind::Server => match block.and_then(|block| server_tls(&block)) {
             Err(error) => loaded(Err(error)),
             Ok(tls) => {
-                let server = TestServer::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap();
+                let server = TestServer::bind("127.0.0.1:0".parse().unwrap(), Some(tls)).unwrap();
                 let (served, ()) =
                     tokio::join!(server.serve_one(), neutral_client(artefacts, case, server.local_addr()));
                 told(served.unwrap().report)
@@ -98,7 +98,7 @@ async fn mutual(artefacts: &Artefacts, case: &Case, client: Result<SslSettings, 
         Ok(client) => client,
         Err(error) => return loaded(Err(error)),
     };
-    let server = TestServer::bind("127.0.0.1:0".parse().unwrap(), server).unwrap();
+    let server = TestServer::bind("127.0.0.1:0".parse().unwrap(), Some(server)).unwrap();
     let (served, checked) = tokio::join!(server.serve_one(), connect(&client, case, server.local_addr()));
     let served = served.unwrap().report;
     assert_eq!(

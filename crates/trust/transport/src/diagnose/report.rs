@@ -73,6 +73,15 @@ impl Report {
         }
     }
 
+    /// A connection that works without TLS, as configured.
+    pub(crate) fn plain(message: &str) -> Self {
+        Self {
+            ok: true,
+            story: None,
+            ..Self::from(Explanation::new("none", message))
+        }
+    }
+
     /// With what is configured and what should be changed.
     pub(crate) fn with_context(mut self, configured: Vec<String>, warnings: Vec<String>) -> Self {
         self.configured = configured;

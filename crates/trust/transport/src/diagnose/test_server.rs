@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tls::{Explanation, Observing, ServerTls};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tls::{Explanation, Observing, ServerTls, Side};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct TestServer {
     listener: Listener,
-    tls: Arc<ServerTls>,
+    /// `None`: `ssl.enabled` is false, so it speaks plain HTTP.
+    tls: Option<Arc<ServerTls>>,
 }
 
 /// One connection.
@@ -34,11 +35,11 @@ pub struct Served {
 }
 
 impl TestServer {
-    /// Binds a port.
+    /// Binds a port; without TLS it serves plain HTTP.
     ///
     /// # Errors
     /// The port cannot be listened on.
-    pub fn bind(address: SocketAddr, tls: Arc<ServerTls>) -> Result<Self, BindError> {
+    pub fn bind(address: SocketAddr, tls: Option<Arc<ServerTls>>) -> Result<Self, BindError> {
         Ok(Self {
             listener: Listener::bind(address)?,
             tls,
@@ -51,8 +52,8 @@ impl TestServer {
     }
 
     /// Its TLS.
-    pub fn tls(&self) -> &Arc<ServerTls> {
-        &self.tls
+    pub fn tls(&self) -> Option<&Arc<ServerTls>> {
+        self.tls.as_ref()
     }
 
     /// Serves the next connection that says anything at all; who only opens and closes the port is passed over.
@@ -63,36 +64,59 @@ impl TestServer {
         loop {
             let (socket, peer) = self.listener.socket.accept().await?;
             socket.set_nodelay(true)?;
-            if says_something(&socket).await {
-                let report = self
-                    .serve(socket)
-                    .await
-                    .with_context(self.tls.describe(), self.tls.warnings());
-                return Ok(Served { peer, report });
-            }
+            let Some(first) = first_octet(&socket).await else {
+                continue;
+            };
+            let report = match &self.tls {
+                Some(tls) => serve(tls, socket).await.with_context(tls.describe(), tls.warnings()),
+                None => serve_plain(socket, first).await,
+            };
+            return Ok(Served { peer, report });
         }
     }
+}
 
-    async fn serve(&self, socket: TcpStream) -> Report {
-        const WHOM: &str = "the client";
-        let accept = Observing::new(TlsAcceptor::from(self.tls.config()).accept(socket));
-        let late = || io::Error::from(io::ErrorKind::TimedOut);
-        let (outcome, observation) = match tokio::time::timeout(PATIENCE, accept).await {
-            Ok(finished) => finished,
-            Err(_) => (Err(late()), tls::Observation::default()),
-        };
-        let mut stream = match outcome {
-            Ok(stream) => stream,
-            Err(error) => return Report::from(self.tls.explain(&error, WHOM, &observation)),
-        };
-        match tokio::time::timeout(PATIENCE, answer(&mut stream)).await {
-            Ok(Ok(())) => Report::success(success(&stream), stream.get_ref().1),
-            Ok(Err(error)) => Report::from(self.tls.explain(&error, WHOM, &observation)),
-            Err(_) => Report::from(
-                Explanation::new("timeout", "the client sent nothing after the handshake")
-                    .with_hint("send a request, for instance with `flotilla tls check`"),
-            ),
-        }
+const WHOM: &str = "the client";
+
+async fn serve(tls: &ServerTls, socket: TcpStream) -> Report {
+    let accept = Observing::new(TlsAcceptor::from(tls.config()).accept(socket));
+    let late = || io::Error::from(io::ErrorKind::TimedOut);
+    let (outcome, observation) = match tokio::time::timeout(PATIENCE, accept).await {
+        Ok(finished) => finished,
+        Err(_) => (Err(late()), tls::Observation::default()),
+    };
+    let mut stream = match outcome {
+        Ok(stream) => stream,
+        Err(error) => return Report::from(tls.explain(&error, WHOM, &observation)),
+    };
+    match tokio::time::timeout(PATIENCE, answer(&mut stream)).await {
+        Ok(Ok(())) => Report::success(success(&stream), stream.get_ref().1),
+        Ok(Err(error)) => Report::from(tls.explain(&error, WHOM, &observation)),
+        Err(_) => Report::from(
+            Explanation::new("timeout", "the client sent nothing after the handshake")
+                .with_hint("send a request, for instance with `flotilla tls check`"),
+        ),
+    }
+}
+
+async fn serve_plain(mut socket: TcpStream, first: Option<u8>) -> Report {
+    const TLS_HANDSHAKE: u8 = 0x16;
+    if first == Some(TLS_HANDSHAKE) {
+        return Report::from(
+            Explanation::new(
+                "handshake_failure",
+                "the client speaks TLS, but `ssl.enabled` is false here",
+            )
+            .with_hint("use http:// in the client's URL, or remove `ssl.enabled` here"),
+        );
+    }
+    match tokio::time::timeout(PATIENCE, answer(&mut socket)).await {
+        Ok(Ok(())) => Report::plain("`ssl.enabled` is false: the client was answered without TLS"),
+        Ok(Err(error)) => Report::from(tls::explain(&error, Side::Server, WHOM, &tls::Observation::default())),
+        Err(_) => Report::from(
+            Explanation::new("timeout", "the client sent nothing")
+                .with_hint("send a request, for instance with `curl`"),
+        ),
     }
 }
 
@@ -103,17 +127,18 @@ fn success(stream: &TlsStream<TcpStream>) -> String {
     }
 }
 
-async fn says_something(socket: &TcpStream) -> bool {
+/// `None`: the client left without a word. `Some(None)`: it is silent, which the handshake's own timeout tells.
+async fn first_octet(socket: &TcpStream) -> Option<Option<u8>> {
     let mut first = [0];
     match tokio::time::timeout(PATIENCE, socket.peek(&mut first)).await {
-        Ok(outcome) => outcome.is_ok_and(|count| count > 0),
-        // The handshake's own timeout tells about silence.
-        Err(_) => true,
+        Ok(Ok(1..)) => Some(Some(first[0])),
+        Ok(_) => None,
+        Err(_) => Some(None),
     }
 }
 
 /// Reads something, answers, and closes in good order.
-async fn answer(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     let mut request = [0; 4096];
     if stream.read(&mut request).await? > 0 {
         stream

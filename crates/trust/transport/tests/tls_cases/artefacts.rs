@@ -17,7 +17,8 @@ pub(crate) struct Artefacts {
 }
 
 impl Artefacts {
-    pub(crate) fn make(page: &str) -> Self {
+    /// Of several pages; later ones build on what the first ones made.
+    pub(crate) fn make(pages: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap().to_owned();
         let made = Self {
@@ -25,12 +26,14 @@ impl Artefacts {
             path,
             known: Mutex::default(),
         };
-        made.keys(page);
-        for row in rows(page, "\n## Certificates") {
-            made.certificate(&row);
-        }
-        for row in rows(page, "\n## Other files") {
-            made.file(row[0], row[1]);
+        made.keys(pages);
+        for page in pages {
+            for row in rows(page, "\n## Certificates") {
+                made.certificate(&row);
+            }
+            for row in rows(page, "\n## Other files") {
+                made.file(row[0], row[1]);
+            }
         }
         made
     }
@@ -48,13 +51,9 @@ impl Artefacts {
     }
 
     /// Keys first and side by side: they take most of the time.
-    fn keys(&self, page: &str) {
-        let wanted = Mutex::new(
-            rows(page, "\n## Certificates")
-                .into_iter()
-                .map(|row| (row[0], row[3]))
-                .collect::<Vec<_>>(),
-        );
+    fn keys(&self, pages: &[&str]) {
+        let rows = pages.iter().flat_map(|page| rows(page, "\n## Certificates"));
+        let wanted = Mutex::new(rows.map(|row| (row[0], row[3])).collect::<Vec<_>>());
         let one = || wanted.lock().unwrap().pop();
         std::thread::scope(|scope| {
             for _ in 0..4 {

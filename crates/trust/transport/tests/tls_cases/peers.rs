@@ -155,7 +155,10 @@ pub(crate) async fn neutral_client(artefacts: &Artefacts, case: &Case, address: 
         let chain =
             certs::parse_certificates(format!("{}{}", parts["leaf"], parts["rest"]).as_bytes(), "peer").unwrap();
         let key = certs::load_key(&certs::PemSource::Path(parts["key"].clone().into()), "peer", None).unwrap();
-        builder.with_client_auth_cert(chain, key).unwrap()
+        // Unlike the builder's own way this one does not look into the certificate.
+        let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
+        let pair = rustls::sign::CertifiedKey::new(chain, key);
+        builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)))
     };
     let socket = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("fleet.test").unwrap();
