@@ -19,6 +19,7 @@ use crate::facts::Role;
 use crate::material::{self, Pair};
 use crate::observe::{Observation, note};
 use crate::options::{Alpn, LoadOptions, Time};
+use crate::p521::P521;
 use crate::reload::{History, ReloadOutcome, Reloadable, digest_of};
 use crate::settings::{SslSettings, VerificationMode};
 use crate::status::{CertificateRole, CertificateStatus, TlsStatus};
@@ -196,7 +197,10 @@ pub(crate) fn describe_pair(pair: &Pair) -> String {
 impl State {
     fn load(settings: &SslSettings, options: &LoadOptions, learned: &Learned) -> Result<Self, SslError> {
         let mut warnings = Vec::new();
-        let negotiation = negotiation(settings, &mut warnings)?;
+        let mut negotiation = negotiation(settings, &mut warnings)?;
+        if settings.curve_types.is_empty() {
+            Arc::make_mut(&mut negotiation.provider).kx_groups.push(&P521);
+        }
         if settings.wants_renegotiation()? {
             warnings.push("`ssl.renegotiation`: TLS is never renegotiated; the setting has no effect".to_owned());
         }

@@ -26,6 +26,7 @@ mod material;
 mod name_constraints;
 mod names;
 mod observe;
+mod p521;
 mod unusual_leaf;
 mod values;
 mod verifier;

@@ -219,20 +219,44 @@ impl OwnPairs {
 
 impl ResolvesServerCert for OwnPairs {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let fitting = self.usable.iter().find(|pair| suits(pair, &hello));
-        let Some(pair) = fitting.or(self.usable.first()) else {
-            let rule = format!("no key of this server can be used in a handshake ({})", self.key_types);
-            let failure = VerificationFailure {
-                class: "unsupported_key_type",
-                rule,
-                hint: Some("use a certificate with RSA 2048, P-256, P-384, P-521 or Ed25519".to_owned()),
-                presented: Vec::new(),
-            };
+        let mut signing = self.usable.iter().filter(|pair| signs(pair, &hello)).peekable();
+        let first = signing.peek().copied();
+        let found = signing.find(|pair| suits(pair, &hello)).or(first);
+        if found.is_none() {
+            let failure = self.nothing_for_this_client();
             note(|observation| observation.failure = Some(Arc::new(failure)));
-            return None;
-        };
-        Some(pair.clone())
+        }
+        found.cloned()
     }
+}
+
+impl OwnPairs {
+    fn nothing_for_this_client(&self) -> VerificationFailure {
+        let (rule, hint) = if self.usable.is_empty() {
+            (
+                format!("no key of this server can be used in a handshake ({})", self.key_types),
+                "use a certificate with RSA 2048, P-256, P-384, P-521 or Ed25519",
+            )
+        } else {
+            (
+                format!(
+                    "the client takes no signature that a key of this server makes ({})",
+                    self.key_types
+                ),
+                "give the server an RSA or a P-256 pair as well, or let the client accept more signature algorithms",
+            )
+        };
+        VerificationFailure {
+            class: "unsupported_key_type",
+            rule,
+            hint: Some(hint.to_owned()),
+            presented: Vec::new(),
+        }
+    }
+}
+
+fn signs(pair: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
+    pair.key.choose_scheme(hello.signature_schemes()).is_some()
 }
 
 /// A client may name suites of TLS 1.3 without offering that version, so the suites of TLS 1.2 decide where there are any.
@@ -243,8 +267,7 @@ fn suits(pair: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
         .iter()
         .filter_map(|suite| rsa_suite(*suite))
         .peekable();
-    let suite_fits = older.peek().is_none() || older.any(|for_rsa| for_rsa == rsa);
-    suite_fits && pair.key.choose_scheme(hello.signature_schemes()).is_some()
+    older.peek().is_none() || older.any(|for_rsa| for_rsa == rsa)
 }
 
 /// Whether a TLS 1.2 suite that we have is for RSA keys; `None` for all others.

@@ -150,7 +150,7 @@ async fn connect(tls: &Arc<ClientTls>, case: &Case, address: std::net::SocketAdd
         path: "/".to_owned(),
         connect_to: Some(address),
         proxy: None,
-        timeout: Duration::from_secs(20),
+        timeout: Duration::from_mins(1),
     };
     check(tls, &request).await
 }

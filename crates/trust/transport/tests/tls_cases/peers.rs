@@ -92,8 +92,9 @@ fn protocol(version: &str) -> String {
     }
 }
 
+/// Takes these signatures.
 #[derive(Debug)]
-struct TrustsAll;
+struct TrustsAll(Vec<SignatureScheme>);
 
 impl ServerCertVerifier for TrustsAll {
     fn verify_server_cert(
@@ -126,9 +127,7 @@ impl ServerCertVerifier for TrustsAll {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        aws_lc_rs::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.0.clone()
     }
 }
 
@@ -136,18 +135,21 @@ impl ServerCertVerifier for TrustsAll {
 /// business.
 pub(crate) async fn neutral_client(artefacts: &Artefacts, case: &Case, address: SocketAddr) {
     let mut versions = vec![&rustls::version::TLS13, &rustls::version::TLS12];
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut schemes = provider.signature_verification_algorithms.supported_schemes();
     for (key, value) in &case.peer_limits {
         match (key.as_str(), value.as_str()) {
             ("max", "1.2") => versions = vec![&rustls::version::TLS12],
             ("min", "1.3") => versions = vec![&rustls::version::TLS13],
+            ("signatures", "P-256") => schemes.retain(|scheme| *scheme == SignatureScheme::ECDSA_NISTP256_SHA256),
             other => panic!("unknown limit {other:?}"),
         }
     }
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(TrustsAll));
+        .with_custom_certificate_verifier(Arc::new(TrustsAll(schemes)));
     let config = if case.peer_sends.is_empty() {
         builder.with_no_client_auth()
     } else {
