@@ -39,6 +39,7 @@ fn main() {
             &arguments[place + 1],
             &arguments[place + 2],
             arguments[place + 3].parse().unwrap(),
+            arguments[place + 4] == Held::Answered.word(),
         );
     }
     if let Some(place) = arguments.iter().position(|argument| argument == ECHO) {
@@ -57,7 +58,8 @@ fn main() {
         }
     }
     let folder = Folder::new(KeyType::EcdsaP256);
-    at_rest(&folder, rounds.min(1000));
+    at_rest(&folder, rounds.min(1000), Held::Silent);
+    at_rest(&folder, rounds.min(1000), Held::Answered);
     if rounds >= 1000 {
         beside_go(&folder, rounds);
     }
@@ -209,8 +211,26 @@ fn echo(folder: &Utf8Path) {
     });
 }
 
-/// Connections of a child process, each with one answered request, at rest in this one.
-fn at_rest(folder: &Folder, connections: u32) {
+/// What a held connection has done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Held {
+    /// The handshake, no more.
+    Silent,
+    /// One request, which was answered.
+    Answered,
+}
+
+impl Held {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Silent => "after the handshake",
+            Self::Answered => "after a request",
+        }
+    }
+}
+
+/// Connections of a child process, at rest in this one.
+fn at_rest(folder: &Folder, connections: u32, held: Held) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -234,6 +254,7 @@ fn at_rest(folder: &Folder, connections: u32) {
                 folder.path.as_str(),
                 &address.to_string(),
                 &connections.to_string(),
+                held.word(),
             ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -246,7 +267,8 @@ fn at_rest(folder: &Folder, connections: u32) {
         assert_eq!(ready.trim(), "ready");
         let each = resident_bytes().saturating_sub(before) / u64::from(connections);
         println!(
-            "a mutual connection at rest: {:.1} KiB ({connections} connections)",
+            "a mutual connection at rest {}: {:.1} KiB ({connections} connections)",
+            held.word(),
             each as f64 / 1024.0
         );
         drop(child.stdin.take());
@@ -263,7 +285,7 @@ fn resident_bytes() -> u64 {
 }
 
 /// The child: opens connections, says so, and holds them until its input ends.
-fn hold(folder: &str, address: &str, connections: u32) {
+fn hold(folder: &str, address: &str, connections: u32, asking: bool) {
     let address: SocketAddr = address.parse().unwrap();
     let tls = client_tls(Utf8Path::new(folder), true, true);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -279,12 +301,14 @@ fn hold(folder: &str, address: &str, connections: u32) {
                 .connect(name, socket)
                 .await
                 .unwrap();
-            stream
-                .write_all(b"GET / HTTP/1.1\r\nHost: fleet.test\r\n\r\n")
-                .await
-                .unwrap();
-            let mut answer = [0; 1024];
-            assert!(tokio::io::AsyncReadExt::read(&mut stream, &mut answer).await.unwrap() > 0);
+            if asking {
+                stream
+                    .write_all(b"GET / HTTP/1.1\r\nHost: fleet.test\r\n\r\n")
+                    .await
+                    .unwrap();
+                let mut answer = [0; 1024];
+                assert!(tokio::io::AsyncReadExt::read(&mut stream, &mut answer).await.unwrap() > 0);
+            }
             held.push(stream);
         }
         println!("ready");

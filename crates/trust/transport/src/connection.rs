@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -25,7 +26,8 @@ use tower::Service;
 
 use crate::Peer;
 use crate::error::with_sources;
-use crate::serve::Shared;
+use crate::failures::Cost;
+use crate::serve::{ServeOptions, Shared};
 
 pub(crate) struct Connection {
     pub(crate) socket: TcpStream,
@@ -52,7 +54,7 @@ impl Connection {
                     certificates: Vec::new(),
                     server_name: None,
                 };
-                serve_http(socket, peer, &shared).await;
+                serve_http(socket, peer, shared).await;
             }
             Some(tls) => {
                 // Boxed, so that the state of a handshake is not kept for the life of the connection.
@@ -60,7 +62,7 @@ impl Connection {
                     return;
                 };
                 drop(tls);
-                serve_http(stream, peer, &shared).await;
+                serve_http(stream, peer, shared).await;
             }
         }
     }
@@ -71,7 +73,7 @@ async fn handshake(
     address: SocketAddr,
     tls: &ServerTls,
     shared: &Shared,
-) -> Option<(TlsStream<TcpStream>, Peer)> {
+) -> Option<(Box<TlsStream<TcpStream>>, Peer)> {
     let attempt = async {
         // A client that says nothing holds no place among the handshakes.
         let mut first = [0];
@@ -111,7 +113,7 @@ fn admit(
     address: SocketAddr,
     tls: &ServerTls,
     shared: &Shared,
-) -> Option<(TlsStream<TcpStream>, Peer)> {
+) -> Option<(Box<TlsStream<TcpStream>>, Peer)> {
     let session = stream.get_ref().1;
     let certificates = session.peer_certificates().unwrap_or_default().to_vec();
     let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
@@ -125,8 +127,9 @@ fn admit(
         return None;
     }
     let server_name = session.server_name().map(str::to_owned);
+    // Boxed, as it goes through the hands of several futures and each would keep room for it.
     Some((
-        stream,
+        Box::new(stream),
         Peer {
             address,
             tls: true,
@@ -137,7 +140,7 @@ fn admit(
 }
 
 fn report(shared: &Shared, address: SocketAddr, class: &str, message: &str) {
-    if shared.failures.count(address.ip(), Instant::now()) {
+    if shared.failures.count(address.ip(), Cost::of(class), Instant::now()) {
         tracing::warn!(peer = %address, class, message, "a TLS handshake failed");
     } else {
         tracing::debug!(peer = %address, class, message, "a TLS handshake failed");
@@ -157,7 +160,14 @@ async fn answer_plain_http(mut socket: TcpStream) {
     }
 }
 
-async fn serve_http<S>(stream: S, peer: Peer, shared: &Arc<Shared>)
+fn serve_http<S>(stream: S, peer: Peer, shared: Arc<Shared>) -> Pin<Box<dyn Future<Output = ()> + Send>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    Box::pin(serve_http_to_the_end(stream, peer, shared))
+}
+
+async fn serve_http_to_the_end<S>(stream: S, peer: Peer, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -167,8 +177,7 @@ where
         let (router, peer, activity) = (shared.router.clone(), peer.clone(), activity.clone());
         service_fn(move |request| answer(router.clone(), request, peer.clone(), activity.clone().begin()))
     };
-    let builder = http_builder(shared);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = shared.http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut closing = false;
     let outcome = loop {
@@ -191,9 +200,9 @@ where
     }
 }
 
-fn http_builder(shared: &Shared) -> auto::Builder<Tracked> {
-    let options = &shared.options;
-    let mut builder = auto::Builder::new(Tracked(shared.tasks.clone()));
+/// How HTTP is spoken on every connection of a listener.
+pub(crate) fn http_builder(options: &ServeOptions, tasks: &TaskTracker) -> auto::Builder<Tracked> {
+    let mut builder = auto::Builder::new(Tracked(tasks.clone()));
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -265,7 +274,7 @@ impl Drop for Running {
 
 /// Tasks of HTTP/2 connections belong to the listener as well.
 #[derive(Clone)]
-struct Tracked(TaskTracker);
+pub(crate) struct Tracked(TaskTracker);
 
 impl<F> hyper::rt::Executor<F> for Tracked
 where

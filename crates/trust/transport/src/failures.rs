@@ -15,23 +15,45 @@ const MAX_SOURCES: usize = 10_000;
 /// Failures told in the log for each source and window; the rest is counted in silence.
 const LOGGED: u32 = 5;
 
+/// What a failed handshake cost this side.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cost {
+    /// Its greeting was read and refused. Scanners come with hundreds of those in a few seconds, one for each old suite.
+    Greeting = 1,
+    /// Key exchange and signature.
+    Signature = 10,
+}
+
+impl Cost {
+    pub(crate) fn of(class: &str) -> Self {
+        match class {
+            "protocol_version" | "no_common_cipher" | "no_common_group" => Self::Greeting,
+            _ => Self::Signature,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Window {
     since: Instant,
     failures: u32,
+    /// Sum of [`Cost`].
+    cost: u32,
 }
 
 /// Failures in the current window of each source.
 #[derive(Debug)]
 pub(crate) struct Failures {
+    /// In units of [`Cost`].
     limit: u32,
     sources: Mutex<HashMap<IpAddr, Window>>,
 }
 
 impl Failures {
+    /// `limit` is about whole handshakes; ten times as many greetings come to the same.
     pub(crate) fn new(limit: u32) -> Self {
         Self {
-            limit,
+            limit: limit.saturating_mul(Cost::Signature as u32),
             sources: Mutex::default(),
         }
     }
@@ -41,11 +63,11 @@ impl Failures {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources
             .get(&source)
-            .is_some_and(|window| window.failures >= self.limit && now < window.since + WINDOW)
+            .is_some_and(|window| window.cost >= self.limit && now < window.since + WINDOW)
     }
 
     /// Counts a failure; returns whether it should be told in the log.
-    pub(crate) fn count(&self, source: IpAddr, now: Instant) -> bool {
+    pub(crate) fn count(&self, source: IpAddr, cost: Cost, now: Instant) -> bool {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         if sources.len() >= MAX_SOURCES && !sources.contains_key(&source) {
             sources.retain(|_, window| now < window.since + WINDOW);
@@ -56,14 +78,17 @@ impl Failures {
         let window = sources.entry(source).or_insert(Window {
             since: now,
             failures: 0,
+            cost: 0,
         });
         if now >= window.since + WINDOW {
             *window = Window {
                 since: now,
                 failures: 0,
+                cost: 0,
             };
         }
         window.failures = window.failures.saturating_add(1);
+        window.cost = window.cost.saturating_add(cost as u32);
         window.failures <= LOGGED
     }
 }
@@ -79,13 +104,26 @@ mod tests {
         let start = Instant::now();
         for _ in 0..3 {
             assert!(!failures.too_many(bad, start));
-            failures.count(bad, start);
+            failures.count(bad, Cost::Signature, start);
         }
         assert!(failures.too_many(bad, start));
         assert!(!failures.too_many(good, start));
         assert!(!failures.too_many(bad, start + WINDOW));
-        failures.count(bad, start + WINDOW);
+        failures.count(bad, Cost::Signature, start + WINDOW);
         assert!(!failures.too_many(bad, start + WINDOW));
+    }
+
+    #[test]
+    fn greetings_that_are_refused_count_a_tenth() {
+        let (scanner, now) = (IpAddr::from([192, 0, 2, 1]), Instant::now());
+        let failures = Failures::new(3);
+        for _ in 0..29 {
+            failures.count(scanner, Cost::of("no_common_cipher"), now);
+        }
+        assert!(!failures.too_many(scanner, now));
+        failures.count(scanner, Cost::of("protocol_version"), now);
+        assert!(failures.too_many(scanner, now));
+        assert_eq!(Cost::of("unknown_authority"), Cost::Signature);
     }
 
     #[test]
@@ -93,7 +131,7 @@ mod tests {
         let failures = Failures::new(1);
         let now = Instant::now();
         for number in 0..(MAX_SOURCES as u32 + 10) {
-            failures.count(IpAddr::from(number.to_be_bytes()), now);
+            failures.count(IpAddr::from(number.to_be_bytes()), Cost::Signature, now);
         }
         assert!(failures.sources.lock().unwrap().len() <= MAX_SOURCES);
     }

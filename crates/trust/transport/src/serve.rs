@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use hyper_util::server::conn::auto;
 use tls::ServerTls;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Listener;
-use crate::connection::Connection;
+use crate::connection::{Connection, Tracked, http_builder};
 use crate::failures::Failures;
 
 /// The bounds of one listener.
@@ -28,7 +29,8 @@ pub struct ServeOptions {
     pub max_concurrent_handshakes: usize,
     /// Octets of the headers of one request; HTTP/1.1 answers 431 beyond.
     pub max_header_bytes: usize,
-    /// Failed handshakes of one source in 10 seconds; beyond it its connections are closed unread until those are over.
+    /// Failed handshakes of one source in 10 seconds; beyond it its connections are closed unread until those are over. One
+    /// that was refused before it cost a signature (an old version, no common suite) counts a tenth.
     pub failed_handshakes_per_source: u32,
     /// How long running requests may take after `stop`.
     pub grace: Duration,
@@ -73,6 +75,7 @@ pub(crate) struct Shared {
     /// Close now.
     pub(crate) abort: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    pub(crate) http: auto::Builder<Tracked>,
 }
 
 /// How long to wait when the system has no room for another connection.
@@ -87,6 +90,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Stopped {
     let open = Arc::new(Semaphore::new(options.max_connections));
+    let tasks = TaskTracker::new();
     let shared = Arc::new(Shared {
         tls,
         router,
@@ -94,7 +98,8 @@ pub async fn serve(
         failures: Failures::new(options.failed_handshakes_per_source),
         stop,
         abort: CancellationToken::new(),
-        tasks: TaskTracker::new(),
+        http: http_builder(&options, &tasks),
+        tasks,
         options,
     });
     accept(&listener, &open, &shared).await;
