@@ -51,6 +51,18 @@ impl JoinString {
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(json))
     }
 
+    /// One line for a shell on a host that has nothing yet. The server is checked by its keys, of which `pins` are the SHA-256
+    /// in base64, before anything of it runs. The text holds the enrollment token in clear.
+    pub fn install_command(&self, pins: &[String]) -> String {
+        let pins: Vec<String> = pins.iter().map(|pin| format!("sha256//{pin}")).collect();
+        format!(
+            "curl -fsSk --pinnedpubkey '{}' {}/install | sh -s -- --join {}",
+            pins.join(";"),
+            self.urls.first().map_or("", String::as_str),
+            self.encode()
+        )
+    }
+
     /// Reads it; the same as [`FromStr`].
     pub fn parse(text: &str) -> Result<Self, JoinStringError> {
         let encoded = text.trim().strip_prefix(PREFIX).ok_or(JoinStringError::Prefix)?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use access::Access;
+use camino::Utf8PathBuf;
 use clock::SharedClock;
 use packages::Package;
 use secret::Secret;
@@ -15,6 +16,7 @@ use crate::domain::connection_tests::{self, Tested};
 use crate::domain::error::FleetError;
 use crate::domain::login_limit::LoginLimit;
 use crate::domain::news::{self, News};
+use crate::domain::roster::{self, Roster};
 use crate::domain::signing::SigningKey;
 use crate::domain::{agent_maintenance, setup};
 
@@ -37,6 +39,9 @@ pub struct ConsoleSettings {
     pub instance_id: String,
     /// Where agents download their next version; goes into the default download source.
     pub download_url: String,
+    /// Files with the chains that our own Fleet Server presents, when it hands out this program: with their keys' pins the pages
+    /// show the line that joins a bare host.
+    pub fleet_server_certificates: Vec<Utf8PathBuf>,
 }
 
 impl Default for ConsoleSettings {
@@ -50,6 +55,7 @@ impl Default for ConsoleSettings {
             host_name: "localhost".to_owned(),
             instance_id: "00000000-0000-4000-8000-000000000000".to_owned(),
             download_url: "https://artifacts.elastic.co/downloads/".to_owned(),
+            fleet_server_certificates: Vec::new(),
         }
     }
 }
@@ -82,6 +88,7 @@ pub struct Console {
     pub(crate) is_set_up: tokio::sync::OnceCell<()>,
     pub(crate) login_limit: LoginLimit,
     pub(crate) news: News,
+    pub(crate) roster: Roster,
     pub(crate) connection_tests: Mutex<BTreeMap<String, Tested>>,
     pub(crate) session_renewals: Mutex<HashMap<String, jiff::Timestamp>>,
 }
@@ -108,6 +115,7 @@ impl Console {
             fleet_server_client: OnceLock::new(),
             is_set_up: tokio::sync::OnceCell::new(),
             news: News::default(),
+            roster: roster::empty(),
             connection_tests: Mutex::new(BTreeMap::new()),
             session_renewals: Mutex::new(HashMap::new()),
         })

@@ -179,6 +179,26 @@ document.addEventListener("click", (event) => {
   if (back) { event.preventDefault(); back.closest("[data-asks]").remove(); }
 });
 
+// Files are dropped on the field that they are for: the same as choosing them.
+const dropPlace = (event) => event.target.closest?.("form[data-form] .field textarea.drop");
+document.addEventListener("dragover", (event) => {
+  const place = dropPlace(event);
+  if (!place || !event.dataTransfer.types.includes("Files")) return;
+  event.preventDefault();
+  place.classList.add("over");
+});
+document.addEventListener("dragleave", (event) => dropPlace(event)?.classList.remove("over"));
+document.addEventListener("drop", (event) => {
+  const place = dropPlace(event);
+  const files = event.dataTransfer?.files;
+  if (!place || !files?.length) return;
+  event.preventDefault();
+  place.classList.remove("over");
+  const chooser = place.closest(".field").querySelector("input[type=file]");
+  chooser.files = files;
+  chooser.dispatchEvent(new Event("change", { bubbles: true }));
+});
+
 // A flyout closes by Esc, keeps the focus inside, and asks before changes are lost.
 document.addEventListener("keydown", (event) => {
   const form = document.querySelector("form[data-form][data-close]");

@@ -9,7 +9,7 @@ use super::call::{Call, Reply, item};
 use super::error::ApiError;
 use super::schema::{Field, Kind, TEXTS, field, flag, text};
 use crate::Console;
-use crate::domain::enrollment_keys::{self as domain, EnrollmentKey};
+use crate::domain::enrollment_keys::{self as domain, EnrollmentKey, NewKey};
 use crate::domain::kuery;
 use crate::domain::page::PageRequest;
 
@@ -18,7 +18,14 @@ pub(super) const LIST_QUERY: &[Field] = &[
     field("perPage", Kind::Integer { min: 0, max: 10_000 }).default("20"),
     text("kuery"),
 ];
-pub(super) const CREATE: &[Field] = &[text("name"), text("policy_id").required(), text("expiration")];
+pub(super) const CREATE: &[Field] = &[
+    text("name"),
+    text("policy_id").required(),
+    text("expiration"),
+    // Ours: how often, and from where, a token may be used.
+    field("use_limit", Kind::Integer { min: 1, max: 1_000_000 }),
+    field("allowed_addresses", TEXTS),
+];
 pub(super) const DELETE_QUERY: &[Field] = &[flag("forceDelete").default("false")];
 pub(super) const BULK_DELETE: &[Field] = &[
     field("tokenIds", TEXTS),
@@ -41,9 +48,14 @@ pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, Api
 }
 
 pub(super) async fn create(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
-    let policy_id = call.body_text("policy_id").unwrap_or_default();
-    let expiration = call.body_text("expiration").map(duration_of).transpose()?;
-    let key = domain::create(&console, &call.actor(), policy_id, call.body_text("name"), expiration).await?;
+    let new = NewKey {
+        policy_id: call.body_text("policy_id").unwrap_or_default().to_owned(),
+        name: call.body_text("name").map(str::to_owned),
+        expiration: call.body_text("expiration").map(duration_of).transpose()?,
+        use_limit: call.body_as("use_limit")?,
+        allowed_addresses: call.body_texts("allowed_addresses"),
+    };
+    let key = domain::create(&console, &call.actor(), new).await?;
     Ok(Reply::Json(json!({"action": "created", "item": answer_of(&key)})))
 }
 
@@ -107,6 +119,18 @@ fn answer_of(key: &EnrollmentKey) -> Value {
     });
     if !document.name.is_empty() {
         answer["name"] = document.name.as_str().into();
+    }
+    for (name, bound) in [
+        ("expire_at", json!(document.expire_at)),
+        ("use_limit", json!(document.use_limit)),
+        ("use_count", json!(document.use_count)),
+    ] {
+        if !bound.is_null() {
+            answer[name] = bound;
+        }
+    }
+    if !document.allowed_addresses.is_empty() {
+        answer["allowed_addresses"] = json!(document.allowed_addresses);
     }
     if let Some(hidden) = document.other.get("hidden") {
         answer["hidden"] = hidden.clone();

@@ -1,9 +1,8 @@
 //! Agent policies: what a group of agents does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use policy::model::{AgentPolicy, PackagePolicy};
-use query::Query;
 use serde_json::{Value, json};
 
 use crate::Console;
@@ -12,7 +11,7 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::documents::{AGENT_POLICIES, Fields, HOSTS, OUTPUTS, PACKAGE_POLICIES, Stored, flag, text};
 use crate::domain::error::FleetError;
 use crate::domain::objects::{new_id, now_fields, remove_nulls, remove_unset};
-use crate::domain::{enrollment_keys, package_policies, uninstall_tokens};
+use crate::domain::{agents, enrollment_keys, package_policies, uninstall_tokens};
 
 /// Seconds after which a silent agent is inactive, unless a policy says otherwise: two weeks.
 pub const INACTIVITY_TIMEOUT: i64 = 1_209_600;
@@ -45,23 +44,20 @@ pub async fn package_policies_of(console: &Console, id: &str) -> Result<Vec<Pack
 
 /// How many agents have the policy; unenrolled ones do not count.
 pub async fn agent_count(console: &Console, id: &str) -> Result<u64, FleetError> {
-    count(
-        console,
-        Query::all_of(vec![Query::term("policy_id", id), Query::term("active", true)]),
-    )
-    .await
+    let tallies = agents::tallies(console).await?;
+    Ok(tallies.get(id).map_or(0, |tally| tally.active))
 }
 
-async fn count(console: &Console, query: Query) -> Result<u64, FleetError> {
-    match console
-        .store
-        .count(&[protocol::indices::AGENTS.to_owned()], &query)
-        .await
-    {
-        Ok(count) => Ok(count),
-        Err(store::StoreError::IndexNotFound(_)) => Ok(0),
-        Err(error) => Err(error.into()),
+/// How many integrations each policy has.
+pub async fn integration_counts(console: &Console) -> Result<HashMap<String, usize>, FleetError> {
+    let mut counts = HashMap::new();
+    for integration in console.all(&PACKAGE_POLICIES).await? {
+        let policies = integration.fields.get("policy_ids").and_then(Value::as_array);
+        for policy in policies.into_iter().flatten().filter_map(Value::as_str) {
+            *counts.entry(policy.to_owned()).or_default() += 1;
+        }
     }
+    Ok(counts)
 }
 
 /// How to make a policy.
@@ -81,30 +77,53 @@ pub async fn create(
     mut fields: Fields,
     options: CreateOptions,
 ) -> Result<AgentPolicy, FleetError> {
-    let id = {
-        let _one_at_a_time = console.changes.lock().await;
-        let id = new_id(console, &AGENT_POLICIES, &mut fields).await?;
-        normalise(&mut fields);
-        check(console, &fields, &id).await?;
-        fields.insert("revision".into(), 0.into());
-        fields.insert("status".into(), "active".into());
-        fields.insert("schema_version".into(), "1.1.1".into());
-        fields.entry("is_managed").or_insert(false.into());
-        fields.entry("is_protected").or_insert(false.into());
-        fields.entry("inactivity_timeout").or_insert(INACTIVITY_TIMEOUT.into());
-        now_fields(console, actor, &mut fields, true);
-        let mut changes = Changes::default();
-        changes.create(&AGENT_POLICIES, &id, fields);
-        uninstall_tokens::add(console, &id, &mut changes).await?;
-        changes.touch(&id);
-        changes::apply(console, actor, changes).await?;
-        id
-    };
-    enrollment_keys::create(console, actor, &id, Some("Default"), None).await?;
+    let id = write_new(console, actor, &mut fields, Publish::Now).await?;
+    make_token(console, actor, &id).await?;
     if options.system_monitoring {
         package_policies::create_default(console, actor, "system", &id).await?;
     }
     read(console, &id).await
+}
+
+/// When a new policy is published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Publish {
+    Now,
+    /// With its first integrations, so that they are part of its first revision.
+    Later,
+}
+
+async fn write_new(
+    console: &Console,
+    actor: &Actor,
+    fields: &mut Fields,
+    publish: Publish,
+) -> Result<String, FleetError> {
+    let _one_at_a_time = console.changes.lock().await;
+    let id = new_id(console, &AGENT_POLICIES, fields).await?;
+    normalise(fields);
+    check(console, fields, &id).await?;
+    fields.insert("revision".into(), 0.into());
+    fields.insert("status".into(), "active".into());
+    fields.insert("schema_version".into(), "1.1.1".into());
+    fields.entry("is_managed").or_insert(false.into());
+    fields.entry("is_protected").or_insert(false.into());
+    fields.entry("inactivity_timeout").or_insert(INACTIVITY_TIMEOUT.into());
+    now_fields(console, actor, fields, true);
+    let mut changes = Changes::default();
+    changes.create(&AGENT_POLICIES, &id, std::mem::take(fields));
+    uninstall_tokens::add(console, &id, &mut changes).await?;
+    if publish == Publish::Now {
+        changes.touch(&id);
+    }
+    changes::apply(console, actor, changes).await?;
+    Ok(id)
+}
+
+async fn make_token(console: &Console, actor: &Actor, id: &str) -> Result<(), FleetError> {
+    enrollment_keys::create(console, actor, enrollment_keys::NewKey::of_policy(id))
+        .await
+        .map(drop)
 }
 
 /// Changes a policy: what is absent stays, null removes.
@@ -164,11 +183,15 @@ pub async fn copy(
     if let Some(description) = description {
         fields.insert("description".into(), description.into());
     }
-    let copy = create(console, actor, fields, CreateOptions::default()).await?;
-    for integration in integrations {
-        package_policies::copy_to(console, actor, &integration, &copy.id).await?;
-    }
-    read(console, &copy.id).await
+    let publish = if integrations.is_empty() {
+        Publish::Now
+    } else {
+        Publish::Later
+    };
+    let copy = write_new(console, actor, &mut fields, publish).await?;
+    make_token(console, actor, &copy).await?;
+    package_policies::copy_to(console, actor, &integrations, &copy).await?;
+    read(console, &copy).await
 }
 
 /// Removes a policy, its integrations and its tokens.

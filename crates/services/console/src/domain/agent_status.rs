@@ -3,9 +3,12 @@
 //!
 //! Source: fleet-api, agents; the first rule that matches wins.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use protocol::AgentDocument;
 use query::{Query, RangeBound};
+use serde_json::{Value, json};
 
 /// No check-in for this long: offline. Ten times the interval at which Fleet Server notes check-ins.
 pub const OFFLINE_AFTER: SignedDuration = SignedDuration::from_secs(300);
@@ -70,9 +73,88 @@ impl AgentStatus {
         }
     }
 
+    /// Whether somebody should look at the agent.
+    pub fn is_unhealthy(self) -> bool {
+        matches!(self, Self::Error | Self::Degraded | Self::Orphaned | Self::Offline)
+    }
+
     /// The status of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// The statuses that a word of a filter means: itself, or one of the words that pages show.
+    pub fn meant_by(word: &str) -> Vec<Self> {
+        match word {
+            "healthy" => vec![Self::Online],
+            "unhealthy" => vec![Self::Error, Self::Degraded],
+            word => Self::named(word).into_iter().collect(),
+        }
+    }
+}
+
+/// What of an agent's document decides its status.
+#[derive(Clone, Debug)]
+pub struct Signs {
+    active: bool,
+    policy_id: String,
+    /// The last check-in, or the enrolment.
+    silent_since: Option<Timestamp>,
+    has_checked_in: bool,
+    has_policy: bool,
+    is_upgrading: bool,
+    is_unenrolling: bool,
+    left: Option<AgentStatus>,
+    says: Option<AgentStatus>,
+}
+
+impl Signs {
+    /// Of a document, or of the part of it that has these fields.
+    pub fn of_source(source: &Value) -> Self {
+        let text = |name: &str| source[name].as_str();
+        let is_set = |name: &str| !source[name].is_null();
+        let says = text("last_checkin_status").unwrap_or_default();
+        Self {
+            active: source["active"].as_bool().unwrap_or_default(),
+            policy_id: text("policy_id").unwrap_or_default().to_owned(),
+            silent_since: text("last_checkin")
+                .or_else(|| text("enrolled_at"))
+                .and_then(|time| time.parse().ok()),
+            has_checked_in: is_set("last_checkin"),
+            has_policy: source["policy_revision_idx"]
+                .as_i64()
+                .is_some_and(|revision| revision != 0),
+            is_upgrading: is_set("upgrade_started_at") && !is_set("upgraded_at"),
+            is_unenrolling: is_set("unenrollment_started_at"),
+            left: match text("audit_unenrolled_reason") {
+                Some("uninstall") => Some(AgentStatus::Uninstalled),
+                Some("orphaned") => Some(AgentStatus::Orphaned),
+                _ => None,
+            },
+            says: [AgentStatus::Error, AgentStatus::Degraded]
+                .into_iter()
+                .find(|status| says.eq_ignore_ascii_case(status.name())),
+        }
+    }
+
+    fn of(agent: &AgentDocument) -> Self {
+        Self::of_source(&json!({
+            "active": agent.active, "policy_id": agent.policy_id, "last_checkin": agent.last_checkin,
+            "enrolled_at": agent.enrolled_at, "last_checkin_status": agent.last_checkin_status,
+            "policy_revision_idx": agent.policy_revision_idx, "upgrade_started_at": agent.upgrade_started_at,
+            "upgraded_at": agent.upgraded_at, "unenrollment_started_at": agent.unenrollment_started_at,
+            "audit_unenrolled_reason": agent.audit_unenrolled_reason,
+        }))
+    }
+
+    /// The policy that the agent should run.
+    pub fn policy_id(&self) -> &str {
+        &self.policy_id
+    }
+
+    /// Whether it is enrolled.
+    pub fn is_active(&self) -> bool {
+        self.active
     }
 }
 
@@ -82,49 +164,39 @@ pub struct StatusRules {
     /// The time.
     pub now: Timestamp,
     /// Policies and the seconds after which their silent agents are inactive; other policies have no such limit.
-    pub inactivity: Vec<(String, i64)>,
+    pub inactivity: BTreeMap<String, i64>,
 }
 
 impl StatusRules {
     /// The status of an agent.
     pub fn status_of(&self, agent: &AgentDocument) -> AgentStatus {
-        let last = agent
-            .last_checkin
-            .as_deref()
-            .unwrap_or(&agent.enrolled_at)
-            .parse::<Timestamp>()
-            .ok();
-        let silent_for = |limit: SignedDuration| last.is_some_and(|last| self.now.duration_since(last) > limit);
-        let inactive_after = self
-            .inactivity
-            .iter()
-            .find(|(policy, _)| agent.policy_id == *policy.as_str());
-        let reason = agent.audit_unenrolled_reason.as_deref();
-        let says = agent.last_checkin_status.as_deref().unwrap_or_default();
+        self.status(&Signs::of(agent))
+    }
+
+    /// The status that follows from the signs; the first rule that matches wins.
+    pub fn status(&self, agent: &Signs) -> AgentStatus {
+        let silent_for = |limit: SignedDuration| {
+            agent
+                .silent_since
+                .is_some_and(|since| self.now.duration_since(since) > limit)
+        };
+        let inactive_after = self.inactivity.get(&agent.policy_id);
         if !agent.active {
             AgentStatus::Unenrolled
-        } else if inactive_after.is_some_and(|(_, seconds)| silent_for(SignedDuration::from_secs(*seconds))) {
+        } else if inactive_after.is_some_and(|seconds| silent_for(SignedDuration::from_secs(*seconds))) {
             AgentStatus::Inactive
-        } else if reason == Some("uninstall") {
-            AgentStatus::Uninstalled
-        } else if reason == Some("orphaned") {
-            AgentStatus::Orphaned
+        } else if let Some(left) = agent.left {
+            left
         } else if silent_for(OFFLINE_AFTER) {
             AgentStatus::Offline
-        } else if agent.policy_revision_idx.is_none_or(|revision| revision == 0) && agent.last_checkin.is_some()
-            || is_upgrading(agent)
-        {
+        } else if !agent.has_policy && agent.has_checked_in || agent.is_upgrading {
             AgentStatus::Updating
-        } else if agent.last_checkin.is_none() {
+        } else if !agent.has_checked_in {
             AgentStatus::Enrolling
-        } else if agent.unenrollment_started_at.is_some() {
+        } else if agent.is_unenrolling {
             AgentStatus::Unenrolling
-        } else if says.eq_ignore_ascii_case("error") {
-            AgentStatus::Error
-        } else if says.eq_ignore_ascii_case("degraded") {
-            AgentStatus::Degraded
         } else {
-            AgentStatus::Online
+            agent.says.unwrap_or(AgentStatus::Online)
         }
     }
 
@@ -151,7 +223,7 @@ impl StatusRules {
         match status {
             AgentStatus::Unenrolled => Query::none_of(vec![Query::term("active", true)]),
             AgentStatus::Inactive => {
-                let of_policy = |(policy, seconds): &(String, i64)| {
+                let of_policy = |(policy, seconds): (&String, &i64)| {
                     let silent = self.silent_for(SignedDuration::from_secs(*seconds));
                     Query::all_of(vec![Query::term("policy_id", policy.as_str()), silent])
                 };
@@ -199,20 +271,14 @@ impl StatusRules {
     }
 }
 
-fn is_upgrading(agent: &AgentDocument) -> bool {
-    agent.upgrade_started_at.is_some() && agent.upgraded_at.is_none()
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     fn rules() -> StatusRules {
         StatusRules {
             now: "2026-01-02T12:00:00Z".parse().unwrap(),
-            inactivity: vec![("p1".into(), 86_400)],
+            inactivity: BTreeMap::from([("p1".into(), 86_400)]),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Agents: listed, counted, changed.
 
+use std::collections::HashMap;
+
 use policy::model::AgentPolicy;
 use protocol::{AgentDocument, indices};
 use query::{Query, SearchRequest, SortOrder};
@@ -14,6 +16,7 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::error::FleetError;
 use crate::domain::kuery;
 use crate::domain::page::{Page, PageRequest};
+use crate::domain::roster;
 
 /// An agent as it is now.
 #[derive(Clone, Debug)]
@@ -73,6 +76,11 @@ impl StatusSummary {
             .map_or(0, |(_, count)| *count)
     }
 
+    /// The number of agents of these statuses.
+    pub fn of_all(&self, statuses: &[AgentStatus]) -> u64 {
+        statuses.iter().map(|status| self.of(*status)).sum()
+    }
+
     /// All agents, unenrolled ones included.
     pub fn all(&self) -> u64 {
         self.counts.iter().map(|(_, count)| count).sum()
@@ -101,18 +109,18 @@ pub async fn status_rules(console: &Console) -> Result<StatusRules, FleetError> 
 /// KQL that is none, or names a field that agents do not have; a page too deep.
 pub async fn list(console: &Console, filter: &AgentFilter, page: PageRequest) -> Result<Page<Agent>, FleetError> {
     let rules = status_rules(console).await?;
-    let query = query_of(&rules, filter)?;
-    let page = if filter.search_after.is_some() {
-        page
-    } else {
-        page.checked()?
-    };
     let field = sort_field(filter.sort_field.as_deref())?;
     let order = if filter.descending {
         SortOrder::Descending
     } else {
         SortOrder::Ascending
     };
+    if filter.search_after.is_none() {
+        let page = page.checked()?;
+        if let Some(found) = list_of_roster(console, &rules, filter, (&field, order), page).await? {
+            return Ok(found);
+        }
+    }
     let request = SearchRequest {
         from: if filter.search_after.is_some() {
             0
@@ -122,7 +130,7 @@ pub async fn list(console: &Console, filter: &AgentFilter, page: PageRequest) ->
         search_after: filter.search_after.clone(),
         track_total_hits: u64::MAX,
         ..SearchRequest::new(indices::AGENTS)
-            .query(query)
+            .query(query_of(&rules, filter)?)
             .size(page.per_page)
             .sort_by(field, order)
             .sort_by("_id", SortOrder::Ascending)
@@ -141,29 +149,132 @@ pub async fn list(console: &Console, filter: &AgentFilter, page: PageRequest) ->
     })
 }
 
+/// The page, when what is kept of agents decides it: only the documents that are shown are read.
+async fn list_of_roster(
+    console: &Console,
+    rules: &StatusRules,
+    filter: &AgentFilter,
+    (field, order): (&str, SortOrder),
+    page: PageRequest,
+) -> Result<Option<Page<Agent>>, FleetError> {
+    let Some(filter) = roster_filter(rules, filter)? else {
+        return Ok(None);
+    };
+    let (entries, rules_now, field) = (console.agents_now().await?, rules.clone(), field.to_owned());
+    let (total, chosen) = off_thread(move || {
+        let taken = roster::take(&entries, &rules_now, &filter);
+        let total = taken.len() as u64;
+        (total, roster::page(taken, &field, order, page.offset(), page.per_page))
+    })
+    .await?;
+    let Some(chosen) = chosen else { return Ok(None) };
+    let ids = chosen.iter().map(|(taken, _)| taken.id.to_string()).collect();
+    let request = SearchRequest::new(indices::AGENTS)
+        .query(Query::Ids(ids))
+        .size(chosen.len());
+    let mut documents = HashMap::new();
+    if !chosen.is_empty() {
+        let found = console.store.search(request).await?.hits.into_iter();
+        documents.extend(found.map(|hit| (hit.document.id.clone(), hit.document)));
+    }
+    let mut items = Vec::with_capacity(chosen.len());
+    for (taken, sort) in chosen {
+        // One that was deleted just now is left out.
+        if let Some(document) = documents.remove(&*taken.id) {
+            items.push(Agent {
+                sort,
+                ..agent_of(rules, document)?
+            });
+        }
+    }
+    Ok(Some(Page {
+        items,
+        total,
+        request: page,
+    }))
+}
+
+fn roster_filter(rules: &StatusRules, filter: &AgentFilter) -> Result<Option<roster::Filter>, FleetError> {
+    let query = kuery::parse(filter.kuery.as_deref())?;
+    check_fields(&query)?;
+    roster::Filter::of(query, filter.show_inactive, |query| resolve_status(query, rules))
+}
+
+/// Work that would hold up other requests.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FleetError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| FleetError::invalid("the agents cannot be listed"))
+}
+
+/// The agents that a filter takes, as far as lists know them; none when the filter names what is not kept.
+async fn taken(
+    console: &Console,
+    rules: &StatusRules,
+    filter: &AgentFilter,
+) -> Result<Option<Vec<roster::Taken>>, FleetError> {
+    let Some(filter) = roster_filter(rules, filter)? else {
+        return Ok(None);
+    };
+    let (entries, rules) = (console.agents_now().await?, rules.clone());
+    off_thread(move || roster::take(&entries, &rules, &filter))
+        .await
+        .map(Some)
+}
+
 /// How many of the agents that match have which status.
 ///
 /// # Errors
 /// As [`list`].
 pub async fn summary(console: &Console, filter: &AgentFilter) -> Result<StatusSummary, FleetError> {
     let rules = status_rules(console).await?;
-    let base = query_of(
-        &rules,
-        &AgentFilter {
-            show_inactive: true,
-            ..filter.clone()
-        },
-    )?;
-    // One pass over the agents, not a search for each status.
-    let agents = select_by(console, &rules, base).await?;
-    let count = |status| {
-        agents
-            .iter()
-            .map(|agent| u64::from(agent.status == status))
-            .sum::<u64>()
+    let filter = AgentFilter {
+        show_inactive: true,
+        ..filter.clone()
     };
+    let statuses: Vec<AgentStatus> = match taken(console, &rules, &filter).await? {
+        Some(taken) => taken.into_iter().map(|taken| taken.status).collect(),
+        None => {
+            let selected = select_by(console, &rules, query_of(&rules, &filter)?).await?;
+            selected.into_iter().map(|agent| agent.status).collect()
+        }
+    };
+    let count = |wanted| statuses.iter().map(|status| u64::from(*status == wanted)).sum::<u64>();
     let counts = AgentStatus::ALL.map(|status| (status, count(status))).to_vec();
     Ok(StatusSummary { counts })
+}
+
+/// What the agents of a policy add up to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// Enrolled, inactive ones included.
+    pub active: u64,
+    /// Failed, degraded, orphaned or silent.
+    pub unhealthy: u64,
+    /// Without verification of their Fleet Server.
+    pub unverified: u64,
+    /// Running without root privileges.
+    pub unprivileged: u64,
+}
+
+/// The enrolled agents, by their policy.
+///
+/// # Errors
+/// The store cannot answer.
+pub async fn tallies(console: &Console) -> Result<HashMap<String, Tally>, FleetError> {
+    let rules = status_rules(console).await?;
+    let entries = console.agents_now().await?;
+    off_thread(move || {
+        let mut tallies: HashMap<String, Tally> = HashMap::new();
+        for brief in entries.values().filter(|brief| brief.signs.is_active()) {
+            let tally = tallies.entry(brief.signs.policy_id().to_owned()).or_default();
+            tally.active += 1;
+            tally.unhealthy += u64::from(rules.status(&brief.signs).is_unhealthy());
+            tally.unverified += u64::from(brief.is_set("/local_metadata/elastic/agent/insecure"));
+            tally.unprivileged += u64::from(brief.is_set("/local_metadata/elastic/agent/unprivileged"));
+        }
+        tallies
+    })
+    .await
 }
 
 /// One agent.
@@ -390,13 +501,9 @@ fn resolve_status(query: &mut Query, rules: &StatusRules) -> Result<(), FleetErr
 }
 
 fn status_query(rules: &StatusRules, names: &[&str]) -> Query {
-    let of_name = |name: &&str| match *name {
-        "healthy" => rules.query_of(AgentStatus::Online),
-        "unhealthy" => Query::any_of(vec![
-            rules.query_of(AgentStatus::Error),
-            rules.query_of(AgentStatus::Degraded),
-        ]),
-        name => AgentStatus::named(name).map_or(Query::MatchNone, |status| rules.query_of(status)),
+    let of_name = |name: &&str| {
+        let meant = AgentStatus::meant_by(name);
+        Query::any_of(meant.into_iter().map(|status| rules.query_of(status)).collect())
     };
     Query::any_of(names.iter().map(of_name).collect())
 }
@@ -519,16 +626,17 @@ pub(crate) fn key_ids(agent: &AgentDocument) -> Vec<String> {
 /// # Errors
 /// KQL that is none.
 pub async fn tags(console: &Console, filter: &AgentFilter) -> Result<Vec<String>, FleetError> {
-    let kuery = filter.kuery.clone().unwrap_or_default();
-    let agents = select(
-        console,
-        &Selection::Kuery {
-            kuery,
-            include_inactive: filter.show_inactive,
-        },
-    )
-    .await?;
-    let mut tags: Vec<String> = agents.into_iter().flat_map(|agent| agent.document.tags).collect();
+    let rules = status_rules(console).await?;
+    let mut tags: Vec<String> = match taken(console, &rules, filter).await? {
+        Some(taken) => taken
+            .iter()
+            .flat_map(|taken| taken.brief.texts("tags").map(str::to_owned))
+            .collect(),
+        None => {
+            let selected = select_by(console, &rules, query_of(&rules, filter)?).await?;
+            selected.into_iter().flat_map(|agent| agent.document.tags).collect()
+        }
+    };
     tags.sort();
     tags.dedup();
     Ok(tags)

@@ -8,8 +8,7 @@ use policy::model::{AgentPolicy, FleetServerHost, Output, Proxy};
 use serde_json::{Map, Value, json};
 
 use crate::Console;
-use crate::domain::agent_status::AgentStatus;
-use crate::domain::agents::{self, AgentFilter};
+use crate::domain::agents::{self, Tally};
 use crate::domain::error::FleetError;
 use crate::domain::objects::is_pem;
 use crate::domain::{agent_policies, fleet_server_hosts, outputs, proxies};
@@ -139,58 +138,34 @@ pub struct Connections {
 /// # Errors
 /// The store cannot answer.
 pub async fn all(console: &Console) -> Result<Connections, FleetError> {
-    let settings = Settings {
-        hosts: fleet_server_hosts::list(console).await?,
-        outputs: outputs::list(console).await?,
-        proxies: proxies::list(console).await?,
-        enrolment_ca: console.settings.ca_fingerprint.clone(),
-        console_urls: console.settings.console_urls.clone(),
-    };
-    let mut groups = Vec::new();
-    for policy in agent_policies::list(console).await? {
-        let count = agent_policies::agent_count(console, &policy.id).await?;
-        groups.push(Group {
-            policy,
-            agents: count,
-            unhealthy: 0,
-            unverified: 0,
-        });
-    }
-    groups.sort_by_key(|group| std::cmp::Reverse(group.agents));
+    let mut groups = groups(console, agent_policies::list(console).await?).await?;
+    groups.sort_by_key(|group| std::cmp::Reverse(group.agents.active));
     let folded = groups.len().saturating_sub(POLICIES);
     groups.truncate(POLICIES);
-    for group in groups.iter_mut().filter(|group| group.agents > 0) {
-        group.look(console).await?;
-    }
-    Ok(settings.connections(&groups, folded))
+    Ok(Settings::read(console).await?.connections(&groups, folded))
+}
+
+/// The connections of the agents of one policy, which may be one that [`all`] folds.
+///
+/// # Errors
+/// The store cannot answer; no such policy.
+pub async fn of_policy(console: &Console, id: &str) -> Result<Connections, FleetError> {
+    let groups = groups(console, vec![agent_policies::read(console, id).await?]).await?;
+    Ok(Settings::read(console).await?.connections(&groups, 0))
+}
+
+async fn groups(console: &Console, policies: Vec<AgentPolicy>) -> Result<Vec<Group>, FleetError> {
+    let tallies = agents::tallies(console).await?;
+    let group = |policy: AgentPolicy| Group {
+        agents: tallies.get(&policy.id).copied().unwrap_or_default(),
+        policy,
+    };
+    Ok(policies.into_iter().map(group).collect())
 }
 
 struct Group {
     policy: AgentPolicy,
-    agents: u64,
-    unhealthy: u64,
-    unverified: u64,
-}
-
-impl Group {
-    async fn look(&mut self, console: &Console) -> Result<(), FleetError> {
-        let of = |more: &str| AgentFilter {
-            kuery: Some(format!("policy_id : \"{}\"{more}", self.policy.id)),
-            ..AgentFilter::default()
-        };
-        let summary = agents::summary(console, &of("")).await?;
-        let bad = [
-            AgentStatus::Error,
-            AgentStatus::Degraded,
-            AgentStatus::Orphaned,
-            AgentStatus::Offline,
-        ];
-        let unhealthy = bad.iter().map(|status| summary.of(*status)).sum();
-        let unverified = agents::summary(console, &of(" and local_metadata.elastic.agent.insecure : true")).await?;
-        self.unhealthy = unhealthy;
-        self.unverified = unverified.all();
-        Ok(())
-    }
+    agents: Tally,
 }
 
 struct Settings {
@@ -202,6 +177,16 @@ struct Settings {
 }
 
 impl Settings {
+    async fn read(console: &Console) -> Result<Self, FleetError> {
+        Ok(Self {
+            hosts: fleet_server_hosts::list(console).await?,
+            outputs: outputs::list(console).await?,
+            proxies: proxies::list(console).await?,
+            enrolment_ca: console.settings.ca_fingerprint.clone(),
+            console_urls: console.settings.console_urls.clone(),
+        })
+    }
+
     fn connections(&self, groups: &[Group], folded: usize) -> Connections {
         let mut all = Connections {
             folded,
@@ -220,8 +205,8 @@ impl Settings {
         all.connections.push(self.to_console());
         for group in groups {
             all.parties.push(Party {
-                agents: Some(group.agents),
-                unhealthy: group.unhealthy,
+                agents: Some(group.agents.active),
+                unhealthy: group.agents.unhealthy,
                 href: format!("/app/fleet/policies/{}", group.policy.id),
                 ..party(
                     &format!("policy-{}", group.policy.id),
@@ -317,8 +302,8 @@ impl Settings {
             } else {
                 Vec::new()
             },
-            peers: Some(group.agents),
-            unverified_peers: group.unverified,
+            peers: Some(group.agents.active),
+            unverified_peers: group.agents.unverified,
             ssl: self.ssl(&authorities, self.enrolment_ca.as_deref()),
             ..self.through(
                 connection(&format!("policy-{}", group.policy.id), &format!("host-{}", host.id)),
@@ -329,7 +314,7 @@ impl Settings {
 
     fn to_output(&self, group: &Group, output: &Output) -> Connection {
         Connection {
-            peers: Some(group.agents),
+            peers: Some(group.agents.active),
             is_data: true,
             ..self.output_client(
                 output,
@@ -552,9 +537,10 @@ mod tests {
         let policy = json!({"id": "p", "name": "linux", "namespace": "default", "revision": 1, "status": "active"});
         Group {
             policy: serde_json::from_value(policy).unwrap(),
-            agents: 3,
-            unhealthy: 0,
-            unverified: 0,
+            agents: Tally {
+                active: 3,
+                ..Tally::default()
+            },
         }
     }
 

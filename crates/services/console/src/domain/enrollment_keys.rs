@@ -1,6 +1,8 @@
 //! Enrollment tokens: API keys that let agents enrol into one policy.
 
 use access::NewApiKey;
+use std::net::IpAddr;
+
 use jiff::SignedDuration;
 use protocol::{EnrollmentApiKeyDocument, indices};
 use query::{Query, SearchRequest, SortOrder};
@@ -15,6 +17,12 @@ use crate::domain::documents::AGENT_POLICIES;
 use crate::domain::error::FleetError;
 use crate::domain::page::{Page, PageRequest};
 
+/// More tokens than anybody keeps.
+const EVERY: PageRequest = PageRequest {
+    page: 1,
+    per_page: 10_000,
+};
+
 /// A token and its id.
 #[derive(Clone, Debug)]
 pub struct EnrollmentKey {
@@ -25,6 +33,16 @@ pub struct EnrollmentKey {
 }
 
 impl EnrollmentKey {
+    /// Whether it lets hosts in at that time (RFC 3339, milliseconds).
+    pub fn is_usable(&self, now: &str) -> bool {
+        let document = &self.document;
+        let is_over = document.expire_at.as_deref().is_some_and(|end| end <= now);
+        let is_used_up = document
+            .use_limit
+            .is_some_and(|limit| document.use_count.unwrap_or_default() >= limit);
+        document.active && !is_over && !is_used_up
+    }
+
     /// What stands behind `--enrollment-token`.
     pub fn token(&self) -> Secret {
         Secret::from(self.document.api_key.as_str())
@@ -62,16 +80,15 @@ pub async fn list(console: &Console, query: Query, page: PageRequest) -> Result<
 /// # Errors
 /// The store cannot answer.
 pub async fn of_policy(console: &Console, policy_id: &str) -> Result<Vec<EnrollmentKey>, FleetError> {
-    Ok(list(
-        console,
-        Query::term("policy_id", policy_id),
-        PageRequest {
-            page: 1,
-            per_page: 10_000,
-        },
-    )
-    .await?
-    .items)
+    Ok(list(console, Query::term("policy_id", policy_id), EVERY).await?.items)
+}
+
+/// All tokens, revoked ones included, newest first.
+///
+/// # Errors
+/// The store cannot answer.
+pub async fn all(console: &Console) -> Result<Vec<EnrollmentKey>, FleetError> {
+    Ok(list(console, Query::MatchAll, EVERY).await?.items)
 }
 
 /// One token.
@@ -99,31 +116,54 @@ fn key_of(document: store::Document) -> Result<EnrollmentKey, FleetError> {
     })
 }
 
+/// What a new token is to be.
+#[derive(Clone, Debug, Default)]
+pub struct NewKey {
+    /// The policy that agents get.
+    pub policy_id: String,
+    /// For people; the id is put behind it.
+    pub name: Option<String>,
+    /// It stops working after that.
+    pub expiration: Option<SignedDuration>,
+    /// Agents that may enrol with it; none: any number.
+    pub use_limit: Option<u64>,
+    /// Addresses and networks (`10.0.0.0/8`) that it works from; empty: all.
+    pub allowed_addresses: Vec<String>,
+}
+
+impl NewKey {
+    /// What every policy has from its beginning: a token without bounds.
+    pub fn of_policy(policy_id: &str) -> Self {
+        Self {
+            policy_id: policy_id.to_owned(),
+            name: Some("Default".to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
 /// Makes a token. Its name is kept as `{name} ({id})`; with `expiration` it stops working then.
 ///
 /// # Errors
-/// No such policy; a hosted one; a name that is taken.
-pub async fn create(
-    console: &Console,
-    actor: &Actor,
-    policy_id: &str,
-    name: Option<&str>,
-    expiration: Option<SignedDuration>,
-) -> Result<EnrollmentKey, FleetError> {
+/// No such policy; a limit or an address that is none.
+pub async fn create(console: &Console, actor: &Actor, new: NewKey) -> Result<EnrollmentKey, FleetError> {
+    let policy_id = new.policy_id.as_str();
     if console.find(&AGENT_POLICIES, policy_id).await?.is_none() {
         return Err(FleetError::NotFound(format!("Agent policy \"{policy_id}\" not found")));
     }
+    check_bounds(&new)?;
     let id = uuid::Uuid::new_v4().to_string();
-    let name = match name.filter(|name| !name.is_empty()) {
+    let name = match new.name.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => format!("{name} ({id})"),
         None => id.clone(),
     };
     let now = console.clock.now();
-    let expires = expiration.and_then(|after| now.checked_add(after).ok());
+    let expires = new.expiration.and_then(|after| now.checked_add(after).ok());
+    let roles = json!({"fleet-apikey-enroll": {"cluster": [], "index": [], "applications": [
+        {"application": "fleet", "privileges": ["no-privileges"], "resources": ["*"]}]}});
     let key = NewApiKey {
         name: name.clone(),
-        role_descriptors: json!({"fleet-apikey-enroll": {"cluster": [], "index": [], "applications": [
-            {"application": "fleet", "privileges": ["no-privileges"], "resources": ["*"]}]}}),
+        role_descriptors: roles,
         metadata: json!({"managed_by": "fleet", "managed": true, "type": "enroll", "policy_id": policy_id}),
         expires,
     };
@@ -140,14 +180,44 @@ pub async fn create(
         namespaces: vec![actor.space.clone()],
         created_at: clock::rfc3339_millis(now),
         expire_at: expires.map(clock::rfc3339_millis),
+        use_limit: new.use_limit,
+        allowed_addresses: new.allowed_addresses,
         ..EnrollmentApiKeyDocument::default()
     };
     let mut changes = Changes::default();
-    let after = json!({"name": document.name, "policy_id": policy_id, "api_key_id": key.id});
+    let after = json!({"name": document.name, "policy_id": policy_id, "api_key_id": key.id, "expire_at": document.expire_at,
+        "use_limit": document.use_limit, "allowed_addresses": document.allowed_addresses});
     let operation = Operation::create(indices::ENROLLMENT_API_KEYS, &id, Source::of(&document));
     changes.other(operation, "enrollment_api_key", &id, Some(after));
     changes::apply(console, actor, changes).await?;
     Ok(EnrollmentKey { id, document })
+}
+
+fn check_bounds(new: &NewKey) -> Result<(), FleetError> {
+    if new.use_limit == Some(0) {
+        return Err(FleetError::invalid(
+            "[request body.use_limit]: a token must be good for one agent at least",
+        ));
+    }
+    match new.allowed_addresses.iter().find(|text| !is_network(text)) {
+        Some(wrong) => Err(FleetError::invalid(format!(
+            "[request body.allowed_addresses]: `{wrong}` is neither an address nor a network such as 10.0.0.0/8"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// An address, or an address and the number of its leading bits.
+fn is_network(text: &str) -> bool {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits)),
+        None => (text, None),
+    };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return false;
+    };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
 }
 
 /// Revokes a token. Its document stays, unless it is to go, too.
@@ -179,4 +249,19 @@ pub async fn revoke(console: &Console, actor: &Actor, id: &str, delete: bool) ->
         Some(json!({"active": false, "deleted": delete})),
     );
     changes::apply(console, actor, changes).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_networks_are_told_from_other_texts() {
+        for text in ["10.1.2.3", "10.0.0.0/8", "::1", "fd00::/8"] {
+            assert!(is_network(text), "{text}");
+        }
+        for text in ["", "web-1", "10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "fd00::/129"] {
+            assert!(!is_network(text), "{text}");
+        }
+    }
 }

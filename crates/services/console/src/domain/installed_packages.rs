@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use packages::assets::Asset;
 use packages::{Package, archive};
 use policy::model::PackageReference;
 use serde_json::{Value, json};
@@ -161,8 +162,19 @@ pub async fn installation(console: &Console, name: &str) -> Result<Option<Stored
     console.find(&PACKAGES, name).await
 }
 
-/// The package of a package policy, installed if it is not. A version that is not there becomes the newest that is: clients
-/// name the versions of the original's registry.
+/// The package that a package policy names. A version that is not there becomes the newest that is: clients name the versions of
+/// the original's registry.
+///
+/// # Errors
+/// No such package.
+pub async fn named(console: &Console, reference: &PackageReference) -> Result<Arc<Package>, FleetError> {
+    match of_version(console, &reference.name, Some(&reference.version)).await {
+        Err(FleetError::NotFound(_)) => newest(console, &reference.name).await,
+        found => found,
+    }
+}
+
+/// The package of a package policy, installed if it is not.
 ///
 /// # Errors
 /// No such package.
@@ -171,11 +183,7 @@ pub async fn ensure(
     actor: &Actor,
     reference: &PackageReference,
 ) -> Result<Arc<Package>, FleetError> {
-    let package = match of_version(console, &reference.name, Some(&reference.version)).await {
-        Ok(package) => package,
-        Err(FleetError::NotFound(_)) => newest(console, &reference.name).await?,
-        Err(error) => return Err(error),
-    };
+    let package = named(console, reference).await?;
     install(console, actor, &package, "bundled").await?;
     Ok(package)
 }
@@ -202,13 +210,10 @@ pub async fn install(
     {
         return Ok(list);
     }
-    for asset in assets.iter().filter(|asset| asset.kind == "index_template") {
-        console
-            .store
-            .put_index_template(&asset.name, asset.body.clone())
-            .await?;
+    if let Err(error) = put(console, &assets).await {
+        take_back(console, &assets, present.as_ref()).await?;
+        return Err(error);
     }
-    catalog::put(console, &assets).await?;
     let _one_at_a_time = console.changes.lock().await;
     let mut fields = Fields::new();
     fields.insert("name".into(), package.name.clone().into());
@@ -225,6 +230,31 @@ pub async fn install(
         // Another request installed it meanwhile.
         Ok(()) | Err(FleetError::Conflict(_)) => Ok(list),
         Err(error) => Err(error),
+    }
+}
+
+async fn put(console: &Console, assets: &[Asset]) -> Result<(), FleetError> {
+    for asset in assets.iter().filter(|asset| asset.kind == "index_template") {
+        console
+            .store
+            .put_index_template(&asset.name, asset.body.clone())
+            .await?;
+    }
+    catalog::put(console, assets).await
+}
+
+/// After an asset that the store refused: nothing of the package stays, and the version before is whole again.
+async fn take_back(console: &Console, assets: &[Asset], before: Option<&Stored>) -> Result<(), FleetError> {
+    for asset in assets.iter().filter(|asset| asset.kind == "index_template") {
+        console.store.delete_index_template(&asset.name).await?;
+    }
+    catalog::remove(console, assets).await?;
+    match before {
+        Some(record) => match load(console, record).await? {
+            Some(package) => put(console, &package.assets()?).await,
+            None => Ok(()),
+        },
+        None => Ok(()),
     }
 }
 
@@ -250,12 +280,18 @@ pub async fn upload(console: &Console, actor: &Actor, zip: Vec<u8>) -> Result<(P
         Err(error) => return Err(error.into()),
     }
     let id = format!("{}-{}", package.name, package.version);
-    let operation = Operation::index(ARCHIVES, id, Source::of(&json!({"zip": encoded})));
+    let operation = Operation::index(ARCHIVES, &id, Source::of(&json!({"zip": encoded})));
     for outcome in console.store.bulk(vec![operation], Refresh::WaitFor).await? {
         outcome.written()?;
     }
-    let assets = install(console, actor, &package, "upload").await?;
-    Ok((package, assets))
+    match install(console, actor, &package, "upload").await {
+        Ok(assets) => Ok((package, assets)),
+        Err(error) => {
+            let forget = vec![Operation::delete(ARCHIVES, id)];
+            console.store.bulk(forget, Refresh::WaitFor).await?;
+            Err(error)
+        }
+    }
 }
 
 /// Changes settings of an installed package.

@@ -1,5 +1,7 @@
 //! Ways to bring an agent to a host that are texts: a manifest for Kubernetes, and a script.
 
+use certs::PemSource;
+
 use crate::Console;
 use crate::domain::error::FleetError;
 use crate::domain::fleet_server_hosts;
@@ -10,6 +12,24 @@ const SYSTEMS: [(&str, &str); 3] = [
     ("macos", "darwin-aarch64.tar.gz"),
     ("windows", "windows-x86_64.zip"),
 ];
+
+/// Where the manifest mounts the CA, from the config map `elastic-agent-ca`.
+const CA_IN_POD: &str = "/etc/elastic-agent-ca/ca.crt";
+
+/// Pins of the keys that our own Fleet Server presents, each the SHA-256 of a public key in base64; none when its program is not
+/// handed out.
+///
+/// # Errors
+/// A certificate file cannot be read.
+pub fn install_pins(console: &Console) -> Result<Vec<String>, FleetError> {
+    let mut pins = Vec::new();
+    for path in &console.settings.fleet_server_certificates {
+        let chain = certs::load_certificates(&PemSource::Path(path.clone()), "the Fleet Server's certificate")
+            .map_err(|error| FleetError::invalid(error.to_string()))?;
+        pins.extend(chain.first().map(certs::spki_pin));
+    }
+    Ok(pins)
+}
 
 /// A manifest that runs an agent on every node of a Kubernetes cluster.
 ///
@@ -25,7 +45,10 @@ pub async fn kubernetes(
         None => default_url(console).await?,
     };
     let token = enrollment_token.unwrap_or("token-id-of-an-agent-policy");
+    // A CA of our own is in no trust store: the manifest mounts it.
+    let ca = console.settings.ca_fingerprint.as_ref().map_or("", |_| CA_IN_POD);
     Ok(include_str!("kubernetes.yml")
+        .replace("{ca}", &quoted(ca))
         .replace("{version}", &console.settings.version)
         .replace("{url}", &quoted(&url))
         .replace("{token}", &quoted(token)))

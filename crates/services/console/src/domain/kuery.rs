@@ -71,3 +71,57 @@ pub(crate) fn rename(query: &mut Query, new_name: &dyn Fn(&str) -> String) {
         _ => {}
     }
 }
+
+/// The fields that a query names; none when it looks into all fields, or in a way that is not known here.
+pub(crate) fn fields(query: &Query) -> Option<Vec<&str>> {
+    let mut fields = Vec::new();
+    add_fields(query, &mut fields).then_some(fields)
+}
+
+fn add_fields<'a>(query: &'a Query, fields: &mut Vec<&'a str>) -> bool {
+    match query {
+        Query::MatchAll | Query::MatchNone | Query::Ids(_) => true,
+        Query::Bool {
+            must,
+            filter,
+            should,
+            must_not,
+            ..
+        } => [must, filter, should, must_not]
+            .into_iter()
+            .flatten()
+            .all(|clause| add_fields(clause, fields)),
+        Query::Term(field, _)
+        | Query::Terms(field, _)
+        | Query::Exists(field)
+        | Query::Prefix(field, _)
+        | Query::MatchPhrase(field, _)
+        | Query::Range { field, .. }
+        | Query::Wildcard { field, .. }
+        | Query::Match { field, .. } => {
+            fields.push(field);
+            !field.contains('*')
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_a_query_are_known_unless_it_looks_into_all() {
+        let of = |text: &str| {
+            let query = parse(Some(text)).unwrap();
+            fields(&query).map(|fields| fields.join(" "))
+        };
+        assert_eq!(
+            of("fleet-agents.tags : a and not policy_id : b*").as_deref(),
+            Some("tags policy_id")
+        );
+        assert_eq!(of("").as_deref(), Some(""));
+        assert_eq!(of("anything"), None);
+        assert_eq!(of("local_metadata.* : a"), None);
+    }
+}

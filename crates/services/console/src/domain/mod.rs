@@ -45,7 +45,9 @@ pub mod enrollment_keys;
 pub mod fleet_state;
 pub mod incoming_data;
 pub mod join;
+mod mirror;
 pub mod output_health;
+pub(crate) mod roster;
 pub mod tokens;
 pub mod uploads;
 

@@ -34,9 +34,18 @@ pub async fn read(console: &Console, id: &str) -> Result<PackagePolicy, FleetErr
 ///
 /// # Errors
 /// A name that is taken, an unknown package, input or variable, a variable without its value, a template that does not render.
-pub async fn create(console: &Console, actor: &Actor, mut body: Fields) -> Result<PackagePolicy, FleetError> {
-    let package = installed_packages::ensure(console, actor, &package_of(&body)?).await?;
+pub async fn create(console: &Console, actor: &Actor, body: Fields) -> Result<PackagePolicy, FleetError> {
+    installed_packages::ensure(console, actor, &package_of(&body)?).await?;
     let _one_at_a_time = console.changes.lock().await;
+    let mut changes = Changes::default();
+    let id = add(console, actor, body, &mut changes).await?;
+    changes::apply(console, actor, changes).await?;
+    read(console, &id).await
+}
+
+/// Adds a new package policy, whose package is installed, to the changes.
+async fn add(console: &Console, actor: &Actor, mut body: Fields, changes: &mut Changes) -> Result<String, FleetError> {
+    let package = installed_packages::named(console, &package_of(&body)?).await?;
     let id = new_id(console, &PACKAGE_POLICIES, &mut body).await?;
     let mut policy = from_body(&package, body, &id)?;
     check(console, &policy).await?;
@@ -45,11 +54,9 @@ pub async fn create(console: &Console, actor: &Actor, mut body: Fields) -> Resul
     let mut fields = into_fields(&policy);
     now_fields(console, actor, &mut fields, true);
     fields.insert("created_by".into(), actor.name.clone().into());
-    let mut changes = Changes::default();
     policy.policy_ids.iter().for_each(|id| changes.touch(id));
     changes.create(&PACKAGE_POLICIES, &id, fields);
-    changes::apply(console, actor, changes).await?;
-    read(console, &id).await
+    Ok(id)
 }
 
 /// Adds the integration `package` with all its defaults to a policy, named `{package}-{n}`.
@@ -78,26 +85,29 @@ pub(crate) async fn free_name(console: &Console, package: &str) -> Result<String
     Ok(free.unwrap_or_else(|| package.to_owned()))
 }
 
-/// Copies an integration to another agent policy.
+/// Copies integrations to another agent policy, all in one revision of it.
 ///
 /// # Errors
 /// As [`create`].
 pub async fn copy_to(
     console: &Console,
     actor: &Actor,
-    integration: &PackagePolicy,
+    integrations: &[PackagePolicy],
     policy_id: &str,
-) -> Result<PackagePolicy, FleetError> {
-    let mut body = into_fields(integration);
-    for key in ["id", "revision", "created_at", "created_by", "updated_at", "updated_by"] {
-        body.remove(key);
+) -> Result<(), FleetError> {
+    let _one_at_a_time = console.changes.lock().await;
+    let mut changes = Changes::default();
+    for integration in integrations {
+        let mut body = into_fields(integration);
+        for key in ["id", "revision", "created_at", "created_by", "updated_at", "updated_by"] {
+            body.remove(key);
+        }
+        let name = format!("{} (copy {})", integration.name, uuid::Uuid::new_v4().simple());
+        body.insert("name".into(), name.into());
+        body.insert("policy_ids".into(), json!([policy_id]));
+        add(console, actor, body, &mut changes).await?;
     }
-    body.insert(
-        "name".into(),
-        format!("{} (copy {})", integration.name, uuid::Uuid::new_v4().simple()).into(),
-    );
-    body.insert("policy_ids".into(), json!([policy_id]));
-    create(console, actor, body).await
+    changes::apply(console, actor, changes).await
 }
 
 /// Replaces a package policy with the given body; what the body leaves out of the whole stays.

@@ -221,7 +221,7 @@ async fn token(console: &Console, actor: &Actor, policy_id: &str) -> Result<secr
     match active {
         Some(key) => Ok(key.token()),
         None => Ok(
-            enrollment_keys::create(console, actor, policy_id, Some("Default"), None)
+            enrollment_keys::create(console, actor, enrollment_keys::NewKey::of_policy(policy_id))
                 .await?
                 .token(),
         ),

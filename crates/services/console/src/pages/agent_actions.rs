@@ -56,6 +56,15 @@ impl What {
         }
     }
 
+    /// The part of an agent's page that shows what becomes of it.
+    fn part(self) -> &'static str {
+        match self {
+            Self::Diagnostics => "/diagnostics",
+            Self::LogLevel => "/settings",
+            _ => "",
+        }
+    }
+
     /// The verb, and what follows the agents.
     fn verb(self) -> (&'static str, &'static str) {
         match self {
@@ -100,6 +109,7 @@ struct Page {
     ids: Vec<String>,
     /// Everything that matches, in place of ids.
     kuery: String,
+    inactive: bool,
     policies: Vec<Choice>,
     version: String,
     typed: Option<usize>,
@@ -114,8 +124,11 @@ pub(super) async fn ask(reader: SignedIn, RawQuery(query): RawQuery) -> Result<R
         values.push(&name, value.into_owned());
     }
     if values.is_on("all") {
-        let filters = Filters::of(values.one("q"), values.one("policy"), values.one("status"));
+        let filters = Filters::of(&values);
         values.set("kuery", vec![filters.kuery()]);
+        if filters.shows_inactive() {
+            values.set("inactive", vec!["on".to_owned()]);
+        }
     }
     question(&reader, &values, String::new()).await
 }
@@ -152,6 +165,7 @@ async fn question(reader: &SignedIn, values: &Values, wrong: String) -> Result<R
             agents.iter().map(|agent| agent.id.clone()).collect()
         },
         kuery: values.one("kuery").to_owned(),
+        inactive: values.is_on("inactive"),
         policies: agent_policies::list(&reader.console)
             .await?
             .into_iter()
@@ -184,7 +198,7 @@ pub(super) async fn act(reader: SignedIn, submission: Submission) -> Result<Resp
         Err(error) => return Err(error.into()),
     }
     let place = match agents.as_slice() {
-        [only] => format!("/app/fleet/agents/{}?done={}", only.id, what.word()),
+        [only] => format!("/app/fleet/agents/{}{}?done={}", only.id, what.part(), what.word()),
         _ => format!("/app/fleet/agents?done={}", what.word()),
     };
     Ok(Redirect::to(&place).into_response())
@@ -233,6 +247,7 @@ async fn run(
         }
         What::Tags => agents::update_tags(console, actor, agents, &words("add"), &words("remove")).await,
         What::Diagnostics => queue("REQUEST_DIAGNOSTICS", json!({"additional_metrics": []})).await,
+        What::LogLevel if values.is_on("reset") => queue("SETTINGS", json!({"log_level": ""})).await,
         What::LogLevel => queue("SETTINGS", json!({"log_level": values.one("log_level")})).await,
     }
 }
@@ -249,7 +264,7 @@ async fn selected(reader: &SignedIn, values: &Values) -> Result<Vec<Agent>, Prob
     } else {
         Selection::Kuery {
             kuery: kuery.to_owned(),
-            include_inactive: false,
+            include_inactive: values.is_on("inactive"),
         }
     };
     Ok(agents::select(&reader.console, &selection).await?)
@@ -264,6 +279,7 @@ pub(super) fn done(word: &str) -> Option<&'static str> {
         "tags" => "Tags changed.",
         "diagnostics" => "Diagnostics were requested; the zip appears when the agent has sent it.",
         "log-level" => "The log level is on its way.",
+        "zip-deleted" => "The zip was deleted.",
         "nothing" => "No agent was selected.",
         _ => return None,
     })

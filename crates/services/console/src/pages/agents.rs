@@ -1,16 +1,20 @@
 //! The list of agents.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::extract::Query;
 use axum::response::Html;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::form::Values;
 use super::frame::Frame;
-use super::look::{Look, Moment, Paging, Segment, segments};
+use super::look::{Look, Moment, Paging, Segment, bytes, segments, url_part};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
+use crate::Console;
+use crate::domain::agent_metrics::{self, AgentMetrics};
 use crate::domain::agent_policies;
 use crate::domain::agent_status::AgentStatus;
 use crate::domain::agents::{self, Agent, AgentFilter, StatusSummary};
@@ -57,6 +61,8 @@ struct Page {
     by_version: String,
     may_change: bool,
     filtered: bool,
+    /// The filters once more, for a selection of everything that matches.
+    filters: Vec<(&'static str, String)>,
     live_url: String,
     segments: Vec<Segment>,
     counts: Vec<Count>,
@@ -65,6 +71,7 @@ struct Page {
 }
 
 /// An option of a select.
+#[derive(Clone)]
 pub(super) struct Choice {
     pub(super) value: String,
     pub(super) name: String,
@@ -89,17 +96,30 @@ struct Row {
     verified: bool,
     last_activity: Moment,
     version: String,
+    can_be_upgraded: bool,
+    cpu: String,
+    memory: String,
 }
 
-/// Shown always, so that the counts do not jump.
-const SHOWN: [(AgentStatus, &str); 6] = [
-    (AgentStatus::Online, "ok"),
-    (AgentStatus::Degraded, "warn"),
-    (AgentStatus::Error, "bad"),
-    (AgentStatus::Updating, "act"),
-    (AgentStatus::Offline, "off"),
-    (AgentStatus::Inactive, "off"),
+/// Shown always, so that the counts do not jump. What the pages call by one word is counted as one.
+const SHOWN: [&[AgentStatus]; 7] = [
+    &[AgentStatus::Online],
+    &[AgentStatus::Degraded],
+    &[AgentStatus::Error],
+    &[AgentStatus::Orphaned],
+    &[AgentStatus::Updating, AgentStatus::Enrolling, AgentStatus::Unenrolling],
+    &[AgentStatus::Offline],
+    &[AgentStatus::Inactive],
 ];
+
+/// The statuses that are one with this one for people, itself first.
+fn alike(status: &str) -> Vec<AgentStatus> {
+    let Some(status) = AgentStatus::named(status) else {
+        return AgentStatus::meant_by(status);
+    };
+    let group = SHOWN.iter().find(|group| group[0] == status);
+    group.map_or_else(|| vec![status], |group| group.to_vec())
+}
 
 pub(super) async fn page(reader: SignedIn, Query(filters): Query<Filters>) -> Result<Html<String>, Problem> {
     let console = &reader.console;
@@ -126,6 +146,8 @@ pub(super) async fn page(reader: SignedIn, Query(filters): Query<Filters>) -> Re
         Err(error) => return Err(error.into()),
     };
     let now = console.clock.now();
+    let ids: Vec<String> = found.items.iter().map(|agent| agent.id.clone()).collect();
+    let measured = agent_metrics::of_agents(console, &ids).await?;
     let name_of = |id: &str| {
         policies
             .iter()
@@ -151,17 +173,20 @@ pub(super) async fn page(reader: SignedIn, Query(filters): Query<Filters>) -> Re
         ),
         status: (!filters.status.is_empty()).then(|| filters.status.clone()),
         filtered: filters.any(),
+        filters: filters.pairs(),
         live_url: filters.url(request.page),
-        segments: segments(&SHOWN.map(|(status, tone)| (tone, summary.of(status)))),
-        counts: SHOWN
-            .iter()
-            .map(|(status, _)| filters.count(*status, &summary))
-            .collect(),
+        segments: segments(&SHOWN.map(|group| (Look::of_agent(group[0]).tone, summary.of_all(group)))),
+        counts: SHOWN.iter().map(|group| filters.count(group, &summary)).collect(),
         paging: Paging::of(&found, |number| filters.url(number)),
         rows: found
             .items
             .iter()
-            .map(|agent| Row::of(agent, now, &name_of(agent.document.policy_id.as_str())))
+            .map(|agent| {
+                let mut row = Row::of(agent, now, &name_of(agent.document.policy_id.as_str()));
+                row.measured(measured.get(&agent.id).copied().unwrap_or_default());
+                row.can_be_upgraded = is_older(&row.version, &console.settings.version);
+                row
+            })
             .collect(),
     };
     show(&page)
@@ -207,7 +232,8 @@ impl Filters {
             clauses.push(format!("policy_id : {}", quoted(&self.policy)));
         }
         if !self.status.is_empty() {
-            clauses.push(format!("status : {}", quoted(&self.status)));
+            let names = alike(&self.status).into_iter().map(|status| quoted(status.name()));
+            clauses.push(format!("status : ({})", names.collect::<Vec<_>>().join(" or ")));
         }
         if !self.tag.is_empty() {
             clauses.push(format!("tags : {}", quoted(&self.tag)));
@@ -218,7 +244,7 @@ impl Filters {
         let sort = SORTS.iter().find(|(name, _, _)| *name == self.sort);
         AgentFilter {
             kuery: (!clauses.is_empty()).then(|| clauses.join(" and ")),
-            show_inactive: self.status == AgentStatus::Inactive.name(),
+            show_inactive: self.shows_inactive(),
             sort_field: Some(sort.map_or("enrolled_at", |(_, field, _)| field).to_owned()),
             descending: sort.is_none_or(|(_, _, descending)| *descending),
             ..AgentFilter::default()
@@ -226,13 +252,34 @@ impl Filters {
     }
 
     /// Filters of a selection that names everything that matches.
-    pub(super) fn of(q: &str, policy: &str, status: &str) -> Self {
+    pub(super) fn of(values: &Values) -> Self {
+        let text = |name: &str| values.one(name).to_owned();
         Self {
-            q: q.to_owned(),
-            policy: policy.to_owned(),
-            status: status.to_owned(),
+            q: text("q"),
+            policy: text("policy"),
+            status: text("status"),
+            tag: text("tag"),
+            version: text("version"),
             ..Self::default()
         }
+    }
+
+    /// The names and values that are set, but for order and page.
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let pairs = [
+            ("q", &self.q),
+            ("policy", &self.policy),
+            ("status", &self.status),
+            ("tag", &self.tag),
+            ("version", &self.version),
+        ];
+        let set = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+        set.map(|(name, value)| (name, value.clone())).collect()
+    }
+
+    /// Whether inactive agents were asked for.
+    pub(super) fn shows_inactive(&self) -> bool {
+        self.status == AgentStatus::Inactive.name()
     }
 
     /// What matches, as KQL; all agents when nothing is filtered.
@@ -269,25 +316,15 @@ impl Filters {
     }
 
     fn any(&self) -> bool {
-        let set = [&self.q, &self.policy, &self.status, &self.tag, &self.version];
-        set.iter().any(|text| !text.is_empty())
+        !self.pairs().is_empty()
     }
 
     fn url(&self, page: usize) -> String {
-        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let mut pairs = Vec::new();
-        for (name, value) in [
-            ("q", &self.q),
-            ("policy", &self.policy),
-            ("status", &self.status),
-            ("tag", &self.tag),
-            ("version", &self.version),
-            ("sort", &self.sort),
-        ] {
-            if !value.is_empty() {
-                pairs.push(format!("{name}={}", encode(value)));
-            }
-        }
+        let sort = (!self.sort.is_empty()).then(|| ("sort", self.sort.clone()));
+        let named = self.pairs().into_iter().chain(sort);
+        let mut pairs: Vec<String> = named
+            .map(|(name, value)| format!("{name}={}", url_part(&value)))
+            .collect();
         if page > 1 {
             pairs.push(format!("page={page}"));
         }
@@ -298,7 +335,8 @@ impl Filters {
         }
     }
 
-    fn count(&self, status: AgentStatus, summary: &StatusSummary) -> Count {
+    fn count(&self, group: &[AgentStatus], summary: &StatusSummary) -> Count {
+        let status = group[0];
         let selected = self.status == status.name();
         let wanted = if selected {
             String::new()
@@ -307,7 +345,7 @@ impl Filters {
         };
         Count {
             look: Look::of_agent(status),
-            figure: super::look::figure(summary.of(status)),
+            figure: super::look::figure(summary.of_all(group)),
             href: Self {
                 status: wanted,
                 ..self.without_status()
@@ -351,8 +389,35 @@ impl Row {
                 .as_ref()
                 .map(|agent| agent.version.clone())
                 .unwrap_or_default(),
+            can_be_upgraded: false,
+            cpu: "–".to_owned(),
+            memory: "–".to_owned(),
         }
     }
+
+    /// Averages of five minutes.
+    fn measured(&mut self, metrics: AgentMetrics) {
+        if let Some(cpu) = metrics.cpu_avg {
+            self.cpu = format!("{:.1}%", cpu * 100.0);
+        }
+        if let Some(memory) = metrics.memory_size_byte_avg {
+            self.memory = bytes(memory.max(0.0) as u64);
+        }
+    }
+}
+
+/// Whether an agent of `version` can be upgraded to `newest`; what is no version cannot.
+fn is_older(version: &str, newest: &str) -> bool {
+    let parse = |text: &str| semver::Version::parse(text).ok();
+    parse(version)
+        .zip(parse(newest))
+        .is_some_and(|(version, newest)| version < newest)
+}
+
+/// The names of all agent policies, by id.
+pub(super) async fn policy_names(console: &Console) -> Result<HashMap<String, String>, FleetError> {
+    let policies = agent_policies::list(console).await?;
+    Ok(policies.into_iter().map(|policy| (policy.id, policy.name)).collect())
 }
 
 /// What the agent calls its host, else its id.
@@ -398,5 +463,32 @@ mod tests {
         assert_eq!(filters.url(2), "/app/fleet/agents?q=a%20b&status=online&page=2");
         assert_eq!(Filters::default().url(1), "/app/fleet/agents");
         assert_eq!(quoted("a\"b"), "\"a\\\"b\"");
+    }
+
+    #[test]
+    fn everything_that_matches_is_selected_by_all_its_filters() {
+        let mut values = Values::default();
+        for (name, value) in [
+            ("status", "updating"),
+            ("tag", "edge"),
+            ("version", "9.5.0"),
+            ("sort", "host"),
+        ] {
+            values.push(name, value.to_owned());
+        }
+        let filters = Filters::of(&values);
+        assert_eq!(
+            filters.kuery(),
+            "status : (\"updating\" or \"enrolling\" or \"unenrolling\") and tags : \"edge\" and agent.version : \"9.5.0\""
+        );
+        assert!(!filters.shows_inactive());
+        assert_eq!(Filters::default().kuery(), "policy_id : *");
+    }
+
+    #[test]
+    fn only_older_versions_can_be_upgraded() {
+        let check = |version: &str| is_older(version, "9.6.0");
+        assert!(check("9.5.1") && check("8.19.4"));
+        assert!(!check("9.6.0") && !check("10.0.0") && !check("") && !check("dev"));
     }
 }

@@ -1,29 +1,46 @@
-//! Enrollment tokens: listed, made, revoked.
+//! Enrollment tokens: listed, made, shown, revoked.
 
 use askama::Template;
 use axum::extract::{Form, Path, Query};
-use axum::response::{Html, Redirect};
-use jiff::SignedDuration;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::agents::Choice;
+use super::form::{Submission, Values};
 use super::frame::Frame;
-use super::look::{Look, Moment};
+use super::look::{Look, Moment, Paging, url_part};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
+use crate::domain::agent_policies;
+use crate::domain::enrollment_keys::{self, EnrollmentKey, NewKey};
+use crate::domain::error::FleetError;
 use crate::domain::page::PageRequest;
-use crate::domain::{agent_policies, enrollment_keys};
 
-/// More than anybody keeps; the API has the rest.
-const SHOWN: usize = 200;
+const PER_PAGE: usize = 50;
+
+/// How long a token may be used: hours, and in words. The first is what is proposed.
+const LIFETIMES: [(&str, &str); 5] = [
+    ("24", "24 hours"),
+    ("168", "7 days"),
+    ("720", "30 days"),
+    ("8760", "A year"),
+    ("", "Never"),
+];
 
 #[derive(Template)]
 #[template(path = "enrollment_tokens.html")]
 struct Page {
     frame: Frame,
+    query: String,
     rows: Vec<Row>,
+    paging: Paging,
     policies: Vec<Choice>,
+    lifetimes: Vec<Choice>,
     may_change: bool,
+    /// The form as it was sent, when it could not be done, and why.
+    sent: Values,
+    wrong: String,
 }
 
 struct Row {
@@ -34,29 +51,22 @@ struct Row {
     look: Look,
     active: bool,
     created: Moment,
-    expires: String,
+    expires: Moment,
+    uses: String,
+    addresses: String,
     /// Only for those who may change things: whoever has it can enrol.
     token: Option<String>,
 }
 
 /// What stands in the URL.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Wanted {
-    #[serde(default)]
+    /// A part of a token's or policy's name.
+    q: String,
     policy: String,
+    page: usize,
     done: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct NewToken {
-    #[serde(default)]
-    csrf_token: String,
-    policy_id: String,
-    #[serde(default)]
-    name: String,
-    /// Hours; empty: for ever.
-    #[serde(default)]
-    hours: String,
 }
 
 #[derive(Deserialize)]
@@ -66,73 +76,157 @@ pub(super) struct Token {
 }
 
 pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Result<Html<String>, Problem> {
+    render(&reader, wanted, Values::default(), String::new()).await
+}
+
+async fn render(reader: &SignedIn, wanted: Wanted, sent: Values, wrong: String) -> Result<Html<String>, Problem> {
     let console = &reader.console;
     let policies = agent_policies::list(console).await?;
-    let request = PageRequest {
-        page: 1,
-        per_page: SHOWN,
-    };
-    let found = enrollment_keys::list(console, query::Query::MatchAll, request).await?;
     let now = console.clock.now();
     let name_of = |id: &str| {
-        policies
-            .iter()
-            .find(|policy| policy.id == id)
-            .map_or(id, |policy| policy.name.as_str())
-            .to_owned()
+        let policy = policies.iter().find(|policy| policy.id == id);
+        policy.map_or(id, |policy| policy.name.as_str()).to_owned()
     };
-    let toast = match wanted.done.as_deref() {
-        Some("created") => Some("The enrollment token was created."),
-        Some("revoked") => Some("The token was revoked. Agents that enrolled with it stay."),
-        _ => None,
+    let looked_for = wanted.q.trim().to_lowercase();
+    let matches = |key: &EnrollmentKey| {
+        let policy = name_of(key.document.policy_id.as_str()).to_lowercase();
+        key.document.name.to_lowercase().contains(&looked_for) || policy.contains(&looked_for)
     };
+    let mut keys = enrollment_keys::all(console).await?;
+    keys.retain(matches);
+    let request = PageRequest {
+        page: wanted.page.max(1),
+        per_page: PER_PAGE,
+    };
+    let found = request.of(keys);
     let may_change = reader.may_change();
-    let row = |key: enrollment_keys::EnrollmentKey| Row {
-        policy_name: name_of(key.document.policy_id.as_str()),
-        policy_id: key.document.policy_id.as_str().to_owned(),
-        look: if key.document.active {
-            Look::new("ok", "Active")
-        } else {
-            Look::new("off", "Revoked")
-        },
-        active: key.document.active,
-        created: Moment::parse(now, Some(&key.document.created_at)),
-        expires: key
-            .document
-            .expire_at
-            .as_deref()
-            .map_or_else(|| "never".to_owned(), |time| Moment::parse(now, Some(time)).relative),
-        token: (may_change && key.document.active).then(|| key.token().expose().to_owned()),
-        name: key.document.name,
-        id: key.id,
+    let chosen = match sent.one("policy_id") {
+        "" => wanted.policy.as_str(),
+        chosen => chosen,
     };
     let page = Page {
-        frame: Frame::new(&reader, "Enrollment tokens", "Enrollment tokens").toast(toast),
-        rows: found.items.into_iter().map(row).collect(),
+        frame: Frame::new(reader, "Enrollment tokens", "Enrollment tokens").toast(match wanted.done.as_deref() {
+            Some("created") => Some("The enrollment token was created."),
+            Some("revoked") => Some("The token was revoked. Agents that enrolled with it stay."),
+            _ => None,
+        }),
+        paging: Paging::of(&found, |number| wanted.href(number)),
+        rows: found
+            .items
+            .into_iter()
+            .map(|key| Row::of(key, now, &name_of, may_change))
+            .collect(),
         policies: policies
             .iter()
             .map(|policy| Choice {
                 value: policy.id.clone(),
                 name: policy.name.clone(),
-                selected: policy.id == wanted.policy,
+                selected: policy.id == chosen,
             })
             .collect(),
+        lifetimes: LIFETIMES
+            .map(|(hours, name)| Choice {
+                value: hours.to_owned(),
+                name: name.to_owned(),
+                selected: sent.one("hours") == hours && !sent.all("policy_id").is_empty(),
+            })
+            .to_vec(),
         may_change,
+        query: wanted.q,
+        sent,
+        wrong,
     };
     show(&page)
 }
 
-pub(super) async fn create(reader: SignedIn, Form(new): Form<NewToken>) -> Result<Redirect, Problem> {
-    let actor = reader.who_changes(&new.csrf_token)?;
-    let expires = new
-        .hours
-        .trim()
-        .parse::<i64>()
-        .ok()
-        .filter(|hours| (1..=87_600).contains(hours));
-    let expires = expires.map(SignedDuration::from_hours);
-    enrollment_keys::create(&reader.console, &actor, &new.policy_id, Some(new.name.trim()), expires).await?;
-    Ok(Redirect::to("/app/fleet/enrollment-tokens?done=created"))
+impl Wanted {
+    fn href(&self, page: usize) -> String {
+        format!("/app/fleet/enrollment-tokens?q={}&page={page}", url_part(&self.q))
+    }
+}
+
+impl Row {
+    fn of(key: EnrollmentKey, now: Timestamp, name_of: &dyn Fn(&str) -> String, may_change: bool) -> Self {
+        let document = &key.document;
+        let expires = document.expire_at.as_deref();
+        let is_over = expires
+            .and_then(|time| time.parse::<Timestamp>().ok())
+            .is_some_and(|time| time <= now);
+        let used = document.use_count.unwrap_or_default();
+        let is_used_up = document.use_limit.is_some_and(|limit| used >= limit);
+        let look = match (document.active, is_over, is_used_up) {
+            (false, ..) => Look::new("off", "Revoked"),
+            (_, true, _) => Look::new("off", "Expired"),
+            (.., true) => Look::new("off", "Used up"),
+            _ => Look::new("ok", "Active"),
+        };
+        let mut expires = Moment::parse(now, expires);
+        if document.expire_at.is_none() {
+            "never".clone_into(&mut expires.relative);
+        }
+        Self {
+            policy_name: name_of(document.policy_id.as_str()),
+            policy_id: document.policy_id.as_str().to_owned(),
+            look,
+            active: document.active,
+            created: Moment::parse(now, Some(&document.created_at)),
+            expires,
+            uses: document
+                .use_limit
+                .map_or_else(|| "any number".to_owned(), |limit| format!("{used} of {limit}")),
+            addresses: document.allowed_addresses.join(", "),
+            token: (may_change && document.active).then(|| key.token().expose().to_owned()),
+            name: short_name(&key),
+            id: key.id,
+        }
+    }
+}
+
+/// Without the id that every stored name ends with.
+pub(super) fn short_name(key: &EnrollmentKey) -> String {
+    let name = key.document.name.as_str();
+    let short = name.strip_suffix(&format!(" ({})", key.id)).unwrap_or(name);
+    short.to_owned()
+}
+
+pub(super) async fn create(reader: SignedIn, submission: Submission) -> Result<Response, Problem> {
+    let values = submission.values;
+    let actor = reader.who_changes(values.one("csrf_token"))?;
+    let made = match new_key(&values) {
+        Ok(new) => enrollment_keys::create(&reader.console, &actor, new).await,
+        Err(error) => Err(error),
+    };
+    match made {
+        Ok(_) => Ok(Redirect::to("/app/fleet/enrollment-tokens?done=created").into_response()),
+        Err(FleetError::Invalid { message, .. }) => {
+            let html = render(&reader, Wanted::default(), values, message).await?;
+            Ok(html.into_response())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn new_key(values: &Values) -> Result<NewKey, FleetError> {
+    let number = |name: &str, what: &str| match values.one(name) {
+        "" => Ok(None),
+        text => match text.parse::<u64>() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(FleetError::invalid(format!("{what}: `{text}` is no number"))),
+        },
+    };
+    let hours = number("hours", "Expires after")?.and_then(|hours| i64::try_from(hours).ok());
+    let addresses = values.one("allowed_addresses").split([',', ' ', '\n']);
+    Ok(NewKey {
+        policy_id: values.one("policy_id").to_owned(),
+        name: Some(values.one("name").to_owned()),
+        expiration: hours.map(SignedDuration::from_hours),
+        use_limit: number("use_limit", "Agents that may enroll with it")?,
+        allowed_addresses: addresses
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    })
 }
 
 pub(super) async fn revoke(

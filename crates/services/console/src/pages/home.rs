@@ -71,12 +71,12 @@ struct Server {
 }
 
 /// Worst last, as the meter shows them.
-const SHOWN: [(AgentStatus, &str); 5] = [
-    (AgentStatus::Online, "ok"),
-    (AgentStatus::Degraded, "warn"),
-    (AgentStatus::Error, "bad"),
-    (AgentStatus::Updating, "act"),
-    (AgentStatus::Offline, "off"),
+const SHOWN: [&[AgentStatus]; 5] = [
+    &[AgentStatus::Online],
+    &[AgentStatus::Degraded, AgentStatus::Orphaned],
+    &[AgentStatus::Error],
+    &[AgentStatus::Updating, AgentStatus::Enrolling, AgentStatus::Unenrolling],
+    &[AgentStatus::Offline],
 ];
 
 pub(super) async fn page(reader: SignedIn) -> Result<Html<String>, Problem> {
@@ -84,7 +84,7 @@ pub(super) async fn page(reader: SignedIn) -> Result<Html<String>, Problem> {
     let now = console.clock.now();
     let summary = agents::summary(console, &AgentFilter::default()).await?;
     let streams = data_streams::list(console).await?;
-    let total: u64 = SHOWN.iter().map(|(status, _)| summary.of(*status)).sum();
+    let total: u64 = SHOWN.iter().map(|group| summary.of_all(group)).sum();
     let newest = streams
         .iter()
         .map(|stream| stream.last_activity_ms)
@@ -110,10 +110,10 @@ pub(super) async fn page(reader: SignedIn) -> Result<Html<String>, Problem> {
         name: console.settings.host_name.clone(),
         agents: figure(total),
         healthy: share(summary.of(AgentStatus::Online), total),
-        segments: segments(&SHOWN.map(|(status, tone)| (tone, summary.of(status)))),
+        segments: segments(&SHOWN.map(|group| (Look::of_agent(group[0]).tone, summary.of_all(group)))),
         counts: SHOWN
             .iter()
-            .map(|(status, _)| (Look::of_agent(*status), figure(summary.of(*status)), status.name()))
+            .map(|group| (Look::of_agent(group[0]), figure(summary.of_all(group)), group[0].name()))
             .collect(),
         documents: figure(streams.iter().map(|stream| stream.documents).sum()),
         size: bytes(streams.iter().map(|stream| stream.size_in_bytes).sum()),

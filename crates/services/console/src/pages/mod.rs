@@ -6,8 +6,8 @@
 
 mod session;
 
+mod activity;
 mod add_agent;
-mod add_fleet_server;
 mod agent;
 mod agent_actions;
 mod agents;
@@ -29,6 +29,7 @@ mod assets;
 mod chart;
 mod form;
 mod frame;
+mod log_line;
 mod look;
 mod problem;
 mod timeline;
@@ -58,16 +59,24 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/fleet", get(|| async { Redirect::to("/app/fleet/agents") }))
         .route("/app/fleet/agents", get(agents::page))
         .route("/app/fleet/agents/add", get(add_agent::page))
+        .route("/app/fleet/agents/add/kubernetes", get(add_agent::kubernetes))
         .route(
             "/app/fleet/agents/add-fleet-server",
-            get(add_fleet_server::page).post(add_fleet_server::generate),
+            get(add_agent::fleet_server::page).post(add_agent::fleet_server::generate),
         )
+        .route("/app/fleet/agents/activity", get(activity::page))
+        .route("/app/fleet/agents/activity/{id}/cancel", post(activity::cancel))
         .route("/app/fleet/agents/{id}", get(agent::page))
         .route(
             "/app/fleet/agents/actions",
             get(agent_actions::ask).post(agent_actions::act),
         )
-        .route("/app/fleet/agents/{id}/diagnostics/{file}", get(agent::diagnostics))
+        .route("/app/fleet/agents/{id}/{part}", get(agent::part))
+        .route("/app/fleet/agents/{id}/diagnostics/{file}", get(agent::diagnostics_zip))
+        .route(
+            "/app/fleet/agents/{id}/diagnostics/{file}/delete",
+            post(agent::delete_diagnostics),
+        )
         .route("/app/fleet/uninstall-tokens", get(uninstall_tokens::page))
         .route("/app/fleet/policies", get(policies::list).post(policies::create))
         .route("/app/fleet/policies/{id}", get(policies::page).post(policies::update))
@@ -96,6 +105,7 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/app/fleet/data-streams", get(data_streams::list))
         .route("/app/fleet/data-streams/{name}", get(data_streams::page))
         .route("/app/fleet/settings", get(settings::page))
+        .route("/app/fleet/settings/advanced", post(settings::advanced))
         .route(
             "/app/fleet/settings/{object}",
             post(settings::create).get(settings::reload),

@@ -137,29 +137,65 @@ async fn an_uploaded_package_can_be_used_and_upgraded() {
     assert_eq!(input["meta"]["package"]["version"], "1.1.0");
 }
 
-#[tokio::test]
-async fn a_bad_upload_leaves_nothing() {
-    let fleet = Fleet::start().await;
-    assert!(
-        upload(&fleet, b"no zip".to_vec())
-            .await
-            .refused(400)
-            .contains("not a readable zip")
-    );
-    let bad = zip_of("1.0.0", &[("manifest.yml", "name: demo\nversion: 1.0.0\n")]);
-    assert!(upload(&fleet, bad).await.refused(400).contains("`title` is missing"));
-    let bad = zip_of(
-        "1.0.0",
-        &[
-            ("manifest.yml", "name: demo\ntitle: t\nversion: 1.0.0\n"),
-            ("data_stream/log/manifest.yml", "title: ["),
-        ],
-    );
-    assert!(
-        upload(&fleet, bad)
-            .await
-            .refused(400)
-            .contains("data_stream/log/manifest.yml")
-    );
+/// Neither the package nor its archive nor anything that it brings is there.
+async fn nothing_is_left(fleet: &Fleet) {
     fleet.get("/api/fleet/epm/packages/demo").await.refused(404);
+    for (index, id) in [
+        (".flotilla-packages", "demo"),
+        (".flotilla-package-archives", "demo-1.0.0"),
+        (".flotilla-catalog", "index-template-logs-demo.log"),
+    ] {
+        let found = fleet.store.get(index, id).await;
+        let is_gone = matches!(found, Ok(None) | Err(store::StoreError::IndexNotFound(_)));
+        assert!(is_gone, "{index} has {id}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_upload_is_refused_with_its_reason_and_leaves_nothing() {
+    let fleet = Fleet::start().await;
+    let manifest = "name: demo\ntitle: t\nversion: 1.0.0\n";
+    let bomb = "0".repeat((64 << 20) + 1);
+    for (zip, reason) in [
+        (b"no zip".to_vec(), "not a readable zip"),
+        (
+            zip_of("1.0.0", &[("manifest.yml", "name: demo\nversion: 1.0.0\n")]),
+            "`title` is missing",
+        ),
+        (
+            zip_of(
+                "1.0.0",
+                &[("manifest.yml", manifest), ("data_stream/log/manifest.yml", "title: [")],
+            ),
+            "data_stream/log/manifest.yml",
+        ),
+        (
+            zip_of(
+                "1.0.0",
+                &[
+                    ("manifest.yml", manifest),
+                    ("data_stream/log/manifest.yml", STREAM),
+                    ("data_stream/log/agent/stream/stream.yml.hbs", TEMPLATE),
+                    (
+                        "data_stream/log/elasticsearch/ingest_pipeline/default.yml",
+                        "processors: [",
+                    ),
+                ],
+            ),
+            "ingest_pipeline/default.yml",
+        ),
+        (
+            zip_of("1.0.0", &[("manifest.yml", manifest), ("../../etc/cron.d/demo", "x")]),
+            "unsafe path: `demo-1.0.0/../../etc/cron.d/demo`",
+        ),
+        (
+            zip_of("1.0.0", &[("manifest.yml", manifest), ("docs/bomb", &bomb)]),
+            "exceeds the limit of 67108864 bytes unpacked",
+        ),
+    ] {
+        let message = upload(&fleet, zip).await.refused(400);
+        assert!(message.contains(reason), "{message:?} does not say {reason:?}");
+        nothing_is_left(&fleet).await;
+    }
+    upload(&fleet, demo("1.0.0")).await.ok();
 }

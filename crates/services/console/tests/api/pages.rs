@@ -11,6 +11,13 @@ const PAGES: &[&str] = &[
     "/",
     "/app/fleet/agents",
     "/app/fleet/agents/add",
+    "/app/fleet/agents/add?platform=windows",
+    "/app/fleet/agents/add?platform=kubernetes",
+    "/app/fleet/agents/add-fleet-server",
+    "/app/fleet/agents/activity",
+    "/app/fleet/policies/default-policy?tab=history&revision=2",
+    "/app/fleet/uninstall-tokens",
+    "/app/fleet/settings?flyout=host-new",
     "/app/fleet/policies",
     "/app/fleet/enrollment-tokens",
     "/app/fleet/data-streams",
@@ -252,4 +259,179 @@ async fn what_was_done_is_in_the_audit_log() {
         StatusCode::SEE_OTHER,
         "pages take no other credential"
     );
+}
+
+async fn agent(fleet: &Fleet, id: &str, tags: &[&str], version: &str) {
+    let document = json!({
+        "type": "PERMANENT", "active": true, "policy_id": "default-policy", "enrolled_at": "2026-01-02T11:00:00Z",
+        "last_checkin": "2026-01-02T11:59:50Z", "last_checkin_status": "online", "policy_revision_idx": 1, "tags": tags,
+        "agent": {"id": id, "version": version}, "access_api_key_id": "k", "local_metadata": {"host": {"hostname": format!("host-{id}")}},
+    });
+    fleet.write(".fleet-agents", id, document).await;
+}
+
+#[tokio::test]
+async fn whoever_may_only_look_sees_no_enrollment_token() {
+    let fleet = Fleet::start().await;
+    let token = fleet.setup.enrollment_token.expose().to_owned();
+    let of = |user: &'static str| log_in(&fleet, user);
+    let (changes, looks) = (of("elastic").await, of("reader").await);
+    let manifest = "/app/fleet/agents/add/kubernetes?policy=default-policy";
+    assert!(text(&changes.get(manifest).await).contains(&token));
+    assert_eq!(looks.get(manifest).await.status, StatusCode::FORBIDDEN);
+    for platform in ["linux", "windows", "container"] {
+        let path = format!("/app/fleet/agents/add?platform={platform}");
+        assert!(text(&changes.get(&path).await).contains(&token), "{platform}");
+        let seen = looks.get(&path).await;
+        assert!(!text(&seen).contains(&token), "{platform}");
+        assert!(text(&seen).contains("do not let you see enrollment tokens"));
+    }
+    assert!(text(&changes.get("/app/fleet/agents/add").await).contains("flotilla1."));
+    assert!(!text(&looks.get("/app/fleet/agents/add").await).contains("flotilla1."));
+    assert!(!text(&looks.get("/app/fleet/enrollment-tokens").await).contains(&token));
+}
+
+#[tokio::test]
+async fn a_token_is_bounded_as_its_form_says() {
+    let fleet = Fleet::start().await;
+    let reader = log_in(&fleet, "elastic").await;
+    let path = "/app/fleet/enrollment-tokens";
+    let form = |token: &str, rest: &str| format!("csrf_token={token}&policy_id=default-policy&name=harbour&{rest}");
+    let token = reader.token(path).await;
+    let wrong = reader.post(path, &form(&token, "allowed_addresses=10.0.0.0/40")).await;
+    assert_eq!(wrong.status, StatusCode::OK);
+    assert!(text(&wrong).contains("neither an address nor a network"));
+    assert!(
+        text(&wrong).contains("value=\"harbour\""),
+        "what was typed is still there"
+    );
+    let bounds = "hours=24&use_limit=3&allowed_addresses=10.0.0.0/8,+192.0.2.7";
+    let made = reader.post(path, &form(&token, bounds)).await;
+    assert_eq!(
+        made.headers[header::LOCATION],
+        "/app/fleet/enrollment-tokens?done=created"
+    );
+    let list = fleet.get("/api/fleet/enrollment_api_keys").await.ok();
+    let newest = &list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["use_limit"] == 3)
+        .unwrap();
+    assert_eq!(newest["allowed_addresses"], json!(["10.0.0.0/8", "192.0.2.7"]));
+    assert_eq!(newest["expire_at"], "2026-01-03T12:00:00.000Z");
+    let shown = reader.get(&format!("{path}?q=HARB")).await;
+    for expected in ["0 of 3", "in 24 h", "only from 10.0.0.0/8, 192.0.2.7"] {
+        assert!(text(&shown).contains(expected), "no {expected} in {}", text(&shown));
+    }
+    assert!(text(&reader.get(&format!("{path}?q=nobody")).await).contains("No token matches"));
+}
+
+#[tokio::test]
+async fn everything_that_matches_is_what_the_filters_show() {
+    let fleet = Fleet::start().await;
+    agent(&fleet, "a1", &["edge"], "9.6.0").await;
+    agent(&fleet, "a2", &["edge"], "9.5.0").await;
+    agent(&fleet, "a3", &["core"], "9.6.0").await;
+    let reader = log_in(&fleet, "elastic").await;
+    let check = async |filters: &str, expected: &[&str]| {
+        let list = reader.get(&format!("/app/fleet/agents?{filters}")).await;
+        let asked = reader
+            .get(&format!("/app/fleet/agents/actions?action=tags&all=on&{filters}"))
+            .await;
+        for id in ["a1", "a2", "a3"] {
+            let (host, is_expected) = (format!("host-{id}"), expected.contains(&id));
+            assert_eq!(text(&list).contains(&host), is_expected, "{id} listed by {filters}");
+            assert_eq!(text(&asked).contains(&host), is_expected, "{id} selected by {filters}");
+        }
+    };
+    check("tag=edge", &["a1", "a2"]).await;
+    check("tag=edge&version=9.6.0", &["a1"]).await;
+    check("version=9.6.0&status=online", &["a1", "a3"]).await;
+    check("q=a3", &["a3"]).await;
+    check("policy=default-policy", &["a1", "a2", "a3"]).await;
+}
+
+#[tokio::test]
+async fn an_agent_has_parts_and_no_others() {
+    let fleet = Fleet::start().await;
+    agent(&fleet, "a1", &[], "9.6.0").await;
+    let line = json!({"@timestamp": "2026-01-02T11:59:30Z", "agent": {"id": "a1"}, "log": {"level": "error"}, "message": "disk is full",
+        "data_stream": {"dataset": "elastic_agent"}});
+    let operation = store::Operation::append("logs-elastic_agent-default", store::Source::of(&line));
+    fleet
+        .store
+        .bulk(vec![operation], store::Refresh::WaitFor)
+        .await
+        .unwrap();
+    let reader = log_in(&fleet, "elastic").await;
+    for (part, expected) in [
+        ("", "Output for integrations"),
+        ("/logs", "disk is full"),
+        ("/logs?q=disk&level=error&range=1h", "disk is full"),
+        ("/logs?q=nothing", "No line matches"),
+        ("/logs?q=a%20(b", "aria-invalid"),
+        ("/logs?dataset=system.auth", "No line"),
+        ("/diagnostics", "None was requested"),
+        ("/settings", "Reset to policy"),
+    ] {
+        let path = format!("/app/fleet/agents/a1{part}");
+        let answer = reader.get(&path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        check_markup(&path, text(&answer));
+        assert!(
+            text(&answer).contains(expected),
+            "{path} has no {expected}: {}",
+            text(&answer)
+        );
+    }
+    assert_eq!(
+        reader.get("/app/fleet/agents/a1/cellar").await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        reader.get("/app/fleet/agents/a2/logs").await.status,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn an_action_is_followed_and_cancelled() {
+    let fleet = Fleet::start().await;
+    agent(&fleet, "a1", &[], "9.0.0").await;
+    let reader = log_in(&fleet, "elastic").await;
+    let token = reader.token("/app/fleet/agents/a1/settings").await;
+    let form = format!("csrf_token={token}&action=log-level&agent=a1&log_level=debug");
+    let answer = reader.post("/app/fleet/agents/actions", &form).await;
+    assert_eq!(
+        answer.headers[header::LOCATION],
+        "/app/fleet/agents/a1/settings?done=log-level"
+    );
+    let page = reader.get("/app/fleet/agents/activity").await;
+    for expected in ["Set the logging level of 1 agent", "0 of 1", "In progress"] {
+        assert!(text(&page).contains(expected), "no {expected} in {}", text(&page));
+    }
+    let (_, rest) = text(&page).split_once("/app/fleet/agents/activity/").unwrap();
+    let (id, _) = rest.split_once("/cancel").unwrap();
+    let path = format!("/app/fleet/agents/activity/{id}/cancel");
+    let answer = reader.post(&path, &format!("csrf_token={token}")).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert!(text(&reader.get("/app/fleet/agents/activity").await).contains("Cancelled"));
+}
+
+#[tokio::test]
+async fn a_revision_says_what_it_changed() {
+    let fleet = Fleet::start().await;
+    let before = fleet.get("/api/fleet/agent_policies/default-policy").await.item();
+    let body = json!({"name": before["name"], "namespace": "harbour"});
+    let after = fleet.put("/api/fleet/agent_policies/default-policy", body).await.item();
+    let reader = log_in(&fleet, "elastic").await;
+    let path = format!(
+        "/app/fleet/policies/default-policy?tab=history&revision={}",
+        after["revision"]
+    );
+    let page = reader.get(&path).await;
+    for expected in ["<del>default</del>", "<ins>harbour</ins>", "agent.monitoring.namespace"] {
+        assert!(text(&page).contains(expected), "no {expected} in {}", text(&page));
+    }
 }

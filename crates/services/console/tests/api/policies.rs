@@ -186,6 +186,7 @@ async fn copies_start_at_revision_one_with_the_same_integrations() {
         .await
         .item();
     let id = copy["id"].as_str().unwrap();
+    assert_eq!(copy["revision"], 1);
     assert_eq!(copy["package_policies"][0]["package"]["name"], "system");
     assert_eq!(fleet.published(id).await["data"]["inputs"].as_array().unwrap().len(), 2);
 }

@@ -81,6 +81,17 @@ impl State {
         }
     }
 
+    /// A search of that time, each filter a chip.
+    pub(in crate::pages) fn of(index: &str, query: &str, span: Span, filters: Vec<String>) -> Self {
+        Self {
+            index: index.to_owned(),
+            query: query.to_owned(),
+            span,
+            filters,
+            ..Self::default()
+        }
+    }
+
     /// From the query part of a URL; what makes no sense is left at its default.
     pub(super) fn parse(text: &str) -> Self {
         let mut state = Self::default();

@@ -14,9 +14,10 @@ use super::measures::{
 use crate::Console;
 use crate::domain::error::FleetError;
 use crate::pages::chart::{self, Chart, Curve, Series, short};
-use crate::pages::explore::documents::{field, message};
+use crate::pages::explore::documents::field;
 use crate::pages::explore::state::State;
 use crate::pages::frame::Frame;
+use crate::pages::log_line::LogLine;
 use crate::pages::look::{Look, Segment, bytes, url_part};
 use crate::pages::problem::{Problem, show};
 use crate::pages::session::SignedIn;
@@ -43,7 +44,7 @@ struct Page {
     charts: Vec<(&'static str, Chart)>,
     filesystems: Vec<Filesystem>,
     processes: Vec<Process>,
-    log: Vec<Line>,
+    log: Vec<LogLine>,
     explore: String,
     live_url: String,
 }
@@ -81,14 +82,6 @@ impl Process {
     fn percent(&self) -> String {
         format!("{:.1}%", self.cpu)
     }
-}
-
-struct Line {
-    clock: String,
-    exact: String,
-    level: String,
-    class: &'static str,
-    message: String,
 }
 
 #[derive(Deserialize)]
@@ -451,7 +444,7 @@ async fn processes(console: &Console, host: &str) -> Result<Vec<Process>, FleetE
     Ok(processes)
 }
 
-async fn log(console: &Console, host: &str) -> Result<Vec<Line>, FleetError> {
+async fn log(console: &Console, host: &str) -> Result<Vec<LogLine>, FleetError> {
     let request = SearchRequest::new("logs-*")
         .query(Query::term("host.name", host))
         .size(LINES);
@@ -459,28 +452,6 @@ async fn log(console: &Console, host: &str) -> Result<Vec<Line>, FleetError> {
         .store
         .search(request.sort_by("@timestamp", SortOrder::Descending))
         .await?;
-    let line = |hit: &store::Hit| Line::of(&hit.document.source.to_value());
+    let line = |hit: &store::Hit| LogLine::of(&hit.document.source.to_value());
     Ok(found.hits.iter().map(line).collect())
-}
-
-impl Line {
-    fn of(source: &Value) -> Self {
-        let time = source["@timestamp"]
-            .as_str()
-            .and_then(|time| time.parse::<jiff::Timestamp>().ok());
-        let level = field(source, "log.level").unwrap_or_default().to_lowercase();
-        Self {
-            clock: time.map_or_else(String::new, |time| time.strftime("%H:%M:%S").to_string()),
-            exact: time.map_or_else(String::new, |time| {
-                time.strftime("%-d %b %Y, %H:%M:%S%.3f UTC").to_string()
-            }),
-            class: match level.as_str() {
-                "error" | "critical" | "fatal" => "l-error",
-                "warn" | "warning" => "l-warn",
-                _ => "l-info",
-            },
-            level,
-            message: message(source),
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Agent policies: the list, and one policy with its integrations, settings, YAML and history.
 
+mod difference;
 mod integration;
 mod settings;
 
@@ -14,6 +15,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use self::difference::Difference;
 use super::form::{self, GroupView, Notes, Submission, Values};
 use super::frame::Frame;
 use super::look::{Moment, figure};
@@ -22,7 +24,7 @@ use super::session::SignedIn;
 use crate::domain::agent_policies::{self, CreateOptions};
 use crate::domain::documents::AGENT_POLICIES;
 use crate::domain::error::FleetError;
-use crate::domain::{installed_packages, publish};
+use crate::domain::{agents, installed_packages, publish};
 
 /// Revisions that the history shows.
 const MOST_REVISIONS: usize = 50;
@@ -31,6 +33,7 @@ const MOST_REVISIONS: usize = 50;
 #[template(path = "policies.html")]
 struct List {
     frame: Frame,
+    query: String,
     rows: Vec<Row>,
     may_change: bool,
 }
@@ -41,6 +44,8 @@ struct Row {
     description: String,
     revision: i64,
     agents: String,
+    unprivileged: u64,
+    is_managed: bool,
     integrations: usize,
     changed: Moment,
 }
@@ -64,7 +69,15 @@ struct Page {
     history: Vec<Revision>,
     /// The revision whose YAML is shown, when it is not the newest.
     shown: Option<i64>,
+    /// What the shown revision changed in the one before.
+    changes: Option<Changes>,
     may_change: bool,
+}
+
+struct Changes {
+    from: i64,
+    to: i64,
+    differences: Vec<Difference>,
 }
 
 /// A part of a policy's page.
@@ -96,6 +109,8 @@ struct Revision {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Wanted {
+    /// A part of a name or description, in the list.
+    q: String,
     done: Option<String>,
     tab: Tab,
     revision: Option<i64>,
@@ -115,20 +130,33 @@ pub(super) struct NewPolicy {
 pub(super) async fn list(reader: SignedIn, Query(wanted): Query<Wanted>) -> Result<Html<String>, Problem> {
     let console = &reader.console;
     let now = console.clock.now();
+    let tallies = agents::tallies(console).await?;
+    let integrations = agent_policies::integration_counts(console).await?;
     let mut rows = Vec::new();
+    let looked_for = wanted.q.trim().to_lowercase();
     for policy in agent_policies::list(console).await? {
+        let description = policy.description.clone().unwrap_or_default();
+        if ![&policy.name, &description]
+            .iter()
+            .any(|text| text.to_lowercase().contains(&looked_for))
+        {
+            continue;
+        }
+        let tally = tallies.get(&policy.id).copied().unwrap_or_default();
         let changed = policy
             .other
             .get("updated_at")
             .and_then(Value::as_str)
             .map(str::to_owned);
         rows.push(Row {
-            agents: figure(agent_policies::agent_count(console, &policy.id).await?),
-            integrations: agent_policies::package_policies_of(console, &policy.id).await?.len(),
+            agents: figure(tally.active),
+            unprivileged: tally.unprivileged,
+            is_managed: policy.is_managed,
+            integrations: integrations.get(&policy.id).copied().unwrap_or_default(),
             changed: Moment::parse(now, changed.as_deref()),
             id: policy.id,
             name: policy.name,
-            description: policy.description.unwrap_or_default(),
+            description,
             revision: policy.revision,
         });
     }
@@ -137,6 +165,7 @@ pub(super) async fn list(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
             .toast((wanted.done.as_deref() == Some("deleted")).then_some("The agent policy was deleted.")),
         rows,
         may_change: reader.may_change(),
+        query: wanted.q,
     })
 }
 
@@ -212,6 +241,7 @@ async fn render(
             .map(|(_, text)| text.clone())
             .collect(),
         yaml,
+        changes: wanted.revision.and_then(|revision| Changes::of(revision, &history)),
         history: history
             .into_iter()
             .map(|(number, published, _)| Revision {
@@ -227,6 +257,20 @@ async fn render(
         revision: policy.revision,
     };
     show(&page)
+}
+
+impl Changes {
+    /// None when the revision is not there, or none is before it.
+    fn of(revision: i64, history: &[(i64, String, Value)]) -> Option<Self> {
+        let position = history.iter().position(|(number, ..)| *number == revision)?;
+        let (_, _, after) = &history[position];
+        let (from, _, before) = history.get(position + 1)?;
+        Some(Self {
+            from: *from,
+            to: revision,
+            differences: difference::between(before, after),
+        })
+    }
 }
 
 /// The newest revisions, with when they were published and what they say.

@@ -15,17 +15,19 @@ use axum::extract::Query;
 use axum::response::{Html, Redirect};
 use policy::model::{DownloadSource, FleetServerHost, Output as OutputModel};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use flyout::{Flyout, Removal};
 pub(super) use flyout::{create, delete, update};
 use objects::Object;
 
+use super::form::Submission;
 use super::form::material::short;
 use super::frame::Frame;
 use super::look::Look;
 use super::problem::{Problem, show};
 use super::session::SignedIn;
+use crate::domain::settings as fleet_settings;
 use crate::domain::{download_sources, fleet_server_hosts, outputs, proxies};
 
 #[derive(Template)]
@@ -37,6 +39,8 @@ struct Page {
     outputs: Vec<Output>,
     sources: Vec<Source>,
     proxies: Vec<Proxy>,
+    /// Whether the documents of unenrolled agents go after a day.
+    delete_unenrolled: bool,
     flyout: Option<Flyout>,
     removal: Option<Removal>,
 }
@@ -101,6 +105,9 @@ pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
         None => None,
     };
     let toast = wanted.done.as_deref().and_then(|done| {
+        if done == "advanced" {
+            return Some("Advanced settings saved".to_owned());
+        }
         let (part, what) = done.split_once('-')?;
         let object = Object::of(part)?;
         matches!(what, "saved" | "deleted").then(|| format!("{} {what}", object.noun()))
@@ -111,6 +118,16 @@ pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
 /// The URL of a form that was sent, opened again: the form is not there any more, the page is.
 pub(super) async fn reload(_reader: SignedIn) -> Redirect {
     Redirect::to("/app/fleet/settings")
+}
+
+/// The settings that are no object of their own.
+pub(super) async fn advanced(reader: SignedIn, submission: Submission) -> Result<Redirect, Problem> {
+    let values = submission.values;
+    let actor = reader.who_changes(values.one("csrf_token"))?;
+    let setting = json!({"enabled": values.is_on("delete_unenrolled"), "is_preconfigured": false});
+    let fields = std::iter::once(("delete_unenrolled_agents".to_owned(), setting)).collect();
+    fleet_settings::update(&reader.console, &actor, fields).await?;
+    Ok(Redirect::to("/app/fleet/settings?done=advanced"))
 }
 
 /// `host-1` as its kind and id.
@@ -142,6 +159,10 @@ async fn render(
             .map(Source::from)
             .collect(),
         proxies: proxies::list(console).await?.into_iter().map(Proxy::from).collect(),
+        delete_unenrolled: fleet_settings::read(console)
+            .await?
+            .get("delete_unenrolled_agents")
+            .is_some_and(|setting| setting["enabled"] == true),
         flyout,
         removal,
     };

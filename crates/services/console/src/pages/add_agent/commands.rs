@@ -1,0 +1,269 @@
+//! The command that adds a host, for each platform.
+
+use policy::model::HostSsl;
+use protocol::JoinString;
+
+use crate::pages::look::url_part;
+
+/// Stands where a path to the CA has to be put in by hand.
+pub(super) const CA: &str = "<PATH_TO_CA>";
+
+/// What the new host is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Platform {
+    /// A Linux host that runs our own agent: nothing needs to be there.
+    #[default]
+    Flotilla,
+    /// The stock agent from here on.
+    Linux,
+    Packages,
+    MacOs,
+    Windows,
+    Container,
+    Kubernetes,
+}
+
+impl Platform {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Flotilla,
+        Self::Linux,
+        Self::Packages,
+        Self::MacOs,
+        Self::Windows,
+        Self::Container,
+        Self::Kubernetes,
+    ];
+
+    /// In the URL.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Flotilla => "flotilla",
+            Self::Linux => "linux",
+            Self::Packages => "packages",
+            Self::MacOs => "macos",
+            Self::Windows => "windows",
+            Self::Container => "container",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Flotilla => "Linux",
+            Self::Linux => "Stock agent, tar",
+            Self::Packages => "DEB, RPM",
+            Self::MacOs => "macOS",
+            Self::Windows => "Windows",
+            Self::Container => "Container",
+            Self::Kubernetes => "Kubernetes",
+        }
+    }
+
+    /// By its key; the first when there is none of that key.
+    pub(super) fn named(key: &str) -> Self {
+        let found = Self::ALL.into_iter().find(|platform| platform.key() == key);
+        found.unwrap_or_default()
+    }
+}
+
+/// A text to copy, and where it is run.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub(super) place: &'static str,
+    pub(super) text: String,
+}
+
+/// All that commands are made of.
+#[derive(Debug)]
+pub(super) struct Commands {
+    pub(super) join: JoinString,
+    pub(super) key_id: String,
+    pub(super) policy_id: String,
+    /// Pins of the Fleet Server's keys, when it hands our program out.
+    pub(super) pins: Vec<String>,
+    pub(super) tls: HostSsl,
+    /// Of the stock agent.
+    pub(super) version: String,
+    /// The folder of its archives.
+    pub(super) downloads: String,
+}
+
+impl Commands {
+    pub(super) fn of(&self, platform: Platform) -> Vec<Command> {
+        let one = |place, text| vec![Command { place, text }];
+        match platform {
+            Platform::Flotilla => self.flotilla(),
+            Platform::Linux => one("on the new host", self.unpacked("linux-x86_64", "\\")),
+            Platform::MacOs => one("on the new host", self.unpacked("darwin-aarch64", "\\")),
+            Platform::Windows => one("in an elevated PowerShell", self.windows()),
+            Platform::Packages => self.packages(),
+            Platform::Container => one("where containers run, with the CA beside it", self.container()),
+            Platform::Kubernetes => self.kubernetes(),
+        }
+    }
+
+    fn flotilla(&self) -> Vec<Command> {
+        let installed = Command {
+            place: "where flotilla is installed already, as root",
+            text: format!("flotilla agent install --join {}", self.join.encode()),
+        };
+        if self.pins.is_empty() {
+            return vec![installed];
+        }
+        let bare = Command {
+            place: "on a new host, as root; nothing needs to be installed",
+            text: self.join.install_command(&self.pins),
+        };
+        vec![bare, installed]
+    }
+
+    /// Download, unpack, install.
+    fn unpacked(&self, system: &str, continuation: &str) -> String {
+        let folder = format!("elastic-agent-{}-{system}", self.version);
+        format!(
+            "curl -L -O {}/{folder}.tar.gz\ntar xzvf {folder}.tar.gz\ncd {folder}\n{}",
+            self.downloads,
+            self.with_options("sudo ./elastic-agent install", continuation)
+        )
+    }
+
+    fn windows(&self) -> String {
+        let folder = format!("elastic-agent-{}-windows-x86_64", self.version);
+        format!(
+            "$ProgressPreference = 'SilentlyContinue'\nInvoke-WebRequest -Uri {}/{folder}.zip -OutFile {folder}.zip\n\
+             Expand-Archive .\\{folder}.zip -DestinationPath .\ncd {folder}\n{}",
+            self.downloads,
+            self.with_options(".\\elastic-agent.exe install", "`")
+        )
+    }
+
+    fn packages(&self) -> Vec<Command> {
+        let of = |place, file: String, install: &str| Command {
+            place,
+            text: format!(
+                "curl -L -O {}/{file}\nsudo {install} {file}\nsudo systemctl enable --now elastic-agent\n{}",
+                self.downloads,
+                self.with_options("sudo elastic-agent enroll", "\\")
+            ),
+        };
+        let version = &self.version;
+        vec![
+            of(
+                "on Debian and its kin",
+                format!("elastic-agent-{version}-amd64.deb"),
+                "dpkg -i",
+            ),
+            of(
+                "on Red Hat and its kin",
+                format!("elastic-agent-{version}-x86_64.rpm"),
+                "rpm -vi",
+            ),
+        ]
+    }
+
+    fn container(&self) -> String {
+        format!(
+            "docker run -d -v $PWD/ca.crt:/ca.crt:ro \\\n  -e FLEET_ENROLL=1 \\\n  -e FLEET_URL={} \\\n  \
+             -e FLEET_ENROLLMENT_TOKEN={} \\\n  -e FLEET_CA=/ca.crt \\\n  docker.elastic.co/elastic-agent/elastic-agent:{}",
+            self.url(),
+            self.join.enrollment_token.expose(),
+            self.version
+        )
+    }
+
+    fn kubernetes(&self) -> Vec<Command> {
+        vec![
+            Command {
+                place: "where kubectl works: the CA, once",
+                text: format!("kubectl -n kube-system create configmap elastic-agent-ca --from-file=ca.crt={CA}"),
+            },
+            Command {
+                place: "with the manifest from below",
+                text: "kubectl apply -f elastic-agent.yml".to_owned(),
+            },
+        ]
+    }
+
+    /// Where the manifest is.
+    pub(super) fn manifest(&self) -> String {
+        format!(
+            "/app/fleet/agents/add/kubernetes?policy={}&token={}",
+            url_part(&self.policy_id),
+            url_part(&self.key_id)
+        )
+    }
+
+    fn url(&self) -> &str {
+        self.join.urls.first().map_or("https://localhost:8220", String::as_str)
+    }
+
+    /// The documented options, with those certificates that the host's TLS options name by a path.
+    fn with_options(&self, start: &str, continuation: &str) -> String {
+        let path = |value: Option<&String>| value.filter(|value| !value.contains("-----BEGIN")).cloned();
+        let tls = &self.tls;
+        let authorities = tls.agent_certificate_authorities.as_ref();
+        let authority = path(authorities.and_then(|authorities| authorities.first()));
+        let mut options = vec![
+            format!("--url={}", self.url()),
+            format!("--enrollment-token={}", self.join.enrollment_token.expose()),
+            format!(
+                "--certificate-authorities={}",
+                authority.unwrap_or_else(|| CA.to_owned())
+            ),
+        ];
+        if let Some(certificate) = path(tls.agent_certificate.as_ref()) {
+            // A stored key is a secret: its file has to be on the host.
+            let key = path(tls.agent_key.as_ref()).unwrap_or_else(|| "<PATH_TO_AGENT_KEY>".to_owned());
+            options.push(format!("--elastic-agent-cert={certificate}"));
+            options.push(format!("--elastic-agent-cert-key={key}"));
+        }
+        let between = format!(" {continuation}\n  ");
+        format!("{start}{between}{}", options.join(&between))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commands(pins: &[&str]) -> Commands {
+        let tls = serde_json::json!({"agent_certificate_authorities": ["/etc/ca.crt"], "agent_certificate": "/etc/a.crt",
+            "agent_key": "-----BEGIN PRIVATE KEY-----"});
+        Commands {
+            join: JoinString {
+                urls: vec!["https://fleet.example:8220".to_owned()],
+                enrollment_token: "dG9rZW4".into(),
+                ca_fingerprint: None,
+            },
+            key_id: "k".to_owned(),
+            policy_id: "p".to_owned(),
+            pins: pins.iter().map(|pin| (*pin).to_owned()).collect(),
+            tls: serde_json::from_value(tls).unwrap(),
+            version: "9.6.0".to_owned(),
+            downloads: "https://downloads.example/beats/elastic-agent".to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_platform_has_its_whole_command() {
+        let commands = commands(&[]);
+        let all = Platform::ALL.map(|platform| {
+            let texts = commands.of(platform).into_iter();
+            let texts = texts.map(|command| format!("# {}\n{}", command.place, command.text));
+            format!("[{}]\n{}", platform.name(), texts.collect::<Vec<_>>().join("\n"))
+        });
+        insta::assert_snapshot!(all.join("\n\n"));
+    }
+
+    #[test]
+    fn a_server_that_hands_the_program_out_has_a_line_for_bare_hosts() {
+        let first = |pins: &[&str]| commands(pins).of(Platform::Flotilla)[0].text.clone();
+        assert!(
+            first(&["a", "b"])
+                .starts_with("curl -fsSk --pinnedpubkey 'sha256//a;sha256//b' https://fleet.example:8220/install")
+        );
+        assert!(first(&[]).starts_with("flotilla agent install --join flotilla1."));
+        assert_eq!(Platform::named("windows"), Platform::Windows);
+        assert_eq!(Platform::named("amiga"), Platform::Flotilla);
+    }
+}

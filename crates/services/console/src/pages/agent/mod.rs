@@ -1,0 +1,134 @@
+//! One agent: what it is and runs ([`overview`]), what it says ([`logs`]), its zips ([`diagnostics`]), its own settings.
+
+mod diagnostics;
+mod logs;
+mod overview;
+
+pub(super) use diagnostics::{delete as delete_diagnostics, zip as diagnostics_zip};
+
+use askama::Template;
+use axum::extract::{Path, Query as UrlQuery};
+use axum::response::Html;
+use policy::model::AgentPolicy;
+
+use self::diagnostics::Diagnostic;
+use self::logs::{Logs, Wanted};
+use self::overview::Overview;
+use super::agents::{host_name, is_unverified};
+use super::frame::Frame;
+use super::look::Look;
+use super::problem::{Problem, show};
+use super::session::SignedIn;
+use crate::domain::agent_policies;
+use crate::domain::agents::{self, Agent};
+use crate::domain::error::FleetError;
+
+#[derive(Template)]
+#[template(path = "agent.html")]
+struct Page {
+    frame: Frame,
+    id: String,
+    host: String,
+    look: Look,
+    message: String,
+    tags: Vec<String>,
+    behind: bool,
+    unverified: bool,
+    may_change: bool,
+    tab: Tab,
+    content: Content,
+}
+
+/// A part of an agent's page: the last part of its path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Tab {
+    Details,
+    Logs,
+    Diagnostics,
+    Settings,
+}
+
+impl Tab {
+    const ALL: [(Self, &'static str, &'static str); 4] = [
+        (Self::Details, "Agent details", ""),
+        (Self::Logs, "Logs", "/logs"),
+        (Self::Diagnostics, "Diagnostics", "/diagnostics"),
+        (Self::Settings, "Settings", "/settings"),
+    ];
+}
+
+/// What the chosen part shows.
+enum Content {
+    Details(Box<Overview>),
+    Logs(Box<Logs>),
+    Diagnostics(Vec<Diagnostic>),
+    /// The levels to choose from, the present one marked.
+    Settings(Vec<(&'static str, bool)>),
+}
+
+/// What an agent may log; it refuses others.
+const LOG_LEVELS: [&str; 4] = ["debug", "info", "warning", "error"];
+
+pub(super) async fn page(
+    reader: SignedIn,
+    Path(id): Path<String>,
+    UrlQuery(wanted): UrlQuery<Wanted>,
+) -> Result<Html<String>, Problem> {
+    render(reader, &id, Tab::Details, wanted).await
+}
+
+pub(super) async fn part(
+    reader: SignedIn,
+    Path((id, part)): Path<(String, String)>,
+    UrlQuery(wanted): UrlQuery<Wanted>,
+) -> Result<Html<String>, Problem> {
+    let tab = Tab::ALL
+        .into_iter()
+        .find(|(_, _, path)| path.strip_prefix('/') == Some(&part));
+    let Some((tab, ..)) = tab else {
+        return Err(FleetError::NotFound("There is no such page.".to_owned()).into());
+    };
+    render(reader, &id, tab, wanted).await
+}
+
+async fn render(reader: SignedIn, id: &str, tab: Tab, wanted: Wanted) -> Result<Html<String>, Problem> {
+    let console = &reader.console;
+    let agent = agents::read(console, id).await?;
+    let policy = match agent_policies::read(console, agent.document.policy_id.as_str()).await {
+        Ok(policy) => Some(policy),
+        Err(FleetError::NotFound(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let toast = wanted.done.as_deref().and_then(super::agent_actions::done);
+    let page = Page {
+        frame: Frame::new(&reader, "Agents", host_name(&agent)).toast(toast),
+        host: host_name(&agent),
+        look: Look::of_agent(agent.status),
+        message: agent.document.last_checkin_message.clone().unwrap_or_default(),
+        tags: agent.document.tags.clone(),
+        behind: agent.document.active && is_behind(&agent, policy.as_ref()),
+        unverified: is_unverified(&agent),
+        may_change: reader.may_change() && agent.document.active,
+        content: match tab {
+            Tab::Details => Content::Details(Box::new(Overview::of(console, &agent, policy.as_ref()).await?)),
+            Tab::Logs => Content::Logs(Box::new(Logs::of(console, &agent, wanted).await?)),
+            Tab::Diagnostics => Content::Diagnostics(diagnostics::of(console, &agent.id).await?),
+            Tab::Settings => Content::Settings(levels(&agent)),
+        },
+        tab,
+        id: agent.id,
+    };
+    show(&page)
+}
+
+/// Whether the agent runs an older revision of its policy.
+fn is_behind(agent: &Agent, policy: Option<&AgentPolicy>) -> bool {
+    policy.is_some_and(|policy| Some(policy.revision) != agent.document.policy_revision_idx)
+}
+
+fn levels(agent: &Agent) -> Vec<(&'static str, bool)> {
+    let present = overview::metadata(agent, "/elastic/agent/log_level");
+    LOG_LEVELS
+        .map(|level| (level, present.as_deref() == Some(level)))
+        .to_vec()
+}
