@@ -8,12 +8,14 @@ mod browser;
 mod network;
 mod node;
 mod process;
+mod signer;
 mod wait;
 
 pub use browser::Browser;
 pub use network::OtherHost;
-pub use node::{Engine, RealNode};
+pub use node::{Engine, RealNode, shared_tools};
 pub use process::{Curl, Flotilla, Link, run};
+pub use signer::Signer;
 pub use wait::eventually;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -42,7 +42,7 @@ impl RealNode {
     /// # Panics
     /// The node does not start.
     pub fn start(engine: Engine, variables: &[(&str, String)]) -> Option<Self> {
-        let tools = tools().join(engine.folder());
+        let tools = shared_tools().join(engine.folder());
         if !tools.join("start.sh").is_file() {
             let reason = format!(
                 "there is no `start.sh` in {}; set FLOTILLA_SHARED_TOOLS",
@@ -115,8 +115,9 @@ impl Drop for RealNode {
     }
 }
 
+/// Tools that are no part of the project: `FLOTILLA_SHARED_TOOLS`, else `../shared/tools` beside the workspace.
 #[expect(clippy::disallowed_methods, reason = "a test asks its caller")]
-fn tools() -> PathBuf {
+pub fn shared_tools() -> PathBuf {
     std::env::var("FLOTILLA_SHARED_TOOLS").map_or_else(
         |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/tools"),
         PathBuf::from,

@@ -6,13 +6,16 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use protocol::{AckEvent, AckRequest, AckResponse, Action, ActionType, PolicyActionId, UpgradeDetails, UpgradeState};
+use protocol::{
+    AckEvent, AckRequest, AckResponse, Action, ActionType, AuditUnenrollReason, PolicyActionId, UpgradeDetails,
+    UpgradeState,
+};
 use secret::Secret;
 use serde_json::{Value, json};
 
 use crate::connection::ConnectionSettings;
 use crate::diagnostics;
-use crate::enroll::{EnrollOptions, enroll};
+use crate::enroll::{EnrollOptions, enroll_leaving};
 use crate::fleet_client::{FleetError, FleetRequest};
 use crate::managed::{Ended, Managed};
 use crate::state::AppliedPolicy;
@@ -123,10 +126,8 @@ impl Managed {
                 self.start_upgrade(&action).await;
                 Done::default()
             }
-            ActionType::Migrate => self.migrate(&action).await,
-            ActionType::PrivilegeLevelChange => Done::failed(
-                "this agent cannot change its own user; run `elastic-agent privileged` or `elastic-agent unprivileged` on the host",
-            ),
+            ActionType::Migrate => return self.migrate(&action).await,
+            ActionType::PrivilegeLevelChange => change_user(&action),
             ActionType::UpdateTags | ActionType::ForceUnenroll | ActionType::Other(_) | ActionType::Missing => {
                 tracing::warn!(action.kind = %action.action_type, "unknown action; it is not acknowledged");
                 return;
@@ -339,7 +340,7 @@ impl Managed {
     }
 
     /// Enrols in another fleet; the enrolment here goes on when that fails.
-    async fn migrate(&mut self, action: &Action) -> Done {
+    async fn migrate(&mut self, action: &Action) {
         let mut connection = ConnectionSettings {
             hosts: vec![text(&action.data, "target_uri")],
             ..ConnectionSettings::default()
@@ -350,7 +351,6 @@ impl Managed {
             connection.ssl.clone_from(&self.enrollment.connection.ssl);
         }
         connection.proxy.clone_from(&self.enrollment.connection.proxy);
-        let here = (self.client.clone(), self.enrollment.clone());
         let options = EnrollOptions {
             paths: self.context.paths.clone(),
             connection,
@@ -365,15 +365,15 @@ impl Managed {
             build: self.context.build.clone(),
             clock: self.context.clock.clone(),
         };
-        if let Err(error) = enroll(options).await {
-            Done::failed(format!("cannot enroll in the other fleet: {error}"))
-        } else {
-            self.acknowledge(action, Done::default());
-            (self.client, self.enrollment) = here;
-            self.flush_acks().await;
-            self.ended = Some(Ended::Reload);
-            Done::default()
+        // Boxed: it is large, and rare.
+        let enrolled = Box::pin(enroll_leaving(options, AuditUnenrollReason::Migrated)).await;
+        if let Err(error) = enrolled {
+            let done = Done::failed(format!("cannot enroll in the other fleet: {error}"));
+            return self.acknowledge(action, done);
         }
+        // Here is where it was asked; what is stored from now on belongs to the other fleet.
+        self.acknowledge(action, Done::default());
+        self.ended = Some(Ended::Reload);
     }
 
     fn acknowledge(&mut self, action: &Action, done: Done) {
@@ -452,6 +452,17 @@ impl Managed {
             failed(position - 1)
         });
     }
+}
+
+/// The service may not change its own unit, so only what is already so can be done.
+fn change_user(action: &Action) -> Done {
+    let wanted = action.data.get("unprivileged").and_then(Value::as_bool);
+    if wanted == Some(!rustix::process::geteuid().is_root()) {
+        return Done::default();
+    }
+    Done::failed(
+        "this agent cannot change its own user; run `elastic-agent privileged` or `elastic-agent unprivileged` on the host",
+    )
 }
 
 fn text(value: &Value, key: &str) -> String {

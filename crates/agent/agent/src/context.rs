@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use camino::Utf8PathBuf;
 use clock::SharedClock;
+use tokio::sync::watch;
 
 use crate::enroll::Build;
 use crate::fleet_server_component::FleetServerComponent;
+use crate::local_endpoint::Place;
 use crate::paths::Paths;
 
 /// Sets the level of the process's log; handed in by the binary, which owns the subscriber.
@@ -27,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) reloader: tls::Reloader,
     /// The Fleet Server that the binary can run here.
     pub(crate) fleet_server: Option<Arc<dyn FleetServerComponent>>,
+    /// Where health and metrics are served on this host.
+    pub(crate) local_endpoint: watch::Sender<Option<Place>>,
     /// Environment variables for the `env` provider.
     pub(crate) environment: Vec<(String, String)>,
 }

@@ -38,6 +38,8 @@ pub enum Command {
     Inspect,
     /// A diagnostics archive, base64.
     Diagnostics,
+    /// What process, inputs and outputs have counted.
+    Stats,
 }
 
 /// A command that waits for its answer.

@@ -20,6 +20,7 @@ use crate::control::{Asked, Command, Server};
 use crate::enroll::Build;
 use crate::fleet_server_component::{FleetServerComponent, FleetServerSeat};
 use crate::host::Host;
+use crate::local_endpoint;
 use crate::managed::{Ended, Managed, event_metadata, variables};
 use crate::paths::Paths;
 use crate::sealed::SealedError;
@@ -120,6 +121,7 @@ impl Daemon {
             console: options.console,
             reloader: tls::Reloader::new(),
             fleet_server,
+            local_endpoint: watch::Sender::new(None),
             environment: options.environment,
         });
         crate::sealed::private_directory(&context.paths.data())?;
@@ -135,6 +137,12 @@ impl Daemon {
         let server = Server::bind(&context.paths.socket())?;
         let tasks = TaskTracker::new();
         let stop_server = CancellationToken::new();
+        tasks.spawn(local_endpoint::run(
+            context.local_endpoint.subscribe(),
+            daemon.clone(),
+            status.clone(),
+            stop_server.clone(),
+        ));
         tasks.spawn(server.run(status, daemon, stop_server.clone()));
         let (reloader, stop_reloader) = (context.reloader.clone(), stop_server.clone());
         tasks.spawn(async move { reloader.run(stop_reloader).await });

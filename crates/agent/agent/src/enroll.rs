@@ -172,6 +172,14 @@ fn hint(error: &FleetError) -> &'static str {
 /// # Errors
 /// See [`EnrollError`]; what was stored before stays in force.
 pub async fn enroll(options: EnrollOptions) -> Result<Enrolled, EnrollError> {
+    enroll_leaving(options, AuditUnenrollReason::Uninstall).await
+}
+
+/// [`enroll`], with the reason that the fleet before is told when this host cannot stay the same agent.
+pub(crate) async fn enroll_leaving(
+    options: EnrollOptions,
+    reason: AuditUnenrollReason,
+) -> Result<Enrolled, EnrollError> {
     let mut connection = options.connection.clone();
     check_scheme(&connection, options.insecure)?;
     // Files that cannot be loaded are told before anything is written.
@@ -201,7 +209,7 @@ pub async fn enroll(options: EnrollOptions) -> Result<Enrolled, EnrollError> {
         .map(|before| before.agent_id.clone())
         .filter(|id| *id != item.id);
     if let (Some(before), true) = (&before, replaced_id.is_some()) {
-        say_goodbye(before, &options).await;
+        say_goodbye(before, &options, reason).await;
     }
     let enrollment = Enrollment {
         agent_id: item.id.clone(),
@@ -394,11 +402,11 @@ fn distinct(tags: &[String]) -> Vec<String> {
 }
 
 /// Tells the fleet that the old entry of this host is no more. Best effort: the new enrolment does not depend on it.
-async fn say_goodbye(before: &Enrollment, options: &EnrollOptions) {
+async fn say_goodbye(before: &Enrollment, options: &EnrollOptions, reason: AuditUnenrollReason) {
     let Ok(client) = FleetClient::new(&before.connection, &options.build.version) else {
         return;
     };
-    if let Err(error) = audit_unenroll(&client, before, &options.clock).await {
+    if let Err(error) = audit_unenroll(&client, before, &options.clock, reason).await {
         tracing::debug!(error = %error, "the old entry of this host could not be told");
     }
 }
@@ -413,20 +421,25 @@ pub async fn tell_uninstalled(paths: &Paths, version: &str, clock: &SharedClock)
         return Ok(());
     };
     let block = store
-        .state()
+        .state(&enrollment)
         .policy
         .and_then(|policy| policy.policy.get("fleet").cloned())
         .unwrap_or_default();
     let client = FleetClient::new(&enrollment.connection_under_policy(&block), version)?;
-    audit_unenroll(&client, &enrollment, clock)
+    audit_unenroll(&client, &enrollment, clock, AuditUnenrollReason::Uninstall)
         .await
         .map_err(|error| EnrollError::Fleet { error })
 }
 
 /// Tells Fleet that this agent is being removed from its host.
-async fn audit_unenroll(client: &FleetClient, enrollment: &Enrollment, clock: &SharedClock) -> Result<(), FleetError> {
+async fn audit_unenroll(
+    client: &FleetClient,
+    enrollment: &Enrollment,
+    clock: &SharedClock,
+    reason: AuditUnenrollReason,
+) -> Result<(), FleetError> {
     let body = AuditUnenrollRequest {
-        reason: AuditUnenrollReason::Uninstall,
+        reason,
         timestamp: clock::rfc3339_millis(clock.now()),
     };
     let request = FleetRequest {

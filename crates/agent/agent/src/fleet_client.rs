@@ -21,6 +21,7 @@ use transport::{HttpClient, HttpClientSettings, ProxySettings, RequestError, rea
 use url::Url;
 
 use crate::connection::ConnectionSettings;
+use crate::upgrade::FleetSite;
 
 /// A policy with its files inline stays far below.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -235,6 +236,14 @@ impl FleetClient {
     /// The TLS settings, to follow their files.
     pub fn tls(&self) -> &Arc<ClientTls> {
         self.0.http.tls()
+    }
+
+    /// The next host as a source of programs.
+    pub(crate) fn site(&self) -> FleetSite {
+        FleetSite {
+            client: self.0.http.clone(),
+            url: self.0.hosts[self.next_host()].as_str().trim_end_matches('/').to_owned(),
+        }
     }
 
     /// What should be said about the settings.

@@ -29,6 +29,7 @@ mod diagnostics;
 mod first_trust;
 mod fleet_server_component;
 mod host;
+mod local_endpoint;
 pub mod logs;
 mod model;
 mod monitoring;

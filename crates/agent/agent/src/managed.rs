@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::control::{Asked, Command};
-use crate::fleet_client::{FleetClient, FleetError, FleetRequest};
+use crate::fleet_client::{ConnectionError, FleetClient, FleetError, FleetRequest};
 use crate::host::{AgentFacts, Host};
 use crate::redact::redact;
-use crate::state::{AgentState, Enrollment, StateStore};
+use crate::state::{AgentState, AppliedPolicy, Enrollment, StateStore};
 use crate::status::{AgentInfo, Health, StatusReport, component_statuses, overall};
 use crate::trial::{Probation, Refusal};
 use crate::units::Units;
@@ -95,32 +95,18 @@ impl Managed {
         publish: watch::Sender<StatusReport>,
         units: Units,
     ) -> Result<Self, String> {
-        let state = store.state();
-        let fleet_block = |policy: &Option<crate::state::AppliedPolicy>| {
-            policy
-                .as_ref()
-                .and_then(|policy| policy.policy.get("fleet").cloned())
-                .unwrap_or_default()
+        let state = AgentState {
+            enrollment: enrollment.stamp(),
+            ..store.state(&enrollment)
         };
-        let version = &context.build.version;
-        let client_for = |block: &Value| FleetClient::new(&enrollment.connection_under_policy(block), version);
-        // Settings of the policy whose files are gone must not cost the connection: those of the enrolment are left.
-        let client = client_for(&fleet_block(&state.policy))
-            .or_else(|error| {
-                tracing::warn!(error = %error, "the policy's connection settings cannot be used; going back to the enrolment's");
-                client_for(&Value::Null)
+        let client = first_client(&enrollment, state.policy.as_ref(), &context)?;
+        let probation = state.previous.as_ref().and_then(|previous| {
+            Some(Probation {
+                client: client_under(&enrollment, Some(previous), &context).ok()?,
+                policy: Some(previous.clone()),
+                failures: 0,
             })
-            .map_err(|error| error.to_string())?;
-        let probation = match &state.previous {
-            Some(previous) => client_for(&previous.policy.get("fleet").cloned().unwrap_or_default())
-                .ok()
-                .map(|client| Probation {
-                    client,
-                    policy: Some(previous.clone()),
-                    failures: 0,
-                }),
-            None => None,
-        };
+        });
         let mut managed = Self {
             host: Host::read(),
             fleet: (Health::Starting, "Not connected yet".to_owned()),
@@ -146,18 +132,22 @@ impl Managed {
         }
         managed.take_up_upgrade();
         managed.apply_log_level();
-        if managed.state.unenrolled_at.is_none()
-            && let Some(policy) = managed.policy_to_start_with()
-        {
-            match managed.units.plan(&policy) {
-                Ok(model) => managed.units.apply(model).await,
-                Err(error) => managed
-                    .trouble
-                    .push(format!("the stored policy cannot be run: {error}")),
-            }
-        }
+        managed.start_units().await;
         managed.publish();
         Ok(managed)
+    }
+
+    async fn start_units(&mut self) {
+        if self.state.unenrolled_at.is_some() {
+            return;
+        }
+        let Some(policy) = self.policy_to_start_with() else {
+            return;
+        };
+        match self.units.plan(&policy) {
+            Ok(model) => self.units.apply(model).await,
+            Err(error) => self.trouble.push(format!("the stored policy cannot be run: {error}")),
+        }
     }
 
     /// The stored policy. Without one only a Fleet Server runs: the first policy comes through it.
@@ -393,6 +383,7 @@ impl Managed {
                 None,
             ),
             Command::Inspect => (Ok(self.inspect()), None),
+            Command::Stats => (Ok(self.units.stats()), None),
             Command::Diagnostics => (
                 self.diagnostics().await.map(|bytes| {
                     use base64::Engine;
@@ -531,6 +522,31 @@ impl Managed {
             upgrade: Some(UpgradeReport::default()),
         }
     }
+}
+
+fn client_under(
+    enrollment: &Enrollment,
+    policy: Option<&AppliedPolicy>,
+    context: &Context,
+) -> Result<FleetClient, ConnectionError> {
+    let block = policy
+        .and_then(|policy| policy.policy.get("fleet"))
+        .unwrap_or(&Value::Null);
+    FleetClient::new(&enrollment.connection_under_policy(block), &context.build.version)
+}
+
+/// Settings of the policy whose files are gone must not cost the connection: those of the enrolment are left.
+fn first_client(
+    enrollment: &Enrollment,
+    policy: Option<&AppliedPolicy>,
+    context: &Context,
+) -> Result<FleetClient, String> {
+    client_under(enrollment, policy, context)
+        .or_else(|error| {
+            tracing::warn!(error = %error, "the policy's connection settings cannot be used; going back to the enrolment's");
+            client_under(enrollment, None, context)
+        })
+        .map_err(|error| error.to_string())
 }
 
 /// The metadata of events, for an agent with this id.

@@ -8,6 +8,7 @@ use event::Variables;
 use event::rendering::{DynamicProvider, Mapping, render_inputs};
 use serde_json::{Map, Value, json};
 
+use crate::local_endpoint::Place;
 use crate::{fleet_server_component, monitoring};
 
 /// A policy that cannot be run as a whole.
@@ -53,6 +54,8 @@ pub(crate) struct Model {
     pub(crate) outputs: BTreeMap<String, Value>,
     /// Inputs in the order of the policy.
     pub(crate) inputs: Vec<ModelInput>,
+    /// `agent.monitoring.http`, where that is on.
+    pub(crate) local_endpoint: Option<Place>,
 }
 
 /// One input that should run.
@@ -102,7 +105,10 @@ pub(crate) fn model(policy: &Value, variables: &Variables, log_directory: &str) 
             });
         }
     };
-    let mut model = Model::default();
+    let mut model = Model {
+        local_endpoint: Place::of(policy),
+        ..Model::default()
+    };
     let mut seen = BTreeSet::new();
     for (place, definition) in rendered.into_iter().enumerate() {
         let Some(input) = model_input(place, definition)? else {

@@ -8,6 +8,7 @@
 use std::io::{self, Write};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -47,6 +48,8 @@ pub enum SealedError {
 pub struct Vault {
     directory: Utf8PathBuf,
     key: RandomizedNonceKey,
+    /// Makes keys for other files.
+    deriving: hmac::Key,
 }
 
 impl Vault {
@@ -64,7 +67,14 @@ impl Vault {
         Ok(Self {
             directory: directory.to_owned(),
             key,
+            deriving: hmac::Key::new(hmac::HMAC_SHA256, &bytes),
         })
+    }
+
+    /// A key of its own for another purpose, the same each time.
+    pub fn derived_key(&self, purpose: &str) -> [u8; 32] {
+        let tag = hmac::sign(&self.deriving, purpose.as_bytes());
+        tag.as_ref().try_into().expect("the tag of this HMAC has 32 octets")
     }
 
     fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, SealedError> {
@@ -145,6 +155,10 @@ impl SealedFile {
             fs::rename(&self.path, self.previous())?;
         }
         fs::rename(&beside, &self.path)?;
+        if !self.previous().exists() {
+            // The first generation is its own second copy.
+            write_private(&self.previous(), &fs::read(&self.path)?)?;
+        }
         sync_parent(&self.path)?;
         Ok(())
     }
@@ -237,7 +251,14 @@ mod tests {
         assert_eq!(file.load::<String>(&vault).unwrap().unwrap(), "secret-text");
         let bytes = fs::read(path.join("fleet.enc")).unwrap();
         assert!(!bytes.windows(6).any(|window| window == b"secret"));
-        for name in ["fleet.enc", "vault/key"] {
+        fs::write(path.join("fleet.enc"), b"torn").unwrap();
+        assert_eq!(
+            file.load::<String>(&vault).unwrap().unwrap(),
+            "secret-text",
+            "the first is kept twice"
+        );
+        file.store(&vault, &"secret-text").unwrap();
+        for name in ["fleet.enc", "fleet.enc.previous", "vault/key"] {
             let mode = fs::metadata(path.join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }

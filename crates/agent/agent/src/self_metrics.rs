@@ -85,7 +85,7 @@ fn documents(definition: &Value, agent: &AgentMetadata) -> Documents {
 }
 
 /// `system.process` of this process.
-fn process_facts() -> Option<Fields> {
+pub(crate) fn process_facts() -> Option<Fields> {
     let process = Process::myself().ok()?;
     let stat = process.stat().ok()?;
     let per_second = procfs::ticks_per_second().max(1);

@@ -148,6 +148,7 @@ impl Standalone {
                 (Ok(policy), None)
             }
             Command::Diagnostics => (self.diagnostics(), None),
+            Command::Stats => (Ok(self.units.stats()), None),
         };
         if asked.answer.send(answer).is_err() {
             tracing::debug!("a control client did not wait for its answer");

@@ -5,6 +5,7 @@ use protocol::{AckEvent, Action, AgentId, PolicyId, UpgradeDetails};
 use secret::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::connection::ConnectionSettings;
 use crate::paths::Paths;
@@ -40,6 +41,11 @@ pub struct Enrollment {
 }
 
 impl Enrollment {
+    /// Tells this enrolment from any other: each has a key of its own.
+    pub fn stamp(&self) -> String {
+        hex::encode(Sha256::digest(self.access_api_key.expose().as_bytes()))
+    }
+
     /// How Fleet is reached under a policy whose `fleet` block is `fleet`. An agent with a Fleet Server of its own talks
     /// to that one, whatever the policy says: the policy's hosts are for the others.
     pub fn connection_under_policy(&self, fleet: &Value) -> ConnectionSettings {
@@ -66,6 +72,9 @@ pub struct AppliedPolicy {
 /// What the agent last did.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct AgentState {
+    /// [`Enrollment::stamp`] of the enrolment that it belongs to. What an agent did in one fleet means nothing in another.
+    #[serde(default)]
+    pub enrollment: String,
     /// To be sent with the next check-in.
     #[serde(default)]
     pub ack_token: Option<String>,
@@ -124,9 +133,13 @@ impl StateStore {
         Ok(())
     }
 
-    /// What the agent last did. A state that is lost costs a resend of policy and actions, not the enrolment.
-    pub fn state(&self) -> AgentState {
-        match self.state.load(&self.vault) {
+    /// What the agent last did under `enrollment`. A state that is lost costs a resend of policy and actions, not the
+    /// enrolment.
+    pub fn state(&self, enrollment: &Enrollment) -> AgentState {
+        let stamp = enrollment.stamp();
+        match self.state.load::<AgentState>(&self.vault) {
+            // A daemon that had not heard of the new enrolment yet may have written it.
+            Ok(Some(state)) if !state.enrollment.is_empty() && state.enrollment != stamp => AgentState::default(),
             Ok(state) => state.unwrap_or_default(),
             Err(error) => {
                 tracing::warn!(error = %error, "starting without the saved state; Fleet will send the policy again");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use event::{EventSender, Reporter, UnitState, UnitType, Variables};
 use inputs::{BuildContext, InputContext, Registry};
-use outputs::{OutputContext, OutputHandle};
+use outputs::{OutputContext, OutputHandle, QueueCipher};
 use protocol::{Component, Unit};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -19,7 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
 use crate::fleet_server_component::{self, FleetServerSeat};
+use crate::local_endpoint::Place;
 use crate::model::{self, Model, ModelError, ModelInput};
+use crate::sealed::Vault;
 use crate::self_metrics;
 
 /// How long an output may take to deliver what it has before it is replaced; what is left is kept.
@@ -143,7 +145,23 @@ impl Units {
                 self.inputs.insert(id, running);
             }
         }
+        self.place_local_endpoint(model.local_endpoint);
         self.changed.notify_waiters();
+    }
+
+    /// The local file decides, where it says anything about the endpoint; else the policy.
+    fn place_local_endpoint(&self, of_policy: Option<Place>) {
+        let local = crate::standalone::read_config(&self.context.config_file).map(|(_, config)| config);
+        let says = |config: &Value| config.pointer("/agent/monitoring/http").is_some();
+        let place = match local {
+            Ok(config) if says(&config) => Place::of(&config),
+            _ => of_policy,
+        };
+        self.context.local_endpoint.send_if_modified(|current| {
+            let moved = *current != place;
+            *current = place;
+            moved
+        });
     }
 
     /// Stops everything; outputs may take until `deadline` to deliver what they have.
@@ -189,6 +207,18 @@ impl Units {
             .into()
     }
 
+    /// What the process uses, and what inputs and outputs have counted.
+    pub(crate) fn stats(&self) -> Value {
+        let mut facts = self_metrics::process_facts().unwrap_or_default();
+        facts.insert("outputs".to_owned(), self.output_facts());
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|(id, input)| (id.clone(), json!(input.reporter.counters())));
+        facts.insert("inputs".to_owned(), Value::Object(inputs.collect()));
+        facts.into()
+    }
+
     fn component(&self, id: String, inputs: &[&RunningInput]) -> Component {
         let mut units: Vec<Unit> = inputs.iter().map(|input| input_unit(input)).collect();
         let kind = inputs.first().map(|input| input.model.kind.clone()).unwrap_or_default();
@@ -221,6 +251,7 @@ impl Units {
             version: self.context.build.version.clone(),
             reloader: self.context.reloader.clone(),
             console: self.context.console.clone(),
+            queue_cipher: self.queue_cipher(&definition),
         };
         let handle = match outputs::build(name, &definition, context) {
             Ok(handle) => Some(handle),
@@ -235,6 +266,20 @@ impl Units {
             reporter,
             handle,
             watch,
+        }
+    }
+
+    /// From the vault, which is opened only for outputs that ask for it.
+    fn queue_cipher(&self, definition: &Value) -> Option<QueueCipher> {
+        if !outputs::asks_for_encryption(definition) {
+            return None;
+        }
+        match Vault::open_or_create(&self.context.paths.vault()) {
+            Ok(vault) => Some(QueueCipher::new(&vault.derived_key("disk queue"))),
+            Err(error) => {
+                tracing::error!(%error, "no key for the disk queue");
+                None
+            }
         }
     }
 

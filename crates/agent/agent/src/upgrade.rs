@@ -5,11 +5,12 @@
 //! rename. A marker file says that the new version is on probation; the watchdog ([`watch`]), a process of the *old*
 //! version, removes it when all is well, or turns the link back. A crash at any point leaves a link to a whole program.
 
+mod homes;
 mod package;
 mod signature;
 mod watch;
 
-use std::io;
+use std::io::{self, Read};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -17,18 +18,19 @@ use fs_err::os::unix::fs as unix_fs;
 use protocol::{UpgradeDetails, UpgradeState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::sync::watch as channel;
 
 use crate::paths::Paths;
+use crate::state::is_enrolled;
 
-pub use package::{Downloads, Source};
+pub use package::{Downloads, FleetSite, Source};
 pub use signature::{Keys, SignatureError};
 pub use watch::{Outcome, WatchTimes, watch};
 
 /// The program inside a home, and the link to it.
 pub(crate) const PROGRAM: &str = "elastic-agent";
 const MARKER: &str = ".update-marker";
+const LARGEST_MARKER: u64 = 1024 * 1024;
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -78,6 +80,16 @@ pub enum UpgradeError {
         /// Bytes.
         needed: u64,
     },
+    /// The marker cannot be read, so nobody knows what is on probation.
+    #[error(
+        "`{path}`, the marker of an upgrade on probation, is damaged ({reason}); make sure that the version that runs is the right one, then remove the file"
+    )]
+    Marker {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A file.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -105,6 +117,9 @@ pub struct Marker {
     pub previous_home: Utf8PathBuf,
     /// The action that asked, or empty.
     pub action_id: String,
+    /// Whether Fleet managed the agent: then the new version must check in.
+    #[serde(default)]
+    pub managed: bool,
     /// How it is watched.
     #[serde(default)]
     pub times: WatchTimes,
@@ -115,9 +130,35 @@ pub struct Marker {
 
 impl Marker {
     /// The marker of this installation, if an upgrade is on probation or was taken back.
-    pub fn read(paths: &Paths) -> Option<Self> {
-        let bytes = fs::read(file(paths)).ok()?;
-        serde_json::from_slice(&bytes).ok()
+    ///
+    /// # Errors
+    /// [`UpgradeError::Marker`]: there is one and it cannot be read. That is not the same as none.
+    pub fn read(paths: &Paths) -> Result<Option<Self>, UpgradeError> {
+        let path = file(paths);
+        let damaged = |reason: String| UpgradeError::Marker {
+            path: path.clone(),
+            reason,
+        };
+        let opened = match fs::File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| damaged(error.to_string()))?,
+        };
+        let mut bytes = Vec::new();
+        opened
+            .take(LARGEST_MARKER)
+            .read_to_end(&mut bytes)
+            .map_err(|error| damaged(error.to_string()))?;
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| damaged(error.to_string()))
+    }
+
+    /// The marker, while its upgrade is on probation.
+    ///
+    /// # Errors
+    /// As [`Marker::read`].
+    pub fn on_probation(paths: &Paths) -> Result<Option<Self>, UpgradeError> {
+        Ok(Self::read(paths)?.filter(|marker| marker.rolled_back.is_none()))
     }
 
     /// As Fleet is told.
@@ -163,14 +204,16 @@ pub async fn prepare(paths: &Paths, request: UpgradeRequest, progress: &Progress
     if !paths.installed_marker().exists() {
         return Err(UpgradeError::NotInstalled(paths.home().to_owned()));
     }
-    if let Some(marker) = Marker::read(paths).filter(|marker| marker.rolled_back.is_none()) {
+    if let Some(marker) = Marker::on_probation(paths)? {
         return Err(UpgradeError::UnderWay(marker.version));
     }
     let staging = paths.data().join("upgrade");
     clear(&staging)?;
     fs::create_dir_all(&staging)?;
     let prepared = prepare_in(paths, &staging, &request, progress).await;
-    clear(&staging)?;
+    if let Err(error) = clear(&staging) {
+        tracing::warn!(%error, "what the upgrade left behind cannot be removed");
+    }
     prepared
 }
 
@@ -185,13 +228,12 @@ async fn prepare_in(
         let metadata = json!({"download_percent": percent});
         tell(progress, request, UpgradeState::Downloading, Some(metadata));
     };
-    let archive = package::fetch(request, staging, downloaded).await?;
-    tell(progress, request, UpgradeState::Extracting, None);
-    let (data, staging, version) = (paths.data(), staging.to_owned(), request.version.clone());
-    let home = tokio::task::spawn_blocking(move || unpack(&archive, &staging, &data, &version))
-        .await
-        .map_err(|error| UpgradeError::Unfit(error.to_string()))??;
+    let extracting = || tell(progress, request, UpgradeState::Extracting, None);
+    let program = package::fetch(request, staging, downloaded, extracting).await?;
+    package::try_program(&program, &request.version, package::TRIAL).await?;
     tell(progress, request, UpgradeState::Replacing, None);
+    let (data, version) = (paths.data(), request.version.clone());
+    let home = blocking(move || homes::settle(&program, &data, &version)).await?;
     Ok(Prepared {
         version: request.version.clone(),
         action_id: request.action_id.clone(),
@@ -199,16 +241,11 @@ async fn prepare_in(
     })
 }
 
-fn unpack(archive: &Utf8Path, staging: &Utf8Path, data: &Utf8Path, version: &str) -> Result<Utf8PathBuf, UpgradeError> {
-    let program = staging.join(PROGRAM);
-    package::take_program(archive, &program)?;
-    package::try_program(&program, version)?;
-    let hash = hex::encode(Sha256::digest(fs::read(&program)?));
-    let home = data.join(format!("elastic-agent-{version}-{}", &hash[..6]));
-    fs::create_dir_all(&home)?;
-    fs::File::open(&program)?.sync_all()?;
-    fs::rename(&program, home.join(PROGRAM))?;
-    Ok(home)
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, UpgradeError> + Send + 'static,
+) -> Result<T, UpgradeError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| UpgradeError::Unfit(error.to_string()))?
 }
 
 /// Turns the link to the new version and puts it on probation. The process must start anew after it.
@@ -225,29 +262,38 @@ pub fn swap(paths: &Paths, prepared: &Prepared, times: WatchTimes) -> Result<Mar
         home: prepared.home.clone(),
         previous_home: previous,
         action_id: prepared.action_id.clone(),
+        managed: is_enrolled(paths),
         times,
         rolled_back: None,
     };
     // The marker first: a new version without one would be on no probation.
     marker.write(paths)?;
     if let Err(error) = turn_link(paths, &prepared.home) {
-        Marker::remove(paths)?;
+        if let Err(left) = Marker::remove(paths) {
+            tracing::warn!(error = %left, "the marker of an upgrade that did not happen cannot be removed");
+        }
         return Err(error.into());
     }
     Ok(marker)
 }
 
-/// Turns the link back to the version before, and notes why.
+/// Turns the link back to the version before, and notes why. Without an upgrade on probation nothing happens.
 ///
 /// # Errors
-/// A file.
-pub fn roll_back(paths: &Paths, reason: &str) -> io::Result<()> {
-    let Some(mut marker) = Marker::read(paths) else {
-        return Ok(());
-    };
-    turn_link(paths, &marker.previous_home)?;
-    marker.rolled_back = Some(reason.to_owned());
-    marker.write(paths)
+/// A file; also a marker that cannot be read.
+pub fn roll_back(paths: &Paths, reason: &str) -> Result<(), UpgradeError> {
+    match Marker::read(paths)? {
+        None => Ok(()),
+        Some(marker) => marker.roll_back(paths, reason),
+    }
+}
+
+impl Marker {
+    fn roll_back(mut self, paths: &Paths, reason: &str) -> Result<(), UpgradeError> {
+        turn_link(paths, &self.previous_home)?;
+        self.rolled_back = Some(reason.to_owned());
+        Ok(self.write(paths)?)
+    }
 }
 
 fn turn_link(paths: &Paths, home: &Utf8Path) -> io::Result<()> {

@@ -10,6 +10,9 @@ use crate::upgrade::{
     Downloads, Keys, Marker, Prepared, Source, UpgradeError, UpgradeRequest, WatchTimes, prepare, swap,
 };
 
+/// The vendor's site holds another program. Policies name it when nobody chose a source; then Fleet Server itself is one.
+const VENDOR: &str = "//artifacts.elastic.co/";
+const NOT_VERIFIED: &str = "the connection to Fleet Server is not verified (--insecure), so neither a program nor a key from there can be trusted; enroll this host with the CA, or upgrade it by hand";
 /// Fleet Server keeps keys here, by version.
 const KEY_PATH: &str = "/api/agents/upgrades";
 
@@ -50,18 +53,24 @@ impl Managed {
         if !self.context.paths.installed_marker().exists() {
             return Err(UpgradeError::NotInstalled(self.context.paths.home().to_owned()).to_string());
         }
+        // What comes from Fleet Server is a program that will run as root here, or the key that vouches for one.
+        if self.client.settings().is_unverified() {
+            return Err(NOT_VERIFIED.to_owned());
+        }
         let block = self.policy_value("/agent/download");
         let named = action.data.get("source_uri").and_then(Value::as_str);
         let source = named
             .or_else(|| block.get("sourceURI").and_then(Value::as_str))
-            .filter(|source| !source.is_empty())
-            .ok_or("neither the action nor the policy names a download source")?;
+            .filter(|source| !source.is_empty() && !source.contains(VENDOR));
         Ok(UpgradeRequest {
             version: version.to_owned(),
             action_id: action.id.clone(),
-            source: Source::parse(source),
+            source: source.map_or_else(|| Source::FleetServer(self.client.site()), Source::parse),
             downloads: Downloads::of_policy(&block),
-            keys: Some(self.fleet_keys(version).await?),
+            keys: match source {
+                Some(_) => Some(self.fleet_keys(version).await?),
+                None => None,
+            },
         })
     }
 
@@ -126,14 +135,19 @@ impl Managed {
         if let Some(upgrade) = &self.upgrade {
             return Some(upgrade.progress.borrow().clone());
         }
-        let on_probation = Marker::read(&self.context.paths).map(|marker| marker.details());
-        on_probation.or_else(|| self.state.upgrade.clone())
+        // One that cannot be read was told at the start.
+        let marker = Marker::read(&self.context.paths).ok().flatten();
+        marker
+            .map(|marker| marker.details())
+            .or_else(|| self.state.upgrade.clone())
     }
 
     /// At start: an upgrade that was taken back is kept in the state, so that Fleet hears of it.
     pub(crate) fn take_up_upgrade(&mut self) {
-        let Some(marker) = Marker::read(&self.context.paths) else {
-            return;
+        let marker = match Marker::read(&self.context.paths) {
+            Ok(Some(marker)) => marker,
+            Ok(None) => return,
+            Err(error) => return self.trouble.push(error.to_string()),
         };
         if marker.rolled_back.is_none() {
             self.state.upgrade = None;
@@ -147,10 +161,12 @@ impl Managed {
         }
     }
 
-    /// The times of the watchdog under the policy in force.
+    /// The times of the watchdog under the policy in force, over those of the local file.
     fn watch_times(&self) -> WatchTimes {
+        let local = crate::standalone::read_config(&self.context.config_file).map(|(_, config)| config);
+        let local = local.as_ref().map(WatchTimes::of_policy).unwrap_or_default();
         let policy = self.state.policy.as_ref().map(|policy| &policy.policy);
-        policy.map(WatchTimes::of_policy).unwrap_or_default()
+        policy.map_or(local, |policy| local.under(policy))
     }
 
     fn policy_value(&self, pointer: &str) -> Value {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::watch;
 
 /// What a unit is doing. The names on the wire are upper case.
@@ -86,9 +87,21 @@ pub struct UnitReport {
     pub streams: BTreeMap<String, StreamReport>,
 }
 
+/// Gives a stream's counters at this moment, as an object of numbers.
+pub type Counted = Arc<dyn Fn() -> Value + Send + Sync>;
+
 /// The handle with which a unit reports; clones report for the same unit.
-#[derive(Clone, Debug)]
-pub struct Reporter(Arc<watch::Sender<UnitReport>>);
+#[derive(Clone)]
+pub struct Reporter {
+    report: Arc<watch::Sender<UnitReport>>,
+    counted: Arc<Mutex<BTreeMap<String, Counted>>>,
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reporter").field(&self.report).finish()
+    }
+}
 
 impl Reporter {
     /// A reporter that starts in `STARTING`.
@@ -100,13 +113,30 @@ impl Reporter {
             message: "Starting".to_owned(),
             streams: BTreeMap::new(),
         };
-        Self(Arc::new(watch::Sender::new(report)))
+        Self {
+            report: Arc::new(watch::Sender::new(report)),
+            counted: Arc::default(),
+        }
+    }
+
+    /// Lets a stream's counters be read by whoever watches the agent.
+    pub fn count_stream(&self, stream_id: &str, counted: Counted) {
+        let mut all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(stream_id.to_owned(), counted);
+    }
+
+    /// The counters of the streams that count, by stream.
+    pub fn counters(&self) -> BTreeMap<String, Value> {
+        let all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .map(|(stream, counted)| (stream.clone(), counted()))
+            .collect()
     }
 
     /// Says what the unit as a whole is doing. Watchers wake only on a change.
     pub fn report(&self, state: UnitState, message: impl Into<String>) {
         let message = message.into();
-        self.0.send_if_modified(|report| {
+        self.report.send_if_modified(|report| {
             let changed = report.state != state || report.message != message;
             report.state = state;
             report.message = message;
@@ -120,7 +150,7 @@ impl Reporter {
             status: state,
             error: error.into(),
         };
-        self.0.send_if_modified(|report| {
+        self.report.send_if_modified(|report| {
             if report.streams.get(stream_id) == Some(&new) {
                 return false;
             }
@@ -132,7 +162,7 @@ impl Reporter {
 
     /// Forgets a stream that is no longer part of the unit.
     pub fn remove_stream(&self, stream_id: &str) {
-        self.0.send_if_modified(|report| {
+        self.report.send_if_modified(|report| {
             let removed = report.streams.remove(stream_id).is_some();
             if removed {
                 follow_streams(report);
@@ -143,12 +173,12 @@ impl Reporter {
 
     /// What was reported last.
     pub fn current(&self) -> UnitReport {
-        self.0.borrow().clone()
+        self.report.borrow().clone()
     }
 
     /// Follows the reports.
     pub fn subscribe(&self) -> watch::Receiver<UnitReport> {
-        self.0.subscribe()
+        self.report.subscribe()
     }
 }
 

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::backoff::Backoff;
 use crate::counters::{Counters, CountersSnapshot};
 use crate::dead_letter::DeadLetters;
-use crate::disk_queue::{DiskQueue, DiskQueueOptions, Overflow};
+use crate::disk_queue::{DiskQueue, DiskQueueOptions, Overflow, QueueCipher};
 use crate::elasticsearch::connection::{Connection, Shared};
 use crate::elasticsearch::settings::ElasticsearchSettings;
 use crate::file::{FileOutput, FileSettings};
@@ -30,6 +30,7 @@ use crate::{file, probe};
 /// Batches in a lane between inputs and queue; more only hides that the queue is full.
 const LANE: usize = 4;
 const DISK_QUEUE_BYTES: u64 = 1 << 30;
+const ENCRYPTION: &str = "queue.disk.encryption.enabled";
 const SMALLEST_DISK_QUEUE: u64 = 10_000_000;
 
 /// What the surroundings give to an output.
@@ -45,6 +46,8 @@ pub struct OutputContext {
     pub version: String,
     /// Keeps the `ssl` block in line with its files.
     pub reloader: tls::Reloader,
+    /// Seals the disk queue when `queue.disk.encryption.enabled` asks for it.
+    pub queue_cipher: Option<QueueCipher>,
     /// Where output `console` writes; without it that type is refused.
     pub console: Option<Arc<Mutex<dyn Write + Send>>>,
 }
@@ -297,7 +300,7 @@ impl Plan {
     }
 }
 
-/// `queue.disk.{enabled,max_size,segment_size,overflow,path}`; on unless `enabled` is false.
+/// `queue.disk.{enabled,max_size,segment_size,overflow,path,encryption.enabled}`; on unless `enabled` is false.
 fn open_disk_queue(block: &Block<'_>, context: &OutputContext) -> Result<Option<Arc<DiskQueue>>, OutputError> {
     if !block.flag("queue.disk.enabled", true)? {
         return Ok(None);
@@ -326,7 +329,8 @@ fn open_disk_queue(block: &Block<'_>, context: &OutputContext) -> Result<Option<
         segment_bytes,
         overflow,
     };
-    match DiskQueue::open(&directory, options) {
+    let cipher = queue_cipher(block, context)?;
+    match DiskQueue::open(&directory, options, cipher) {
         Ok(queue) => Ok(Some(Arc::new(queue))),
         Err(source) => Err(OutputError::DiskQueue {
             output: block.name.to_owned(),
@@ -334,6 +338,32 @@ fn open_disk_queue(block: &Block<'_>, context: &OutputContext) -> Result<Option<
             source,
         }),
     }
+}
+
+fn queue_cipher(block: &Block<'_>, context: &OutputContext) -> Result<Option<QueueCipher>, OutputError> {
+    if !wants_encryption(block)? {
+        return Ok(None);
+    }
+    match &context.queue_cipher {
+        Some(cipher) => Ok(Some(cipher.clone())),
+        None => Err(block.invalid(ENCRYPTION, "false: this process has no key to encrypt with")),
+    }
+}
+
+fn wants_encryption(block: &Block<'_>) -> Result<bool, OutputError> {
+    block.flag(ENCRYPTION, false)
+}
+
+/// Whether the output `definition` asks for an encrypted disk queue.
+pub fn asks_for_encryption(definition: &Value) -> bool {
+    let Ok(expanded) = settings::expand_dotted_keys(definition.clone()) else {
+        return false;
+    };
+    let block = Block {
+        name: "",
+        value: &expanded,
+    };
+    wants_encryption(&block).unwrap_or(false)
 }
 
 fn start(name: &str, plan: Plan, disk: Option<Arc<DiskQueue>>, context: OutputContext) -> OutputHandle {

@@ -3,14 +3,16 @@
 //! Segments named by the number of their first record (`00000000000000000000.queue`) hold records
 //! `length u32 | crc32 u32 | payload`, little endian. An append is synced before it returns, so what was taken survives a
 //! crash. `head` names the first record that is not acknowledged; a lost or torn `head` costs duplicates, never events.
-//! A torn tail is cut at open. When the bound is reached the oldest segment or the new records go, as configured.
+//! With a [`QueueCipher`] each payload is sealed (AES-256-GCM, bound to its record's number) and the top bit of its length
+//! is set, so that records of before and after encryption was switched on lie in one queue. A torn tail is cut at open. When the bound is reached the oldest segment or the new records go, as configured.
 //!
 //! All calls block: use them from `spawn_blocking`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use camino::{Utf8Path, Utf8PathBuf};
 use flate2::Crc;
 use fs_err as fs;
@@ -18,6 +20,8 @@ use fs_err as fs;
 const RECORD_HEADER: usize = 8;
 /// No record is larger: the largest event is bounded by its input (10 MiB lines) well below.
 const MAX_RECORD: u32 = 64 * 1024 * 1024;
+/// In a record's length: its payload is sealed.
+const SEALED: u32 = 1 << 31;
 const SUFFIX: &str = "queue";
 const HEAD: &str = "head";
 
@@ -55,6 +59,39 @@ pub struct Record {
     pub body: Vec<u8>,
 }
 
+/// What seals the records of a queue.
+#[derive(Clone, Debug)]
+pub struct QueueCipher(Arc<RandomizedNonceKey>);
+
+impl QueueCipher {
+    /// With this key.
+    ///
+    /// # Panics
+    /// Never: each 32 octets are a key.
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self(Arc::new(
+            RandomizedNonceKey::new(&AES_256_GCM, key).expect("the key has the cipher's length"),
+        ))
+    }
+
+    fn seal(&self, number: u64, payload: &[u8]) -> io::Result<Vec<u8>> {
+        let mut sealed = payload.to_vec();
+        let nonce = self
+            .0
+            .seal_in_place_append_tag(Aad::from(number.to_le_bytes()), &mut sealed)
+            .map_err(|_| io::Error::other("encryption failed"))?;
+        Ok([nonce.as_ref().as_slice(), &sealed].concat())
+    }
+
+    fn open(&self, number: u64, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut plain = sealed.to_vec();
+        let opened = self.0.open_in_place(nonce, Aad::from(number.to_le_bytes()), &mut plain);
+        Some(opened.ok()?.to_vec())
+    }
+}
+
 /// The queue. See the module.
 #[derive(Debug)]
 pub struct DiskQueue {
@@ -76,6 +113,8 @@ struct Inner {
     /// Next record to hand out.
     cursor: Cursor,
     dropped: u64,
+    /// Reads what is sealed; new records are sealed with it.
+    cipher: Option<QueueCipher>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,7 +135,7 @@ impl DiskQueue {
     ///
     /// # Errors
     /// The folder or a file in it cannot be read or written; a damaged record is not an error.
-    pub fn open(directory: &Utf8Path, options: DiskQueueOptions) -> io::Result<Self> {
+    pub fn open(directory: &Utf8Path, options: DiskQueueOptions, cipher: Option<QueueCipher>) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let mut segments = BTreeMap::new();
         for first in segment_numbers(directory)? {
@@ -115,6 +154,7 @@ impl DiskQueue {
             head: head.min(next),
             cursor: Cursor::default(),
             dropped: 0,
+            cipher,
         };
         inner.remove_acknowledged(directory)?;
         inner.rewind(directory)?;
@@ -204,7 +244,7 @@ impl Inner {
         let mut count = 0;
         for record in records {
             let before = block.len();
-            encode(record, &mut block);
+            encode(record, self.next + count, self.cipher.as_ref(), &mut block)?;
             if self.bytes() + block.len() as u64 > options.max_bytes {
                 match options.overflow {
                     Overflow::DropNewest => {
@@ -326,10 +366,14 @@ impl Inner {
                 self.cursor = self.first_cursor_at_or_after(self.cursor.segment + 1);
                 return Ok(());
             };
-            if let Some(record) = decode(&payload) {
+            let plain = payload.plain(self.cursor.record, self.cipher.as_ref());
+            if let Some(record) = plain.as_deref().and_then(decode) {
                 into.push((self.cursor.record, record));
+            } else {
+                let why = "it was sealed with another key, or changed";
+                tracing::warn!(queue = %directory, sealed = payload.sealed, why, "a record of the disk queue cannot be read");
             }
-            self.cursor.offset += (RECORD_HEADER + payload.len()) as u64;
+            self.cursor.offset += payload.on_disk();
             self.cursor.record += 1;
         }
         Ok(())
@@ -414,7 +458,7 @@ fn recover(path: &Utf8Path) -> io::Result<Segment> {
     let mut reader = io::BufReader::new(fs::File::open(path)?);
     while let Some(payload) = read_payload(&mut reader)? {
         segment.records += 1;
-        segment.bytes += (RECORD_HEADER + payload.len()) as u64;
+        segment.bytes += payload.on_disk();
     }
     if fs::metadata(path)?.len() > segment.bytes {
         tracing::warn!(path = %path, "cutting a torn write off the disk queue");
@@ -423,8 +467,27 @@ fn recover(path: &Utf8Path) -> io::Result<Segment> {
     Ok(segment)
 }
 
+struct Payload {
+    bytes: Vec<u8>,
+    sealed: bool,
+}
+
+impl Payload {
+    fn on_disk(&self) -> u64 {
+        (RECORD_HEADER + self.bytes.len()) as u64
+    }
+
+    fn plain(&self, number: u64, cipher: Option<&QueueCipher>) -> Option<Vec<u8>> {
+        if self.sealed {
+            cipher?.open(number, &self.bytes)
+        } else {
+            Some(self.bytes.clone())
+        }
+    }
+}
+
 /// The next whole record's payload; `None` at the end and at damage.
-fn read_payload(reader: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+fn read_payload(reader: &mut impl Read) -> io::Result<Option<Payload>> {
     let mut header = [0; RECORD_HEADER];
     if !read_whole(reader, &mut header)? {
         return Ok(None);
@@ -432,12 +495,13 @@ fn read_payload(reader: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     let (length, checksum) = header.split_at(4);
     let length = u32::from_le_bytes(length.try_into().expect("four bytes"));
     let checksum = u32::from_le_bytes(checksum.try_into().expect("four bytes"));
+    let (sealed, length) = (length & SEALED != 0, length & !SEALED);
     if length > MAX_RECORD || length == 0 {
         return Ok(None);
     }
-    let mut payload = vec![0; length as usize];
-    let whole = read_whole(reader, &mut payload)? && crc(&payload) == checksum;
-    Ok(whole.then_some(payload))
+    let mut bytes = vec![0; length as usize];
+    let whole = read_whole(reader, &mut bytes)? && crc(&bytes) == checksum;
+    Ok(whole.then_some(Payload { bytes, sealed }))
 }
 
 fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
@@ -454,7 +518,7 @@ fn crc(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-fn encode(record: &Record, into: &mut Vec<u8>) {
+fn encode(record: &Record, number: u64, cipher: Option<&QueueCipher>, into: &mut Vec<u8>) -> io::Result<()> {
     let start = into.len();
     into.extend_from_slice(&[0; RECORD_HEADER]);
     for text in [Some(&record.index), record.pipeline.as_ref(), record.id.as_ref()] {
@@ -464,10 +528,18 @@ fn encode(record: &Record, into: &mut Vec<u8>) {
         into.extend_from_slice(text.map_or(&[], |text| text.as_bytes()));
     }
     into.extend_from_slice(&record.body);
+    let mut flag = 0;
+    if let Some(cipher) = cipher {
+        let sealed = cipher.seal(number, &into[start + RECORD_HEADER..])?;
+        into.truncate(start + RECORD_HEADER);
+        into.extend_from_slice(&sealed);
+        flag = SEALED;
+    }
     let payload = &into[start + RECORD_HEADER..];
-    let (length, checksum) = (payload.len() as u32, crc(payload));
+    let (length, checksum) = (payload.len() as u32 | flag, crc(payload));
     into[start..start + 4].copy_from_slice(&length.to_le_bytes());
     into[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+    Ok(())
 }
 
 fn decode(payload: &[u8]) -> Option<Record> {
@@ -549,7 +621,7 @@ mod tests {
     #[test]
     fn records_come_back_in_order_across_segments_and_restarts() {
         let (_guard, path) = directory();
-        let queue = DiskQueue::open(&path, OPTIONS).unwrap();
+        let queue = DiskQueue::open(&path, OPTIONS, None).unwrap();
         fill(&queue, 0..20);
         let read = queue.read(5).unwrap();
         assert_eq!(numbers(&read), [0, 1, 2, 3, 4]);
@@ -557,7 +629,7 @@ mod tests {
         queue.acknowledge(3).unwrap();
         drop(queue);
 
-        let queue = DiskQueue::open(&path, OPTIONS).unwrap();
+        let queue = DiskQueue::open(&path, OPTIONS, None).unwrap();
         assert_eq!(queue.len(), 17);
         assert_eq!(numbers(&queue.read(100).unwrap()), (3..20).collect::<Vec<_>>());
         assert!(queue.read(100).unwrap().is_empty());
@@ -570,7 +642,7 @@ mod tests {
     #[test]
     fn a_torn_tail_is_cut_and_what_was_synced_stays() {
         let (_guard, path) = directory();
-        let queue = DiskQueue::open(&path, OPTIONS).unwrap();
+        let queue = DiskQueue::open(&path, OPTIONS, None).unwrap();
         fill(&queue, 0..4);
         drop(queue);
         let last = segment_path(&path, *segment_numbers(&path).unwrap().last().unwrap());
@@ -579,7 +651,7 @@ mod tests {
             let mut torn = whole.clone();
             torn.extend_from_slice(&[7, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7][..cut]);
             fs::write(&last, &torn).unwrap();
-            let queue = DiskQueue::open(&path, OPTIONS).unwrap();
+            let queue = DiskQueue::open(&path, OPTIONS, None).unwrap();
             assert_eq!(numbers(&queue.read(10).unwrap()), [0, 1, 2, 3], "cut {cut}");
             assert_eq!(fs::read(&last).unwrap(), whole);
         }
@@ -594,13 +666,14 @@ mod tests {
                 segment_bytes: 1 << 20,
                 ..OPTIONS
             },
+            None,
         )
         .unwrap();
         fill(&queue, 0..4);
         queue.acknowledge(2).unwrap();
         drop(queue);
         fs::write(path.join(HEAD), "2 1").unwrap();
-        let queue = DiskQueue::open(&path, OPTIONS).unwrap();
+        let queue = DiskQueue::open(&path, OPTIONS, None).unwrap();
         assert_eq!(numbers(&queue.read(10).unwrap()), [0, 1, 2, 3]);
     }
 
@@ -615,6 +688,7 @@ mod tests {
                     segment_bytes: 200,
                     overflow,
                 },
+                None,
             )
             .unwrap();
             let dropped: u64 = (0..60).map(|number| queue.append(&[record(number)]).unwrap()).sum();
@@ -627,5 +701,43 @@ mod tests {
         };
         check(Overflow::DropOldest, 59, 0);
         check(Overflow::DropNewest, 0, 59);
+    }
+
+    #[test]
+    fn what_is_sealed_cannot_be_read_without_its_key_and_is_not_lost_with_it() {
+        let (_guard, path) = directory();
+        fill(&DiskQueue::open(&path, OPTIONS, None).unwrap(), 0..3);
+        let cipher = QueueCipher::new(&[7; 32]);
+        let queue = DiskQueue::open(&path, OPTIONS, Some(cipher.clone())).unwrap();
+        fill(&queue, 3..9);
+        drop(queue);
+        let on_disk: Vec<u8> = segment_numbers(&path)
+            .unwrap()
+            .into_iter()
+            .flat_map(|first| fs::read(segment_path(&path, first)).unwrap())
+            .collect();
+        let shows = |number: u64| {
+            let body = record(number).body;
+            on_disk.windows(body.len()).any(|window| window == body)
+        };
+        assert!(shows(2) && !shows(3) && !shows(8));
+        let queue = DiskQueue::open(&path, OPTIONS, Some(cipher)).unwrap();
+        let read = queue.read(100).unwrap();
+        assert_eq!(numbers(&read), (0..9).collect::<Vec<_>>());
+        assert_eq!(read[5].1, record(5));
+        drop(queue);
+        for foreign in [None, Some(QueueCipher::new(&[8; 32]))] {
+            let queue = DiskQueue::open(&path, OPTIONS, foreign).unwrap();
+            assert_eq!(numbers(&queue.read(100).unwrap()), [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn a_sealed_record_belongs_to_its_place() {
+        let cipher = QueueCipher::new(&[7; 32]);
+        let sealed = cipher.seal(4, b"payload").unwrap();
+        assert_eq!(cipher.open(4, &sealed).unwrap(), b"payload");
+        assert!(cipher.open(5, &sealed).is_none());
+        assert!(cipher.open(4, &sealed[..3]).is_none());
     }
 }

@@ -21,6 +21,7 @@ mod setting;
 mod workers;
 
 pub use backoff::Backoff;
-pub use build::{OutputContext, OutputError, OutputHandle, StopOutcome, build};
+pub use build::{OutputContext, OutputError, OutputHandle, StopOutcome, asks_for_encryption, build};
 pub use counters::{Counters, CountersSnapshot};
+pub use disk_queue::QueueCipher;
 pub use probe::{ProbeError, probe};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::process::Command;
+use std::process::Stdio;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,7 +12,8 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use sha2::{Digest, Sha512};
 use tls::{ClientTls, LoadOptions, SslSettings};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
 use transport::{HeaderMap, HttpClient, HttpClientSettings, ProxySettings, read_body};
 
 use super::{PROGRAM, UpgradeError, UpgradeRequest};
@@ -25,14 +26,28 @@ const ROOM: u64 = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A download that brings nothing for so long is dead.
 const STALLED: Duration = Duration::from_mins(1);
+/// A program that has not told its version by then hangs.
+pub(super) const TRIAL: Duration = Duration::from_secs(30);
+/// What a program says of its version is a line or two.
+const LARGEST_ANSWER: u64 = 64 * 1024;
+const SUFFIX: &str = ".tar.gz";
 
 /// Where packages are.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Source {
     /// A package, or a folder of them.
     Path(Utf8PathBuf),
-    /// The root of a download site.
+    /// The root of a download site, or one package there.
     Url(String),
+    /// A Fleet Server, which hands out the program that it is itself.
+    FleetServer(FleetSite),
+}
+
+/// A Fleet Server as a source: the connection that check-ins take vouches for what comes over it.
+#[derive(Clone, Debug)]
+pub struct FleetSite {
+    pub(crate) client: HttpClient,
+    pub(crate) url: String,
 }
 
 impl Source {
@@ -136,69 +151,121 @@ pub(super) fn file_name(version: &str) -> String {
     format!("elastic-agent-{version}-linux-{architecture}.tar.gz")
 }
 
-/// The package in `staging`, with its hash (and its signature) checked.
+/// The program in `staging`, from a Fleet Server, with its hash checked. There is no signature: the key to check one with
+/// would come from the same server.
+async fn program_of(
+    site: &FleetSite,
+    staging: &Utf8Path,
+    downloaded: impl Fn(f64),
+) -> Result<Utf8PathBuf, UpgradeError> {
+    let name = format!("flotilla-linux-{}", std::env::consts::ARCH);
+    let url = format!("{}/install/{name}", site.url);
+    let program = staging.join(PROGRAM);
+    download(&site.client, &url, &program, downloaded).await?;
+    let hash = text(&site.client, &format!("{url}.sha512")).await?;
+    let checked = program.clone();
+    super::blocking(move || {
+        check_hash(&checked, &name, &hash)?;
+        make_executable(&checked)
+    })
+    .await?;
+    Ok(program)
+}
+
+/// A package that came here, with what lies beside it at its source.
+struct Fetched {
+    /// The file's name at the source, by which its `.sha512` calls it.
+    name: String,
+    hash: String,
+    signature: String,
+}
+
+/// The program in `staging`, out of a package whose hash (and signature) was checked.
 pub(super) async fn fetch(
     request: &UpgradeRequest,
     staging: &Utf8Path,
     downloaded: impl Fn(f64),
+    extracting: impl FnOnce(),
 ) -> Result<Utf8PathBuf, UpgradeError> {
-    let name = file_name(&request.version);
-    let archive = staging.join(&name);
-    let (hash, signature) = match &request.source {
-        Source::Path(path) => from_folder(path, &name, &archive, staging, request.keys.is_some()).await?,
-        Source::Url(url) => {
-            let client = request.downloads.client()?;
-            let url = format!("{url}/beats/elastic-agent/{name}");
-            download(&client, &url, &archive, downloaded).await?;
-            let hash = text(&client, &format!("{url}.sha512")).await?;
-            let signature = match request.keys {
-                None => String::new(),
-                Some(_) => text(&client, &format!("{url}.asc")).await?,
-            };
-            (hash, signature)
-        }
+    let archive = staging.join(file_name(&request.version));
+    let fetched = match &request.source {
+        Source::Path(path) => from_folder(path, request, &archive).await?,
+        Source::Url(url) => from_site(url, request, &archive, downloaded).await?,
+        Source::FleetServer(site) => return program_of(site, staging, downloaded).await,
     };
-    let (checked, keys) = (archive.clone(), request.keys.clone());
-    let check = move || -> Result<(), UpgradeError> {
-        check_hash(&checked, &hash)?;
-        match keys {
-            None => Ok(()),
-            Some(keys) => Ok(keys.verify(&checked, &signature)?),
+    extracting();
+    let (program, keys) = (staging.join(PROGRAM), request.keys.clone());
+    super::blocking(move || {
+        check_hash(&archive, &fetched.name, &fetched.hash)?;
+        if let Some(keys) = keys {
+            keys.verify(&archive, &fetched.signature)?;
         }
-    };
-    tokio::task::spawn_blocking(check)
-        .await
-        .map_err(|error| UpgradeError::Untrusted(error.to_string()))??;
-    Ok(archive)
+        take_program(&archive, &program)?;
+        Ok(program)
+    })
+    .await
 }
 
-/// A package of a folder, or the one that is named, with the texts beside it.
-async fn from_folder(
-    path: &Utf8Path,
-    name: &str,
+/// The version's package of a site, or the one that the URL names.
+async fn from_site(
+    site: &str,
+    request: &UpgradeRequest,
     archive: &Utf8Path,
-    staging: &Utf8Path,
-    signed: bool,
-) -> Result<(String, String), UpgradeError> {
+    downloaded: impl Fn(f64),
+) -> Result<Fetched, UpgradeError> {
+    let client = request.downloads.client()?;
+    let url = if site.ends_with(SUFFIX) {
+        site.to_owned()
+    } else {
+        format!("{site}/beats/elastic-agent/{}", file_name(&request.version))
+    };
+    download(&client, &url, archive, downloaded).await?;
+    Ok(Fetched {
+        name: url.rsplit('/').next().unwrap_or_default().to_owned(),
+        hash: text(&client, &format!("{url}.sha512")).await?,
+        signature: match request.keys {
+            None => String::new(),
+            Some(_) => text(&client, &format!("{url}.asc")).await?,
+        },
+    })
+}
+
+/// A package of a folder, or the one that is named.
+async fn from_folder(path: &Utf8Path, request: &UpgradeRequest, archive: &Utf8Path) -> Result<Fetched, UpgradeError> {
     let package = if path.is_dir() {
-        path.join(name)
+        path.join(file_name(&request.version))
     } else {
         path.to_owned()
     };
-    let read = |extension: &str| {
-        let file = format!("{package}.{extension}");
-        fs::read_to_string(&file).map_err(|error| UpgradeError::Fetch(format!("{error}; it lies beside the package")))
+    let beside = |extension: &str| {
+        let file = Utf8PathBuf::from(format!("{package}.{extension}"));
+        read_text(&file).map_err(|error| UpgradeError::Fetch(format!("{error}; it lies beside the package")))
     };
     let size = fs::metadata(&package)
         .map_err(|error| UpgradeError::Fetch(error.to_string()))?
         .len();
-    check_room(staging, size)?;
-    let texts = (read("sha512")?, if signed { read("asc")? } else { String::new() });
+    check_room(archive.parent().unwrap_or(archive), size)?;
+    let fetched = Fetched {
+        name: package.file_name().unwrap_or_default().to_owned(),
+        hash: beside("sha512")?,
+        signature: match request.keys {
+            None => String::new(),
+            Some(_) => beside("asc")?,
+        },
+    };
     let target = archive.to_owned();
     tokio::task::spawn_blocking(move || fs::copy(package, target))
         .await
         .map_err(io::Error::other)??;
-    Ok(texts)
+    Ok(fetched)
+}
+
+fn read_text(path: &Utf8Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?
+        .take(LARGEST_TEXT as u64)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }
 
 async fn download(
@@ -284,8 +351,7 @@ fn check_room(folder: &Utf8Path, package: u64) -> Result<(), UpgradeError> {
 }
 
 /// Compares with the line of this file in a text of `sha512sum`.
-fn check_hash(archive: &Utf8Path, text: &str) -> Result<(), UpgradeError> {
-    let name = archive.file_name().unwrap_or_default();
+fn check_hash(archive: &Utf8Path, name: &str, text: &str) -> Result<(), UpgradeError> {
     let of_file = |line: &str| {
         let (hash, file) = line.trim().split_once(char::is_whitespace)?;
         (file.trim().trim_start_matches('*') == name).then(|| hash.to_lowercase())
@@ -318,8 +384,7 @@ fn check_hash(archive: &Utf8Path, text: &str) -> Result<(), UpgradeError> {
 }
 
 /// The program out of a package: at its root, or where an older layout keeps it.
-pub(super) fn take_program(archive: &Utf8Path, target: &Utf8Path) -> Result<(), UpgradeError> {
-    use std::os::unix::fs::PermissionsExt;
+fn take_program(archive: &Utf8Path, target: &Utf8Path) -> Result<(), UpgradeError> {
     let unfit = |what: &str| UpgradeError::Unfit(format!("`{}` {what}", archive.file_name().unwrap_or_default()));
     let bounded = MultiGzDecoder::new(fs::File::open(archive)?).take(2 * LARGEST);
     let mut entries = tar::Archive::new(bounded);
@@ -333,37 +398,58 @@ pub(super) fn take_program(archive: &Utf8Path, target: &Utf8Path) -> Result<(), 
         }
         let mut file = fs::File::create(target)?;
         io::copy(&mut entry, &mut file)?;
-        fs::set_permissions(target, std::fs::Permissions::from_mode(0o755))?;
-        file.sync_all()?;
-        return Ok(());
+        return make_executable(target);
     }
     Err(unfit(&format!("holds no program `{PROGRAM}`")))
 }
 
-/// The best test of architecture and libraries: the program tells its version.
-pub(super) fn try_program(program: &Utf8Path, version: &str) -> Result<(), UpgradeError> {
-    let output =
-        run_when_free(program).map_err(|error| UpgradeError::Unfit(format!("its program does not start: {error}")))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() && said.split_whitespace().any(|word| word == version) {
+fn make_executable(program: &Utf8Path) -> Result<(), UpgradeError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(program, std::fs::Permissions::from_mode(0o755))?;
+    Ok(fs::File::open(program)?.sync_all()?)
+}
+
+/// The best test of architecture and libraries: the program tells its version. One that does not end is ended.
+pub(super) async fn try_program(program: &Utf8Path, version: &str, limit: Duration) -> Result<(), UpgradeError> {
+    let unfit = |what: String| UpgradeError::Unfit(format!("its program {what}"));
+    let asked = tokio::time::timeout(limit, ask_version(program)).await;
+    let (status, said) = asked
+        .map_err(|_| unfit(format!("did not tell its version within {} s", limit.as_secs_f32())))?
+        .map_err(|error| unfit(format!("does not start: {error}")))?;
+    if status.success() && said.split_whitespace().any(|word| word == version) {
         return Ok(());
     }
-    Err(UpgradeError::Unfit(format!(
-        "its program should say that it is {version}, and says `{}` ({})",
-        said.trim(),
-        output.status
+    Err(unfit(format!(
+        "should say that it is {version}, and says `{}` ({status})",
+        said.trim()
     )))
+}
+
+async fn ask_version(program: &Utf8Path) -> io::Result<(std::process::ExitStatus, String)> {
+    let mut child = start_when_free(program).await?;
+    let mut said = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(LARGEST_ANSWER).read_to_end(&mut said).await?;
+    }
+    Ok((child.wait().await?, String::from_utf8_lossy(&said).into_owned()))
 }
 
 /// A child that another thread starts inherits, for a moment, the handle that the program was written through, and a
 /// program that is open for writing cannot be run.
-fn run_when_free(program: &Utf8Path) -> io::Result<std::process::Output> {
+async fn start_when_free(program: &Utf8Path) -> io::Result<tokio::process::Child> {
     let mut tries = 0;
     loop {
-        match Command::new(program).args(["version", "--binary-only"]).output() {
+        let started = Command::new(program)
+            .args(["version", "--binary-only"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        match started {
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < 20 => {
                 tries += 1;
-                std::thread::sleep(Duration::from_millis(50));
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             other => return other,
         }

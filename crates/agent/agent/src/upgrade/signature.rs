@@ -329,85 +329,27 @@ fn dearmoured(file: &[u8], what: &'static str) -> Result<Vec<u8>, SignatureError
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use camino::Utf8PathBuf;
+    use testkit::Signer;
 
     use super::*;
 
-    /// GnuPG with a key of its own.
-    struct Signer(tempfile::TempDir);
-
-    impl Signer {
-        fn new(algorithm: &str) -> Option<Self> {
-            if !testkit::is_installed("gpg") {
-                testkit::skip("gpg is not installed");
-                return None;
-            }
-            let signer = Self(tempfile::tempdir().unwrap());
-            let made = [
-                "--quick-gen-key",
-                "--passphrase",
-                "",
-                "tester@example.org",
-                algorithm,
-                "sign",
-                "never",
-            ];
-            signer.gpg(&made);
-            Some(signer)
-        }
-
-        fn gpg(&self, arguments: &[&str]) -> Vec<u8> {
-            let output = Command::new("gpg")
-                .args([
-                    "--homedir",
-                    self.0.path().to_str().unwrap(),
-                    "--batch",
-                    "--pinentry-mode",
-                    "loopback",
-                    "--yes",
-                ])
-                .args(arguments)
-                .output()
-                .unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            output.stdout
-        }
-
-        fn file(&self, name: &str, content: &[u8]) -> Utf8PathBuf {
-            let path = Utf8PathBuf::from_path_buf(self.0.path().join(name)).unwrap();
-            fs_err::write(&path, content).unwrap();
-            path
-        }
-
-        fn sign(&self, file: &Utf8Path, more: &[&str]) -> String {
-            let all = [more, &["--armor", "--detach-sign", "-o", "-", file.as_str()]].concat();
-            String::from_utf8(self.gpg(&all)).unwrap()
-        }
-    }
-
-    impl Drop for Signer {
-        fn drop(&mut self) {
-            // The agent that gpg started for this folder ends with it.
-            let _not_running = Command::new("gpgconf")
-                .args(["--homedir", self.0.path().to_str().unwrap_or_default(), "--kill", "all"])
-                .output();
-        }
+    fn written(signer: &Signer, name: &str, content: &[u8]) -> Utf8PathBuf {
+        Utf8PathBuf::from_path_buf(signer.file(name, content)).unwrap()
     }
 
     #[test]
     fn signatures_of_gnupg_are_checked() {
         for algorithm in ["ed25519", "rsa2048"] {
             let Some(signer) = Signer::new(algorithm) else { return };
-            let file = signer.file("package", b"the package");
+            let file = written(&signer, "package", b"the package");
             let mut keys = Keys::default();
             assert!(matches!(keys.verify(&file, ""), Err(SignatureError::NoKey)));
             keys.add(&signer.gpg(&["--armor", "--export"])).unwrap();
             for hash in ["SHA256", "SHA384", "SHA512"] {
-                let signature = signer.sign(&file, &["--digest-algo", hash]);
+                let signature = signer.sign(file.as_std_path(), &["--digest-algo", hash]);
                 keys.verify(&file, &signature).unwrap();
-                let other = signer.file("other", b"the package, changed");
+                let other = written(&signer, "other", b"the package, changed");
                 assert!(
                     matches!(keys.verify(&other, &signature), Err(SignatureError::Wrong)),
                     "{algorithm}"
@@ -417,7 +359,7 @@ mod tests {
             bare.add(&signer.gpg(&["--export"])).unwrap();
             assert_eq!(bare.0, keys.0, "armoured or not");
             let stranger = Signer::new(algorithm).unwrap();
-            let foreign = stranger.sign(&file, &[]);
+            let foreign = stranger.sign(file.as_std_path(), &[]);
             assert!(matches!(keys.verify(&file, &foreign), Err(SignatureError::Wrong)));
         }
     }
@@ -425,9 +367,9 @@ mod tests {
     #[test]
     fn damage_is_an_error_and_never_a_panic() {
         let Some(signer) = Signer::new("ed25519") else { return };
-        let file = signer.file("package", b"the package");
+        let file = written(&signer, "package", b"the package");
         let exported = signer.gpg(&["--export"]);
-        let signature = dearmoured(signer.sign(&file, &[]).as_bytes(), "").unwrap();
+        let signature = dearmoured(signer.sign(file.as_std_path(), &[]).as_bytes(), "").unwrap();
         let mut keys = Keys::default();
         keys.add(&exported).unwrap();
         for end in 0..exported.len() {

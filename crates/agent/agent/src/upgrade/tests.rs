@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sha2::Sha512;
+use sha2::{Digest, Sha512};
 
 use super::*;
 
@@ -98,7 +98,7 @@ async fn a_new_version_is_put_in_place_and_taken_back() {
     assert!(again.contains("on probation"), "{again}");
     roll_back(&site.paths, "it broke").unwrap();
     assert_eq!(site.program(), "old");
-    let told = Marker::read(&site.paths).unwrap().details();
+    let told = Marker::read(&site.paths).unwrap().unwrap().details();
     assert_eq!(told.state, UpgradeState::Rollback);
     assert_eq!(told.metadata.unwrap()["reason"], "it broke");
     site.prepare(site.request("2.0.0"))
@@ -136,24 +136,110 @@ async fn what_is_wrong_with_a_package_stops_it_before_anything_is_touched() {
     check(&site, site.request("2.0.0"), "not installed as a service").await;
 }
 
-#[test]
-fn a_program_of_another_machine_is_found_out() {
+#[tokio::test]
+async fn a_package_of_any_name_can_be_named() {
+    let site = Site::new();
+    let archive = site.package("2.0.0", "2.0.0");
+    let renamed = site.packages.join("agent-from-the-build.tar.gz");
+    fs::rename(archive, &renamed).unwrap();
+    let hash = hex::encode(Sha512::digest(fs::read(&renamed).unwrap()));
+    Site::hash(&renamed, &hash);
+    let request = UpgradeRequest {
+        source: Source::Path(renamed),
+        ..site.request("2.0.0")
+    };
+    site.prepare(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_marker_is_not_taken_for_none() {
+    let site = Site::new();
+    site.package("2.0.0", "2.0.0");
+    let prepared = site.prepare(site.request("2.0.0")).await.unwrap();
+    swap(&site.paths, &prepared, WatchTimes::default()).unwrap();
+    let marker = site.paths.data().join(MARKER);
+    fs::write(&marker, "{\"version\": \"2.").unwrap();
+    let error = site.prepare(site.request("2.0.0")).await.unwrap_err();
+    assert!(
+        error.contains(marker.as_str()) && error.contains("remove the file"),
+        "{error}"
+    );
+    assert!(roll_back(&site.paths, "why").is_err());
+    assert!(watch(&site.paths, || ()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_marker_that_is_damaged_later_does_not_end_the_watch() {
+    let site = Site::new();
+    site.package("2.0.0", "2.0.0");
+    let prepared = site.prepare(site.request("2.0.0")).await.unwrap();
+    let times = WatchTimes {
+        grace: std::time::Duration::from_secs(20),
+        interval: std::time::Duration::from_millis(10),
+    };
+    swap(&site.paths, &prepared, times).unwrap();
+    let paths = site.paths.clone();
+    let (restarted, mut told) = channel::channel(0);
+    let watching = tokio::spawn(async move { watch(&paths, || restarted.send_modify(|count| *count += 1)).await });
+    let lock = site.paths.data().join("watcher.lock");
+    while !lock.exists() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        watch(&site.paths, || ()).await.unwrap(),
+        Outcome::Nothing,
+        "one watches already"
+    );
+    fs::write(site.paths.data().join(MARKER), "torn").unwrap();
+    let outcome = watching.await.unwrap().unwrap();
+    assert_eq!(
+        outcome,
+        Outcome::RolledBack("the new version does not answer".to_owned())
+    );
+    assert_eq!(*told.borrow_and_update(), 1);
+    assert_eq!(site.program(), "old");
+    let homes: Vec<_> = fs::read_dir(site.paths.data())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("elastic-agent-"))
+        .collect();
+    assert_eq!(
+        homes,
+        ["elastic-agent-1.0.0"],
+        "the home of the one that failed is removed"
+    );
+}
+
+#[tokio::test]
+async fn a_program_that_hangs_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Utf8PathBuf::from_path_buf(folder.path().join("p")).unwrap();
+    fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let limit = std::time::Duration::from_millis(300);
+    let error = package::try_program(&program, "2.0.0", limit)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("did not tell its version within 0.3 s"), "{error}");
+}
+
+#[tokio::test]
+async fn a_program_of_another_machine_is_found_out() {
     let folder = tempfile::tempdir().unwrap();
     let program = Utf8PathBuf::from_path_buf(folder.path().join("p")).unwrap();
     fs::write(&program, b"\x7fELF\x02\x01\x01 of another architecture").unwrap();
     fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let error = package::try_program(&program, "2.0.0").unwrap_err().to_string();
+    let tried = package::try_program(&program, "2.0.0", package::TRIAL).await;
+    let error = tried.unwrap_err().to_string();
     assert!(error.contains("does not start"), "{error}");
 }
 
 #[test]
 fn sources_are_paths_or_urls() {
-    let url = |text: &str| Source::Url(text.to_owned());
-    assert_eq!(
-        Source::parse("file:///srv/packages"),
-        Source::Path("/srv/packages".into())
-    );
-    assert_eq!(Source::parse("/srv/packages"), Source::Path("/srv/packages".into()));
-    assert_eq!(Source::parse("packages.example/x/"), url("https://packages.example/x"));
-    assert_eq!(Source::parse("http://packages.example"), url("http://packages.example"));
+    let check = |text: &str, expected: &str| assert_eq!(format!("{:?}", Source::parse(text)), expected);
+    check("file:///srv/packages", r#"Path("/srv/packages")"#);
+    check("/srv/packages", r#"Path("/srv/packages")"#);
+    check("packages.example/x/", r#"Url("https://packages.example/x")"#);
+    check("http://packages.example", r#"Url("http://packages.example")"#);
 }

@@ -3,14 +3,17 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use fs_err as fs;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Marker, roll_back};
+use super::{Marker, UpgradeError, homes};
 use crate::control::{Client, Command};
 use crate::paths::Paths;
 use crate::status::{Health, StatusReport};
 
+const LOCK: &str = "watcher.lock";
 /// Looks without an answer before it is gone back. Source: the original's watcher.
 const MOST_MISSES: u32 = 4;
 /// Changes of the process before it is gone back.
@@ -38,11 +41,15 @@ impl Default for WatchTimes {
 impl WatchTimes {
     /// From a policy or configuration.
     pub fn of_policy(policy: &Value) -> Self {
+        Self::default().under(policy)
+    }
+
+    /// What a policy or configuration says, and these times where it says nothing.
+    pub(crate) fn under(self, policy: &Value) -> Self {
         let duration = |pointer: &str| settings::parse_duration(policy.pointer(pointer)?.as_str()?);
-        let default = Self::default();
         Self {
-            grace: duration("/agent/upgrade/watcher/grace_period").unwrap_or(default.grace),
-            interval: duration("/agent/upgrade/watcher/error_check/interval").unwrap_or(default.interval),
+            grace: duration("/agent/upgrade/watcher/grace_period").unwrap_or(self.grace),
+            interval: duration("/agent/upgrade/watcher/error_check/interval").unwrap_or(self.interval),
         }
     }
 }
@@ -59,45 +66,70 @@ pub enum Outcome {
 }
 
 /// Watches until the probation is over. `restart` starts the service anew when the agent itself cannot be asked to.
+/// One watchdog an installation: another one that comes finds nothing to do.
 ///
 /// # Errors
-/// The link cannot be turned back.
-pub async fn watch(paths: &Paths, restart: impl Fn()) -> io::Result<Outcome> {
-    let Some(times) = Marker::read(paths)
-        .filter(|marker| marker.rolled_back.is_none())
-        .map(|marker| marker.times)
-    else {
+/// The marker cannot be read when it starts, or the link cannot be turned back.
+pub async fn watch(paths: &Paths, restart: impl Fn()) -> Result<Outcome, UpgradeError> {
+    let Some(_lock) = lock(paths)? else {
         return Ok(Outcome::Nothing);
     };
+    let Some(marker) = Marker::on_probation(paths)? else {
+        return Ok(Outcome::Nothing);
+    };
+    let times = marker.times;
     let started = Instant::now();
-    let mut judge = Judge::default();
+    let mut judge = Judge {
+        managed: marker.managed,
+        ..Judge::default()
+    };
     while started.elapsed() < times.grace {
         tokio::time::sleep(times.interval.min(times.grace)).await;
-        let Some(marker) = Marker::read(paths) else {
-            return Ok(Outcome::Nothing);
-        };
-        if let Some(reason) = &marker.rolled_back {
-            return Ok(Outcome::RolledBack(reason.clone()));
+        match Marker::read(paths) {
+            Ok(None) => return Ok(Outcome::Nothing),
+            Ok(Some(now)) => {
+                if let Some(reason) = now.rolled_back {
+                    return Ok(Outcome::RolledBack(reason));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "watching on with what the marker said before"),
         }
         let seen = Client::new(paths.socket()).status().await.ok();
         if let Err(reason) = judge.look(seen.as_ref()) {
-            return back(paths, reason, &restart).await;
+            return back(paths, marker, reason, &restart).await;
         }
     }
     if let Err(reason) = judge.finish() {
-        return back(paths, reason, &restart).await;
+        return back(paths, marker, reason, &restart).await;
     }
     Marker::remove(paths)?;
+    homes::remove_others(&paths.data(), &[&marker.home, &marker.previous_home]);
     Ok(Outcome::Kept)
 }
 
-async fn back(paths: &Paths, reason: String, restart: &impl Fn()) -> io::Result<Outcome> {
+async fn back(paths: &Paths, marker: Marker, reason: String, restart: &impl Fn()) -> Result<Outcome, UpgradeError> {
     tracing::error!(reason, "the new version is taken back");
-    roll_back(paths, &reason)?;
+    let previous = marker.previous_home.clone();
+    marker.roll_back(paths, &reason)?;
     if Client::new(paths.socket()).ask(&Command::Replace).await.is_err() {
         restart();
     }
+    homes::remove_others(&paths.data(), &[&previous]);
     Ok(Outcome::RolledBack(reason))
+}
+
+/// The watchdog's lock; `None` when another one has it. It goes with the process, however that ends.
+fn lock(paths: &Paths) -> io::Result<Option<fs::File>> {
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(paths.data().join(LOCK))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What was seen so far.
@@ -132,7 +164,7 @@ impl Judge {
         if self.restarts > MOST_RESTARTS {
             return Err("the new version keeps ending".to_owned());
         }
-        self.managed = report.info.is_managed;
+        self.managed |= report.info.is_managed;
         self.was_connected |= report.fleet_state == Health::Healthy;
         self.failed = if report.state == Health::Failed {
             self.failed + 1
@@ -200,6 +232,18 @@ mod tests {
         check(&[well(1), failing(), failing()], Some("fails"));
         check(&[alone(), alone()], Some("did not check in"));
         check(&[alone(), well(1), alone()], None);
+    }
+
+    #[test]
+    fn a_managed_agent_that_is_none_any_more_goes() {
+        let mut waiting = report(1, Health::Configuring, Health::Stopped);
+        waiting.info.is_managed = false;
+        let mut judge = Judge {
+            managed: true,
+            ..Judge::default()
+        };
+        judge.look(Some(&waiting)).unwrap();
+        assert!(judge.finish().unwrap_err().contains("did not check in"));
     }
 
     #[test]

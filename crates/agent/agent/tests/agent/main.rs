@@ -6,3 +6,4 @@ mod fleet_server;
 mod managed;
 mod standalone;
 mod support;
+mod upgrade;

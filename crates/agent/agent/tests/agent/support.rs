@@ -18,6 +18,7 @@ use camino::Utf8PathBuf;
 use certs::KeyFormat;
 use pki::{Authority, AuthorityRequest, LeafRequest};
 use serde_json::{Value, json};
+use sha2::Digest;
 use tls::{LoadOptions, ServerTls, SslSettings};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,10 @@ struct Behaviour {
     /// Agents by id with their replace token.
     agents: Vec<(String, String)>,
     uploads: Vec<u8>,
+    /// The key that packages are signed with.
+    public_key: Vec<u8>,
+    /// The program that it hands out.
+    program: Vec<u8>,
 }
 
 struct Shared {
@@ -77,21 +82,7 @@ impl Server {
 
     /// With a certificate of `ca`; agents must show one of `clients`.
     pub(crate) fn start_with(ca: &Authority, clients: Option<&Authority>) -> Self {
-        let leaf = ca
-            .issue(LeafRequest {
-                ips: vec![Ipv4Addr::LOCALHOST.into()],
-                ..LeafRequest::default()
-            })
-            .unwrap();
-        let mut ssl = json!({
-            "certificate": certs::write_pem_certificates(&leaf.chain),
-            "key": certs::write_pem_key(&leaf.key, KeyFormat::Pkcs8).unwrap().expose(),
-        });
-        if let Some(clients) = clients {
-            ssl["certificate_authorities"] = json!([clients.certificate_pem()]);
-            ssl["client_authentication"] = json!("required");
-        }
-        let tls = ServerTls::load(&SslSettings::from_value(&ssl).unwrap(), LoadOptions::default()).unwrap();
+        let tls = server_tls(ca, clients);
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let url = format!("https://127.0.0.1:{}", listener.local_addr().port());
         let shared = Arc::new(Shared {
@@ -108,6 +99,8 @@ impl Server {
             .route("/api/fleet/uploads", post(upload_begin))
             .route("/api/fleet/uploads/{id}", post(upload_end))
             .route("/api/fleet/uploads/{id}/{chunk}", put(upload_chunk))
+            .route("/api/agents/upgrades/{version}/pgp-public-key", get(public_key))
+            .route("/install/{file}", get(program))
             .with_state(Arc::clone(&shared));
         let stop = CancellationToken::new();
         let options = ServeOptions {
@@ -150,6 +143,16 @@ impl Server {
         self.send_action(json!({
             "id": format!("policy:p:{revision}"), "type": "POLICY_CHANGE", "data": {"policy": policy},
         }));
+    }
+
+    /// Vouches for packages that are signed with this key.
+    pub(crate) fn vouch_for(&self, public_key: Vec<u8>) {
+        self.shared.behaviour.lock().unwrap().public_key = public_key;
+    }
+
+    /// Hands out this program.
+    pub(crate) fn hand_out(&self, program: &str) {
+        self.shared.behaviour.lock().unwrap().program = program.as_bytes().to_vec();
     }
 
     /// Takes an action back.
@@ -222,6 +225,25 @@ impl Server {
     }
 }
 
+/// What a server of `ca` presents; clients must show a certificate of `clients`.
+pub(crate) fn server_tls(ca: &Authority, clients: Option<&Authority>) -> Arc<ServerTls> {
+    let leaf = ca
+        .issue(LeafRequest {
+            ips: vec![Ipv4Addr::LOCALHOST.into()],
+            ..LeafRequest::default()
+        })
+        .unwrap();
+    let mut ssl = json!({
+        "certificate": certs::write_pem_certificates(&leaf.chain),
+        "key": certs::write_pem_key(&leaf.key, KeyFormat::Pkcs8).unwrap().expose(),
+    });
+    if let Some(clients) = clients {
+        ssl["certificate_authorities"] = json!([clients.certificate_pem()]);
+        ssl["client_authentication"] = json!("required");
+    }
+    ServerTls::load(&SslSettings::from_value(&ssl).unwrap(), LoadOptions::default()).unwrap()
+}
+
 pub(crate) fn build() -> Build {
     Build {
         version: "9.6.0".to_owned(),
@@ -274,6 +296,12 @@ impl Running {
             task: tokio::spawn(Daemon::run_with_fleet_server(options, fleet_server, stop.clone())),
             stop,
         }
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(self) -> agent::DaemonEnd {
+        let ended = tokio::time::timeout(SOON, self.task).await;
+        ended.expect("it ends in time").unwrap().unwrap()
     }
 
     pub(crate) async fn stop(self) {
@@ -413,6 +441,19 @@ async fn acks(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
 async fn audit(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     note(&shared, "audit", &headers, json_body(&headers, &body));
     StatusCode::OK.into_response()
+}
+
+async fn public_key(State(shared): State<Arc<Shared>>) -> Vec<u8> {
+    shared.behaviour.lock().unwrap().public_key.clone()
+}
+
+async fn program(State(shared): State<Arc<Shared>>, Path(file): Path<String>) -> Vec<u8> {
+    let program = shared.behaviour.lock().unwrap().program.clone();
+    if file.ends_with(".sha512") {
+        hex::encode(sha2::Sha512::digest(&program)).into_bytes()
+    } else {
+        program
+    }
 }
 
 async fn upload_begin(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {

@@ -65,6 +65,10 @@ impl Watch {
 
     pub(super) async fn run(mut self) {
         self.report(UnitState::Configuring, "Looking for files");
+        let counters = Arc::clone(&self.counters);
+        self.context
+            .reporter
+            .count_stream(&self.stream_id, Arc::new(move || counters.json()));
         let mut files = Files::load(
             &self.stream_id,
             Arc::clone(&self.settings),

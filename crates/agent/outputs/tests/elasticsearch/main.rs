@@ -36,6 +36,7 @@ fn build(block: &Value, data_dir: &Utf8Path) -> OutputHandle {
         version: "9.6.0".to_owned(),
         reloader: tls::Reloader::new(),
         console: None,
+        queue_cipher: None,
     };
     outputs::build("default", block, context).unwrap()
 }
