@@ -3,22 +3,46 @@
 mod agent;
 mod fleet_server;
 mod process;
+mod shipper;
 
-use anyhow::Result;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
 use clap::Subcommand;
 
 pub(crate) use fleet_server::FleetServerBench;
+pub(crate) use shipper::ShipperBench;
 
 /// What can be measured.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
     /// `flotilla up` under a swarm of agents: enrolments, first check-ins, rest, a policy change.
     FleetServer(FleetServerBench),
+    /// The agent: lines from a file to a sink over TLS, and at rest.
+    Agent(ShipperBench),
 }
 
 /// Runs one.
 pub(crate) fn run(bench: Bench) -> Result<()> {
     match bench {
         Bench::FleetServer(bench) => fleet_server::run(&bench),
+        Bench::Agent(bench) => shipper::run(&bench),
     }
+}
+
+/// Built as users run it.
+fn release_binary() -> Result<PathBuf> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--locked", "-p", "flotilla"])
+        .status()?;
+    ensure!(status.success(), "the release build failed");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    Ok(target.join("release/flotilla"))
+}
+
+/// One row of a table in `docs/benchmarks.md`.
+fn row(what: &str, figure: impl std::fmt::Display) {
+    eprintln!("| {what} | {figure} |");
 }

@@ -1,10 +1,12 @@
 //! `cargo xtask dist`: what users install, in the folder `dist`.
 //!
-//! One program, packed several ways: `flotilla-<version>-linux-<arch>.tar.gz`, a Debian package with its service, the
-//! package that download sources hand to agents (`elastic-agent-<version>-..`, with its `.sha512`), and the bare program for
-//! `packaging/Containerfile`. Packing uses the system's `tar` and `dpkg-deb`.
+//! One program, packed several ways: `flotilla-<version>-linux-<arch>.tar.gz`, a Debian and an RPM package with its
+//! service, the package that download sources hand to agents (`elastic-agent-<version>-..`, with its `.sha512`), and the bare program for
+//! `packaging/Containerfile`. Packing uses the system's `tar` and `dpkg-deb`; the RPM package needs nothing.
 //!
 //! All is made in a folder of its own inside `dist` and moved out once it is whole, so that a failure leaves `dist` as it was.
+
+mod redhat;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -96,7 +98,12 @@ impl Dist {
     /// The names of all that was made.
     fn make(&self) -> Result<Vec<String>> {
         let mut made = vec![PROGRAM.to_owned()];
-        for package in [self.archive()?, self.agent_package()?, self.debian()?] {
+        for package in [
+            self.archive()?,
+            self.agent_package()?,
+            self.debian()?,
+            redhat::package(self)?,
+        ] {
             made.push(self.checksum(&package)?);
             made.push(package);
         }
@@ -162,7 +169,7 @@ impl Dist {
             &folder.join("usr/share/doc/flotilla/copyright"),
             0o644,
         )?;
-        for script in ["postinst", "prerm"] {
+        for script in ["postinst", "prerm", "postrm"] {
             install(&packaging.join(script), &folder.join("DEBIAN").join(script), 0o755)?;
         }
         let control = format!(
@@ -191,8 +198,7 @@ impl Dist {
     /// The folder as an archive, the same bytes for the same content.
     fn pack(&self, name: &str) -> Result<String> {
         let archive = format!("{name}.tar.gz");
-        let epoch = std::env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "0".to_owned());
-        let mtime = format!("--mtime=@{epoch}");
+        let mtime = format!("--mtime=@{}", source_date()?);
         command(
             "tar",
             &[
@@ -216,6 +222,14 @@ impl Dist {
         let file = format!("{name}.sha512");
         write(&self.staging.join(&file), &sum, 0o644)?;
         Ok(file)
+    }
+}
+
+/// `SOURCE_DATE_EPOCH`, or the beginning of time: what the same source makes is the same.
+fn source_date() -> Result<u32> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().context("`SOURCE_DATE_EPOCH` is no number of seconds"),
+        Err(_) => Ok(0),
     }
 }
 

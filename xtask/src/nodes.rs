@@ -32,7 +32,7 @@ pub(crate) fn variables() -> Vec<(&'static str, OsString)> {
 }
 
 /// `FLOTILLA_SHARED_TOOLS`, else `../shared/tools` beside the project.
-fn tools() -> PathBuf {
+pub(crate) fn tools() -> PathBuf {
     std::env::var_os("FLOTILLA_SHARED_TOOLS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/tools"),
         PathBuf::from,

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::agent::{Agent, Target};
 use super::process::Up;
+use super::row;
 
 /// How long all agents together may take for one phase.
 const PHASE: Duration = Duration::from_mins(5);
@@ -41,7 +42,7 @@ pub(crate) struct FleetServerBench {
 pub(super) fn run(bench: &FleetServerBench) -> Result<()> {
     let binary = match &bench.binary {
         Some(binary) => binary.clone(),
-        None => build()?,
+        None => super::release_binary()?,
     };
     let folder = std::env::temp_dir().join(format!("flotilla-bench-{}", std::process::id()));
     let measured = tokio::runtime::Builder::new_multi_thread()
@@ -51,17 +52,6 @@ pub(super) fn run(bench: &FleetServerBench) -> Result<()> {
         .block_on(measure(bench, Up::start(&binary, &folder.join("data"))?));
     std::fs::remove_dir_all(&folder)?;
     measured
-}
-
-/// Release, as users run it.
-fn build() -> Result<PathBuf> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--locked", "-p", "flotilla"])
-        .status()?;
-    ensure!(status.success(), "the release build failed");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    Ok(target.join("release/flotilla"))
 }
 
 async fn measure(bench: &FleetServerBench, up: Up) -> Result<()> {
@@ -295,8 +285,4 @@ fn per(count: usize, of: f64) -> f64 {
 
 fn per_thousand(cpu: f64, agents: usize) -> f64 {
     cpu * 1000.0 / agents as f64
-}
-
-fn row(what: &str, figure: String) {
-    eprintln!("| {what} | {figure} |");
 }

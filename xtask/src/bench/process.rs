@@ -25,9 +25,11 @@ pub(super) struct Up {
 pub(super) struct Figures {
     at: Instant,
     /// Seconds.
-    cpu: f64,
+    pub(super) cpu: f64,
     /// KiB.
     pub(super) rss: u64,
+    /// KiB, the most so far.
+    pub(super) peak: u64,
     /// Octets handed to disks since the start.
     written_bytes: u64,
 }
@@ -69,25 +71,7 @@ impl Up {
     }
 
     pub(super) fn figures(&self) -> Result<Figures> {
-        let read = |file: &str| {
-            let path = format!("/proc/{}/{file}", self.child.id());
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
-        };
-        let stat = read("stat")?;
-        let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
-        // Behind the name: field 14 is utime and 15 stime, counted from 1 over the whole line.
-        let ticks = |index: usize| {
-            fields
-                .get(index)
-                .and_then(|text| text.parse::<f64>().ok())
-                .unwrap_or(0.0)
-        };
-        Ok(Figures {
-            at: Instant::now(),
-            cpu: (ticks(11) + ticks(12)) / TICKS,
-            rss: number(&read("status")?, "VmRSS:"),
-            written_bytes: number(&read("io")?, "write_bytes:"),
-        })
+        Figures::of(self.child.id())
     }
 
     pub(super) fn stop(mut self) -> Result<()> {
@@ -107,6 +91,31 @@ impl Drop for Up {
 }
 
 impl Figures {
+    /// Of a running process.
+    pub(super) fn of(process: u32) -> Result<Self> {
+        let read = |file: &str| {
+            let path = format!("/proc/{process}/{file}");
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+        };
+        let stat = read("stat")?;
+        let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
+        // Behind the name: field 14 is utime and 15 stime, counted from 1 over the whole line.
+        let ticks = |index: usize| {
+            fields
+                .get(index)
+                .and_then(|text| text.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
+        let status = read("status")?;
+        Ok(Self {
+            at: Instant::now(),
+            cpu: (ticks(11) + ticks(12)) / TICKS,
+            rss: number(&status, "VmRSS:"),
+            peak: number(&status, "VmHWM:"),
+            written_bytes: number(&read("io")?, "write_bytes:"),
+        })
+    }
+
     pub(super) fn until(self, later: Self) -> Spent {
         Spent {
             wall: later.at.duration_since(self.at).as_secs_f64(),

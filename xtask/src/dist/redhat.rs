@@ -1,0 +1,62 @@
+//! The package for Fedora, RHEL, SUSE and their kin.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rpm::{BuildConfig, CompressionType, Dependency, FileOptions, PackageBuilder};
+
+use super::{Dist, PROGRAM};
+
+const SUMMARY: &str = "TLS-secured fleet of agents on your own machines";
+const DESCRIPTION: &str = "Fleet Server, agent, store, console and certificate tool in one program.";
+
+/// The package's file name.
+pub(super) fn package(dist: &Dist) -> Result<String> {
+    let architecture = std::env::consts::ARCH;
+    let packaging = dist.root.join("packaging");
+    let script = |name: &str| {
+        let path = packaging.join("rpm").join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))
+    };
+    let config = BuildConfig::v4()
+        .compression(CompressionType::Gzip)
+        .source_date(super::source_date()?);
+    let mut builder = PackageBuilder::new(PROGRAM, &dist.version, "Apache-2.0", architecture, SUMMARY);
+    builder
+        .using_config(config)
+        .description(DESCRIPTION)
+        .build_host("localhost")
+        // By its library, which every distribution's package provides under this name.
+        .requires(Dependency::any("libc.so.6()(64bit)"))
+        .post_install_script(script("post")?)
+        .pre_uninstall_script(script("preun")?)
+        .post_uninstall_script(script("postun")?);
+    let files = [
+        (dist.staging.join(PROGRAM), "/usr/bin/flotilla", 0o755),
+        (
+            packaging.join("flotilla.service"),
+            "/usr/lib/systemd/system/flotilla.service",
+            0o644,
+        ),
+        (
+            packaging.join("flotilla.sysusers"),
+            "/usr/lib/sysusers.d/flotilla.conf",
+            0o644,
+        ),
+        (dist.root.join("LICENSE"), "/usr/share/licenses/flotilla/LICENSE", 0o644),
+    ];
+    for (from, to, mode) in files {
+        add(&mut builder, &from, to, mode)?;
+    }
+    let name = format!("{PROGRAM}-{}-1.{architecture}.rpm", dist.version);
+    builder.build()?.write_file(dist.staging.join(&name))?;
+    Ok(name)
+}
+
+fn add(builder: &mut PackageBuilder, from: &Path, to: &str, mode: u16) -> Result<()> {
+    let options = FileOptions::new(to).permissions(mode);
+    builder
+        .with_file(from, options)
+        .with_context(|| format!("cannot pack `{}`", from.display()))?;
+    Ok(())
+}
