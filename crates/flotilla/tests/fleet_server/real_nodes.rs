@@ -235,7 +235,9 @@ async fn write_documents(store: &RemoteStore, node: &RealNode, ssl: &Value, port
                 name: format!("{policy_id} token"),
                 role_descriptors: json!({"fleet-apikey-enroll": {"cluster": [], "applications": [
                     {"application": "fleet", "privileges": ["no-privileges"], "resources": ["*"]}
-                ]}}),
+                ]}})
+                .try_into()
+                .unwrap(),
                 metadata: json!({"policy_id": policy_id}),
                 expires: None,
             })

@@ -295,7 +295,7 @@ mod tests {
         let nothing = json!({ "nothing": { "cluster": [], "indices": [] } });
         let key = NewApiKey {
             name: "foreign".to_owned(),
-            role_descriptors: nothing,
+            role_descriptors: nothing.try_into().unwrap(),
             ..NewApiKey::default()
         };
         let key = access

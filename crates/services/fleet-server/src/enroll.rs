@@ -5,9 +5,9 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use access::NewApiKey;
+use access::{NewApiKey, RoleDescriptors};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -286,14 +286,16 @@ async fn carry_out(server: &FleetServer, enrolment: &Enrolment, plan: Plan) -> R
 
 /// An agent's own key. It opens nothing in Elasticsearch: Fleet Server checks whose it is.
 fn access_key(id: &AgentId) -> NewApiKey {
+    static ROLES: LazyLock<RoleDescriptors> = LazyLock::new(|| {
+        let nothing = json!({
+            "cluster": [],
+            "applications": [{"application": "fleet", "privileges": ["no-privileges"], "resources": ["*"]}]
+        });
+        Map::from_iter([("fleet-apikey-access".to_owned(), nothing)]).into()
+    });
     NewApiKey {
         name: id.to_string(),
-        role_descriptors: json!({
-            "fleet-apikey-access": {
-                "cluster": [],
-                "applications": [{"application": "fleet", "privileges": ["no-privileges"], "resources": ["*"]}]
-            }
-        }),
+        role_descriptors: ROLES.clone(),
         metadata: json!({"agent_id": id, "managed": true, "managed_by": "fleet-server", "type": "access"}),
         expires: None,
     }

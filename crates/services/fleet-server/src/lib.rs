@@ -43,6 +43,7 @@ mod policy_text;
 mod shared_gzip;
 
 mod output_keys;
+mod role_changes;
 pub use output_keys::{RemoteKeys, RemoteKeysError};
 
 mod acks;

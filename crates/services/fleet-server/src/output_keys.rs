@@ -1,7 +1,5 @@
 //! The API key that each agent has for each output: made when the first policy goes out, widened when a policy needs
 //! more, cleaned up when the agent has acknowledged the policy.
-//!
-//! While an agent may still run the old policy, its key has the old roles beside the new ones, named `..-rdstale`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +17,6 @@ use crate::error::ApiError;
 use crate::policy_text::{KeyOutput, PreparedPolicy};
 use crate::registry::{AgentEntry, OutputKey};
 use crate::server::FleetServer;
-
-const STALE: &str = "-rdstale";
 
 /// Gives API keys of the Elasticsearch that a `remote_elasticsearch` output names.
 #[async_trait]
@@ -159,8 +155,11 @@ impl Work<'_> {
         let Some(info) = keys.read(&id).await?.filter(|info| !info.invalidated) else {
             return Ok(false);
         };
-        let roles = with_stale_roles(&granted(&self.output.permissions), info.role_descriptors);
-        keys.update(&[id], &Value::Object(roles)).await?;
+        let roles = self
+            .server
+            .role_changes
+            .widened(&self.output.roles, &info.role_descriptors);
+        keys.update(&[id], &roles).await?;
         let mut params = Map::new();
         params.insert("output_name".into(), self.output.name.clone().into());
         params.insert("permissions_hash".into(), self.output.permissions_hash.clone().into());
@@ -184,7 +183,7 @@ impl Work<'_> {
     fn new_key(&self) -> NewApiKey {
         NewApiKey {
             name: format!("{}:{}", self.agent.id, self.output.name),
-            role_descriptors: Value::Object(granted(&self.output.permissions)),
+            role_descriptors: self.output.roles.clone(),
             metadata: json!({
                 "agent_id": self.agent.id, "managed": true, "managed_by": "fleet-server",
                 "output_name": self.output.name, "type": "output"
@@ -263,40 +262,6 @@ async fn run_script(server: &FleetServer, agent: &AgentId, params: Map<String, V
         outcome.written().map_err(ApiError::store)?;
     }
     Ok(())
-}
-
-/// The roles of a key. An empty map would give the key all rights of its maker, so it becomes a role without any.
-fn granted(permissions: &Map<String, Value>) -> Map<String, Value> {
-    if !permissions.is_empty() {
-        return permissions.clone();
-    }
-    let nothing = json!({
-        "cluster": [], "indices": [],
-        "applications": [{"application": "fleet", "privileges": ["no-privileges"], "resources": ["*"]}]
-    });
-    Map::from_iter([("no-privileges".to_owned(), nothing)])
-}
-
-/// The new roles, and the present ones under names that say they are on their way out.
-fn with_stale_roles(new: &Map<String, Value>, present: Map<String, Value>) -> Map<String, Value> {
-    let mut roles = new.clone();
-    for (name, role) in present {
-        let base = name
-            .strip_suffix(STALE)
-            .and_then(|name| name.rsplit_once('-'))
-            .map_or(&*name, |(base, _)| base);
-        let mut number = 0;
-        let free = loop {
-            let candidate = format!("{base}-{number}{STALE}");
-            if !roles.contains_key(&candidate) {
-                break candidate;
-            }
-            number += 1;
-        };
-        roles.insert(free, role);
-    }
-    roles.sort_keys();
-    roles
 }
 
 /// The id in `$co.elastic.secret{<id>}`.
@@ -430,11 +395,9 @@ async fn remove_stale_roles(
     .keys()
     .await?;
     if let Some(info) = keys.read(id).await?.filter(|info| !info.invalidated) {
-        let mut roles = info.role_descriptors;
-        let before = roles.len();
-        roles.retain(|name, _| !name.ends_with(STALE));
-        if roles.len() < before {
-            keys.update(&[id.to_owned()], &Value::Object(roles)).await?;
+        let roles = server.role_changes.cleaned(&info.role_descriptors);
+        if roles != info.role_descriptors {
+            keys.update(&[id.to_owned()], &roles).await?;
         }
     }
     if let Some(key) = entry.state().output_keys.iter_mut().find(|key| *key.api_key_id == *id) {
@@ -459,31 +422,6 @@ pub(crate) async fn delete_secrets(server: &FleetServer, output: &AgentOutput) -
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn roles(names: &[&str]) -> Map<String, Value> {
-        names
-            .iter()
-            .map(|name| ((*name).to_owned(), json!({"cluster": [name]})))
-            .collect()
-    }
-
-    #[test]
-    fn old_roles_stay_beside_the_new_ones() {
-        let check = |new: &[&str], present: &[&str], expected: &[&str]| {
-            let merged = with_stale_roles(&roles(new), roles(present));
-            assert_eq!(merged.keys().map(String::as_str).collect::<Vec<_>>(), expected);
-        };
-        check(&["a"], &["a"], &["a", "a-0-rdstale"]);
-        check(&["b"], &["a"], &["a-0-rdstale", "b"]);
-        check(&["a"], &["a", "a-0-rdstale"], &["a", "a-0-rdstale", "a-1-rdstale"]);
-        check(&["my-role"], &["my-role"], &["my-role", "my-role-0-rdstale"]);
-    }
-
-    #[test]
-    fn no_permissions_are_not_all_permissions() {
-        let granted = granted(&Map::new());
-        assert_eq!(granted["no-privileges"]["cluster"], json!([]));
-    }
 
     #[test]
     fn secret_references_are_read() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use access::RoleDescriptors;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,8 +12,8 @@ use protocol::{AgentId, PolicyActionId, PolicyDocument, PolicyId};
 use secret::Secret;
 use serde_json::{Map, Value, json};
 
-use crate::policy_secrets;
 use crate::shared_gzip::{GzipPieces, SharedText};
+use crate::{policy_secrets, role_changes};
 
 /// One revision of a policy, ready to go out.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ pub(crate) struct KeyOutput {
     pub(crate) name: String,
     /// `elasticsearch` or `remote_elasticsearch`.
     pub(crate) output_type: String,
-    /// Role descriptors of the key.
-    pub(crate) permissions: Arc<Map<String, Value>>,
+    /// The roles of the key.
+    pub(crate) roles: RoleDescriptors,
     pub(crate) permissions_hash: String,
     /// The whole output, when its keys live in another Elasticsearch.
     pub(crate) remote: Option<Arc<Map<String, Value>>>,
@@ -235,11 +236,11 @@ fn key_outputs(policy: &mut Map<String, Value>, gaps: &Gaps) -> Result<Vec<KeyOu
         }
         output.insert("api_key".to_owned(), json!(gaps.key(found.len())));
         let permissions_hash = permissions_hash(roles);
-        let permissions = Arc::new(roles.clone());
+        let roles = role_changes::granted(roles);
         found.push(KeyOutput {
             name: name.clone(),
             output_type,
-            permissions,
+            roles,
             permissions_hash,
             remote,
         });

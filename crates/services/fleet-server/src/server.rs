@@ -24,6 +24,7 @@ use crate::output_keys::RemoteKeys;
 use crate::policy_board::PolicyBoard;
 use crate::registry::Registry;
 use crate::replace_token::ReplaceTokens;
+use crate::role_changes::RoleChanges;
 use crate::router::Limiters;
 use crate::settings::FleetServerSettings;
 use crate::uploads::Uploads;
@@ -47,6 +48,7 @@ pub struct FleetServer {
     pub(crate) actions: ActionBoard,
     pub(crate) known_actions: KnownActions,
     pub(crate) tokens: EnrollmentTokens,
+    pub(crate) role_changes: RoleChanges,
     pub(crate) enrollment_ids: EnrollmentIds,
     pub(crate) replace_tokens: ReplaceTokens,
     pub(crate) uploads: Uploads,
@@ -100,6 +102,7 @@ impl FleetServer {
             actions: ActionBoard::default(),
             known_actions: KnownActions::default(),
             tokens: EnrollmentTokens::default(),
+            role_changes: RoleChanges::default(),
             enrollment_ids: EnrollmentIds::default(),
             uploads: Uploads::default(),
             metrics: Metrics::new(),

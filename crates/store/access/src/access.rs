@@ -16,14 +16,17 @@ use crate::credential::Credential;
 use crate::principal::Principal;
 use crate::random;
 use crate::role::{BUILTIN_ROLES, Rights, RoleDescriptor, RoleError, builtin};
+use crate::role_descriptors::RoleSet;
 
 /// Users, roles, API keys and service tokens.
 pub const SECURITY_INDEX: &str = ".flotilla-security";
 /// Fleet's secrets.
 pub const SECRETS_INDEX: &str = ".flotilla-secrets";
 
-/// Checked API keys that are remembered; an entry is about 1 KiB.
+/// Checked API keys that are remembered; an entry is about 1 KiB, its rights are shared.
 const CACHED_KEYS: usize = 10_000;
+/// Roles of API keys that are remembered: as many as there are policies with permissions of their own; an entry is about 20 KiB.
+const CACHED_ROLE_SETS: usize = 200;
 /// Checked passwords that are remembered.
 const CACHED_PASSWORDS: usize = 100;
 /// Passwords that are hashed at once; each takes 19 MiB for the moment.
@@ -36,6 +39,8 @@ pub struct Access {
     pub(crate) clock: SharedClock,
     /// By `id` of API keys and `account/name` of service tokens: the hash of the secret and whose it is.
     pub(crate) keys: Cache<([u8; 32], Arc<Principal>)>,
+    /// By digest: the roles of API keys.
+    pub(crate) role_sets: Cache<RoleSet>,
     /// By user name: a keyed hash of the password that was right.
     pub(crate) passwords: Cache<([u8; 32], Arc<Principal>)>,
     pub(crate) password_checks: Semaphore,
@@ -98,6 +103,7 @@ impl Access {
             store,
             clock,
             keys: Cache::new(CACHED_KEYS),
+            role_sets: Cache::new(CACHED_ROLE_SETS),
             passwords: Cache::new(CACHED_PASSWORDS),
             password_checks: Semaphore::new(PASSWORD_CHECKS_AT_ONCE),
             password_salt: random::bytes(),

@@ -7,13 +7,14 @@ use query::Query;
 use secret::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use store::{Operation, Outcome, Refresh, Source};
+use store::{Operation, Outcome, Refresh, SeqNo, Source};
 
 use crate::access::{Access, AccessError, AuthenticationError, SECURITY_INDEX, is_conflict, rejected, secret_matches};
 use crate::principal::{OwnDescriptors, Principal, PrincipalKind};
 use crate::privilege::{ClusterPrivilege, Privilege};
 use crate::random;
 use crate::role::Rights;
+use crate::role_descriptors::{RoleDescriptors, RoleSet};
 use crate::service_account;
 
 /// What a new API key is to be.
@@ -21,8 +22,8 @@ use crate::service_account;
 pub struct NewApiKey {
     /// Free text.
     pub name: String,
-    /// Role name to role; empty: all rights of its maker.
-    pub role_descriptors: Value,
+    /// Empty: all rights of its maker.
+    pub role_descriptors: RoleDescriptors,
     /// Free.
     pub metadata: Value,
     /// When it stops working.
@@ -76,7 +77,7 @@ pub struct ApiKeyInfo {
     /// Free.
     pub metadata: Map<String, Value>,
     /// Role name to role.
-    pub role_descriptors: Map<String, Value>,
+    pub role_descriptors: RoleDescriptors,
     /// The roles of its maker, when it was made by a user.
     pub limited_by: Option<Map<String, Value>>,
 }
@@ -106,7 +107,7 @@ pub struct Invalidated {
 }
 
 /// The document of a key.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 struct KeyDocument {
     kind: String,
     id: String,
@@ -123,7 +124,11 @@ struct KeyDocument {
     realm: String,
     #[serde(default)]
     metadata: Map<String, Value>,
-    #[serde(default)]
+    /// The digest of its roles, which are a document of their own: ten thousand keys have the same ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role_set: Option<String>,
+    /// The roles of a key that an older version wrote.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     role_descriptors: Map<String, Value>,
     /// Made by this service account, whose built-in rights limit it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,8 +153,6 @@ impl Access {
                 "[name] of an API key must have 1 to 256 characters and not begin with an underscore".to_owned(),
             ));
         }
-        let role_descriptors = object("role_descriptors", new.role_descriptors)?;
-        let assigned = Rights::from_descriptors(&role_descriptors)?;
         let metadata = object("metadata", new.metadata)?;
         let now = self.clock.now();
         if new.expires.is_some_and(|expires| expires <= now) {
@@ -157,17 +160,8 @@ impl Access {
                 "[expiration] of an API key must be in the future".to_owned(),
             ));
         }
-        let (account, limited_by) = match &owner.own_descriptors {
-            OwnDescriptors::Account(account) => (Some(account.clone()), None),
-            OwnDescriptors::Roles(roles) => (None, Some(roles.clone())),
-            OwnDescriptors::ApiKey if grants_nothing(&role_descriptors, &assigned) => (None, Some(Map::new())),
-            OwnDescriptors::ApiKey => {
-                return Err(AccessError::Invalid(
-                    "creating derived api keys requires an explicit role descriptor that is empty (has no privileges)"
-                        .to_owned(),
-                ));
-            }
-        };
+        let limits = Limits::of(owner, &new.role_descriptors)?;
+        self.keep_role_set(&new.role_descriptors).await?;
         let (id, key) = (random::id(), random::key());
         let document = KeyDocument {
             kind: "api_key".to_owned(),
@@ -181,9 +175,10 @@ impl Access {
             username: owner.username.clone(),
             realm: owner.realm().0.to_owned(),
             metadata,
-            role_descriptors,
-            account,
-            limited_by,
+            role_set: role_set_name(&new.role_descriptors),
+            role_descriptors: Map::new(),
+            account: limits.account,
+            limited_by: limits.roles,
         };
         self.write(Operation::create(
             SECURITY_INDEX,
@@ -201,10 +196,10 @@ impl Access {
 
     /// The key of that id.
     pub async fn api_key(&self, id: &str) -> Result<Option<ApiKeyInfo>, AccessError> {
-        Ok(self
-            .read::<KeyDocument>(&document_id(id))
-            .await?
-            .map(KeyDocument::into_info))
+        match self.read::<KeyDocument>(&document_id(id)).await? {
+            Some(document) => Ok(Some(self.info(document).await?)),
+            None => Ok(None),
+        }
     }
 
     /// The keys that match, up to 10,000, oldest first.
@@ -216,11 +211,24 @@ impl Access {
         };
         keys.sort_by(|left, right| (left.created, &left.id).cmp(&(right.created, &right.id)));
         let now = self.clock.now();
-        Ok(keys
-            .into_iter()
-            .map(KeyDocument::into_info)
-            .filter(|key| filter.matches(key, now))
-            .collect())
+        let mut matching = Vec::new();
+        for key in keys {
+            let key = self.info(key).await?;
+            matching.extend(filter.matches(&key, now).then_some(key));
+        }
+        Ok(matching)
+    }
+
+    async fn role_set_of(&self, key: &KeyDocument) -> Result<RoleSet, AccessError> {
+        match &key.role_set {
+            Some(digest) => self.role_set(digest).await,
+            None => RoleSet::new(key.role_descriptors.clone().into()),
+        }
+    }
+
+    async fn info(&self, key: KeyDocument) -> Result<ApiKeyInfo, AccessError> {
+        let roles = self.role_set_of(&key).await?.descriptors;
+        Ok(key.into_info(roles))
     }
 
     async fn keys_by_id(&self, ids: &[String]) -> Result<Vec<KeyDocument>, AccessError> {
@@ -259,64 +267,49 @@ impl Access {
     pub async fn update_api_key(
         &self,
         id: &str,
-        role_descriptors: Option<Value>,
+        roles: Option<&RoleDescriptors>,
         metadata: Option<Value>,
     ) -> Result<bool, AccessError> {
-        let Some(mut key) = self.read::<KeyDocument>(&document_id(id)).await? else {
+        let metadata = metadata.map(|metadata| object("metadata", metadata)).transpose()?;
+        if let Some(roles) = roles {
+            self.keep_role_set(roles).await?;
+        }
+        // Compares and sets, so that an invalidation at the same moment is not undone.
+        loop {
+            let (present, seq_no) = self.key_to_update(id).await?;
+            let changed = present.changed(roles, metadata.clone());
+            if changed == present {
+                return Ok(false);
+            }
+            let replace = Operation::replace(SECURITY_INDEX, document_id(id), Source::of(&changed), seq_no);
+            match self.one(replace).await? {
+                Ok(_) => break,
+                Err(rejection) if is_conflict(&rejection) => {}
+                Err(rejection) => return Err(AccessError::Refused(rejection)),
+            }
+        }
+        self.keys.invalidate(id);
+        Ok(true)
+    }
+
+    /// The key, unless it is revoked, and the number of its last write.
+    async fn key_to_update(&self, id: &str) -> Result<(KeyDocument, SeqNo), AccessError> {
+        let document_id = document_id(id);
+        let Some(present) = self.store.get(SECURITY_INDEX, &document_id).await? else {
             return Err(AccessError::NotFound(format!(
                 "no API key owned by requesting user found for ID [{id}]"
             )));
         };
+        let key: KeyDocument = present.source.parse().map_err(|error| AccessError::Unreadable {
+            id: document_id,
+            reason: error.to_string(),
+        })?;
         if key.invalidated {
             return Err(AccessError::Invalid(format!(
                 "cannot update invalidated API key [{id}]"
             )));
         }
-        let (old_roles, old_metadata) = (key.role_descriptors.clone(), key.metadata.clone());
-        if let Some(roles) = role_descriptors {
-            key.role_descriptors = object("role_descriptors", roles)?;
-            Rights::from_descriptors(&key.role_descriptors)?;
-        }
-        if let Some(metadata) = metadata {
-            key.metadata = object("metadata", metadata)?;
-        }
-        if key.role_descriptors == old_roles && key.metadata == old_metadata {
-            return Ok(false);
-        }
-        self.replace_unless_invalidated(&key).await?;
-        self.keys.invalidate(id);
-        Ok(true)
-    }
-
-    /// Compares and sets, so that an invalidation at the same moment is not undone.
-    async fn replace_unless_invalidated(&self, key: &KeyDocument) -> Result<(), AccessError> {
-        loop {
-            let id = document_id(&key.id);
-            let Some(present) = self.store.get(SECURITY_INDEX, &id).await? else {
-                return Err(AccessError::NotFound(format!(
-                    "API key [{}] was deleted meanwhile",
-                    key.id
-                )));
-            };
-            let kept: KeyDocument = present.source.parse().map_err(|error| AccessError::Unreadable {
-                id: id.clone(),
-                reason: error.to_string(),
-            })?;
-            if kept.invalidated {
-                return Err(AccessError::Invalid(format!(
-                    "cannot update invalidated API key [{}]",
-                    key.id
-                )));
-            }
-            match self
-                .one(Operation::replace(SECURITY_INDEX, id, Source::of(key), present.seq_no))
-                .await?
-            {
-                Ok(_) => return Ok(()),
-                Err(rejection) if is_conflict(&rejection) => {}
-                Err(rejection) => return Err(AccessError::Refused(rejection)),
-            }
-        }
+        Ok((key, present.seq_no))
     }
 
     async fn write_all(&self, operations: Vec<Operation>) -> Result<(), AccessError> {
@@ -360,7 +353,8 @@ impl Access {
         if expires.is_some_and(|expires| expires <= now.as_millisecond()) {
             return Err(rejected("api key is expired"));
         }
-        let principal = Arc::new(document.into_principal()?);
+        let assigned = self.role_set_of(&document).await?;
+        let principal = Arc::new(document.into_principal(assigned)?);
         // A key that expires is read each time rather than remembered beyond its end.
         if expires.is_none() {
             self.keys.put(id, (hash, Arc::clone(&principal)), now, epoch);
@@ -399,16 +393,29 @@ impl ApiKeyFilter {
 }
 
 impl KeyDocument {
-    fn into_principal(self) -> Result<Principal, AccessError> {
+    /// With other roles or metadata, where they are given.
+    fn changed(&self, roles: Option<&RoleDescriptors>, metadata: Option<Map<String, Value>>) -> Self {
+        let mut changed = self.clone();
+        if let Some(roles) = roles {
+            changed.role_set = role_set_name(roles);
+            changed.role_descriptors = Map::new();
+        }
+        if let Some(metadata) = metadata {
+            changed.metadata = metadata;
+        }
+        changed
+    }
+
+    fn into_principal(self, roles: RoleSet) -> Result<Principal, AccessError> {
         let limited_by = match (&self.account, &self.limited_by) {
             (Some(account), _) => service_account::rights(account).unwrap_or_default(),
             (None, Some(roles)) => Arc::new(Rights::from_descriptors(roles)?),
             (None, None) => Arc::default(),
         };
-        let assigned = if self.role_descriptors.is_empty() {
+        let assigned = if roles.descriptors.is_empty() {
             Arc::clone(&limited_by)
         } else {
-            Arc::new(Rights::from_descriptors(&self.role_descriptors)?)
+            roles.rights
         };
         Ok(Principal {
             username: self.username,
@@ -427,7 +434,7 @@ impl KeyDocument {
         })
     }
 
-    fn into_info(self) -> ApiKeyInfo {
+    fn into_info(self, role_descriptors: RoleDescriptors) -> ApiKeyInfo {
         let time = |millis: i64| jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         ApiKeyInfo {
             id: self.id,
@@ -439,7 +446,7 @@ impl KeyDocument {
             username: self.username,
             realm: self.realm,
             metadata: self.metadata,
-            role_descriptors: self.role_descriptors,
+            role_descriptors,
             limited_by: self.limited_by,
         }
     }
@@ -463,8 +470,43 @@ fn merge(id: &str, change: Value) -> Operation {
     Operation::merge(SECURITY_INDEX, document_id(id), partial)
 }
 
-fn grants_nothing(descriptors: &Map<String, Value>, rights: &Rights) -> bool {
-    !descriptors.is_empty() && rights.is_empty()
+/// What a key is limited by, beside its own roles.
+struct Limits {
+    /// The rights of this service account.
+    account: Option<String>,
+    /// These roles.
+    roles: Option<Map<String, Value>>,
+}
+
+impl Limits {
+    /// Of a key made by `owner`.
+    fn of(owner: &Principal, roles: &RoleDescriptors) -> Result<Self, AccessError> {
+        let by_roles = |roles| Self {
+            account: None,
+            roles: Some(roles),
+        };
+        match &owner.own_descriptors {
+            OwnDescriptors::Account(account) => Ok(Self {
+                account: Some(account.clone()),
+                roles: None,
+            }),
+            OwnDescriptors::Roles(roles) => Ok(by_roles(roles.clone())),
+            OwnDescriptors::ApiKey if grants_nothing(roles)? => Ok(by_roles(Map::new())),
+            OwnDescriptors::ApiKey => Err(AccessError::Invalid(
+                "creating derived api keys requires an explicit role descriptor that is empty (has no privileges)"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+/// How a key's document names its roles; nothing when it has none.
+fn role_set_name(roles: &RoleDescriptors) -> Option<String> {
+    (!roles.is_empty()).then(|| roles.digest().to_owned())
+}
+
+fn grants_nothing(roles: &RoleDescriptors) -> Result<bool, AccessError> {
+    Ok(!roles.is_empty() && Rights::from_descriptors(roles)?.is_empty())
 }
 
 fn document_id(id: &str) -> String {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use secret::Secret;
-use serde_json::Value;
 
 use crate::access::{Access, AccessError, AuthenticationError};
 use crate::api_key::{ApiKey, ApiKeyInfo, Invalidated, NewApiKey};
 use crate::principal::Principal;
+use crate::role_descriptors::RoleDescriptors;
 
 /// Keys and secrets as a Fleet Server uses them: [`Access`] here, or the native ones of a remote Elasticsearch.
 #[async_trait]
@@ -21,7 +21,7 @@ pub trait ApiKeys: fmt::Debug + Send + Sync + 'static {
     /// The key of that id.
     async fn read(&self, id: &str) -> Result<Option<ApiKeyInfo>, AccessError>;
     /// Changes the roles of keys; returns those that changed.
-    async fn update(&self, ids: &[String], role_descriptors: &Value) -> Result<Vec<String>, AccessError>;
+    async fn update(&self, ids: &[String], roles: &RoleDescriptors) -> Result<Vec<String>, AccessError>;
     /// Revokes keys.
     async fn invalidate(&self, ids: &[String]) -> Result<Invalidated, AccessError>;
     /// Keeps a secret and gives it an id.
@@ -46,10 +46,10 @@ impl ApiKeys for Access {
         self.api_key(id).await
     }
 
-    async fn update(&self, ids: &[String], role_descriptors: &Value) -> Result<Vec<String>, AccessError> {
+    async fn update(&self, ids: &[String], roles: &RoleDescriptors) -> Result<Vec<String>, AccessError> {
         let mut updated = Vec::new();
         for id in ids {
-            if self.update_api_key(id, Some(role_descriptors.clone()), None).await? {
+            if self.update_api_key(id, Some(roles), None).await? {
                 updated.push(id.clone());
             }
         }

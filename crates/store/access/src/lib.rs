@@ -15,6 +15,7 @@ mod role;
 
 mod api_key;
 mod fleet;
+mod role_descriptors;
 mod service_account;
 mod user;
 
@@ -29,6 +30,7 @@ pub use fleet::ApiKeys;
 pub use principal::{Principal, PrincipalKind, is_restricted};
 pub use privilege::{ClusterPrivilege, FleetPrivilege, IndexPrivilege, Privilege};
 pub use role::{RoleDescriptor, RoleError};
+pub use role_descriptors::RoleDescriptors;
 pub use secret::Secret;
 pub use service_account::{FLEET_SERVER_ACCOUNT, FLEET_SERVER_REMOTE_ACCOUNT};
 pub use user::{NewUser, User};

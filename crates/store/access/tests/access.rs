@@ -6,13 +6,13 @@ use std::sync::Arc;
 use access::{
     Access, AccessError, ApiKeyFilter, ApiKeys, AuthenticationError, ClusterPrivilege, Credential,
     FLEET_SERVER_ACCOUNT, FleetPrivilege, IndexPrivilege, NewApiKey, NewUser, Principal, Privilege, RoleDescriptor,
-    Secret,
+    RoleDescriptors, Secret,
 };
 use clock::{SharedClock, TestClock};
 use embedded::{EmbeddedOptions, EmbeddedStore};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use store::Store;
+use store::{Operation, Store};
 
 struct Fixture {
     access: Arc<Access>,
@@ -44,10 +44,14 @@ impl Fixture {
     }
 }
 
-fn key(roles: Value) -> NewApiKey {
+fn roles(roles: Value) -> RoleDescriptors {
+    roles.try_into().unwrap()
+}
+
+fn key(of: Value) -> NewApiKey {
     NewApiKey {
         name: "k".to_owned(),
-        role_descriptors: roles,
+        role_descriptors: roles(of),
         metadata: json!({ "agent_id": "a" }),
         expires: None,
     }
@@ -128,7 +132,7 @@ async fn wrong_revoked_and_expired_keys_are_refused_with_the_reason() {
     );
     assert!(
         access
-            .update(std::slice::from_ref(&made.id), &json!({ "r": {} }))
+            .update(std::slice::from_ref(&made.id), &roles(json!({ "r": {} })))
             .await
             .is_err(),
         "a revoked key stays revoked"
@@ -162,6 +166,67 @@ async fn what_another_process_revokes_is_refused_soon() {
 }
 
 #[tokio::test]
+async fn keys_with_the_same_roles_share_one_document_of_them() {
+    let fixture = fixture().await;
+    let access = &fixture.access;
+    let one = access
+        .create(key(json!({ "r": { "cluster": ["monitor"], "indices": [] } })))
+        .await
+        .unwrap();
+    let same = access
+        .create(key(json!({ "r": { "indices": [], "cluster": ["monitor"] } })))
+        .await
+        .unwrap();
+    let of = async |made: &access::ApiKey| {
+        let id = format!("api-key-{}", made.id);
+        let document = fixture.store.get(access::SECURITY_INDEX, &id).await.unwrap().unwrap();
+        document.source.parse::<Value>().unwrap()
+    };
+    assert_eq!(of(&one).await["role_set"], of(&same).await["role_set"]);
+    assert!(of(&one).await.get("role_descriptors").is_none());
+    let info = fixture.another().await.read(&same.id).await.unwrap().unwrap();
+    assert_eq!(info.role_descriptors["r"]["cluster"], json!(["monitor"]));
+}
+
+#[tokio::test]
+async fn keys_that_hold_their_roles_themselves_still_work() {
+    let fixture = fixture().await;
+    let made = fixture
+        .access
+        .create(key(json!({ "r": { "cluster": [] } })))
+        .await
+        .unwrap();
+    let older = json!({ "role_set": null, "role_descriptors": { "r": { "cluster": ["monitor"] } } });
+    let change = Operation::merge(
+        access::SECURITY_INDEX,
+        format!("api-key-{}", made.id),
+        older.as_object().unwrap().clone(),
+    );
+    fixture.store.bulk(vec![change], store::Refresh::Soon).await.unwrap();
+    let owner = who(&fixture.access, Credential::ApiKey(made.pair())).await.unwrap();
+    assert!(owner.may(Privilege::Cluster(ClusterPrivilege::Monitor)));
+    let none = roles(json!({}));
+    assert_eq!(
+        fixture
+            .access
+            .update(std::slice::from_ref(&made.id), &none)
+            .await
+            .unwrap(),
+        std::slice::from_ref(&made.id)
+    );
+    assert!(
+        fixture
+            .access
+            .read(&made.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .role_descriptors
+            .is_empty()
+    );
+}
+
+#[tokio::test]
 async fn changed_roles_hold_from_the_next_call_on() {
     let fixture = fixture().await;
     let access = &fixture.access;
@@ -171,7 +236,7 @@ async fn changed_roles_hold_from_the_next_call_on() {
         .unwrap();
     let monitors = |principal: &Principal| principal.may(Privilege::Cluster(ClusterPrivilege::Monitor));
     assert!(monitors(&who(access, Credential::ApiKey(made.pair())).await.unwrap()));
-    let nothing = json!({ "r": { "cluster": [] } });
+    let nothing = roles(json!({ "r": { "cluster": [] } }));
     assert_eq!(
         access.update(std::slice::from_ref(&made.id), &nothing).await.unwrap(),
         std::slice::from_ref(&made.id)
@@ -186,7 +251,7 @@ async fn changed_roles_hold_from_the_next_call_on() {
         "no change"
     );
     let info = access.read(&made.id).await.unwrap().unwrap();
-    assert_eq!(Value::Object(info.role_descriptors), nothing);
+    assert_eq!(info.role_descriptors, nothing);
 }
 
 #[tokio::test]

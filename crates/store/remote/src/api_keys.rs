@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use access::{AccessError, ApiKey, ApiKeyInfo, ApiKeys, AuthenticationError, Invalidated, NewApiKey, Principal};
+use access::{
+    AccessError, ApiKey, ApiKeyInfo, ApiKeys, AuthenticationError, Invalidated, NewApiKey, Principal, RoleDescriptors,
+};
 use async_trait::async_trait;
 use clock::SharedClock;
 use http::Method;
@@ -222,8 +224,8 @@ impl ApiKeys for NativeKeys {
 
     async fn create(&self, key: NewApiKey) -> Result<ApiKey, AccessError> {
         let mut body = json!({ "name": key.name });
-        if !key.role_descriptors.is_null() {
-            body["role_descriptors"] = key.role_descriptors;
+        if !key.role_descriptors.is_empty() {
+            body["role_descriptors"] = Value::Object((*key.role_descriptors).clone());
         }
         if !key.metadata.is_null() {
             body["metadata"] = key.metadata;
@@ -260,11 +262,11 @@ impl ApiKeys for NativeKeys {
         }
     }
 
-    async fn update(&self, ids: &[String], role_descriptors: &Value) -> Result<Vec<String>, AccessError> {
+    async fn update(&self, ids: &[String], roles: &RoleDescriptors) -> Result<Vec<String>, AccessError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let body = json!({ "ids": ids, "role_descriptors": role_descriptors });
+        let body = json!({ "ids": ids, "role_descriptors": **roles });
         let call = Call::new(Method::POST, "/_security/api_key/_bulk_update")
             .json(&body)
             .repeatable();
@@ -380,7 +382,7 @@ impl ListedKey {
             username: self.username,
             realm: self.realm,
             metadata: self.metadata.unwrap_or_default(),
-            role_descriptors: self.role_descriptors.unwrap_or_default(),
+            role_descriptors: self.role_descriptors.unwrap_or_default().into(),
             limited_by: None,
         })
     }

@@ -163,7 +163,7 @@ pub async fn create(console: &Console, actor: &Actor, new: NewKey) -> Result<Enr
         {"application": "fleet", "privileges": ["no-privileges"], "resources": ["*"]}]}});
     let key = NewApiKey {
         name: name.clone(),
-        role_descriptors: roles,
+        role_descriptors: roles.try_into()?,
         metadata: json!({"managed_by": "fleet", "managed": true, "type": "enroll", "policy_id": policy_id}),
         expires,
     };

@@ -42,7 +42,7 @@ pub async fn logstash_key(console: &Console, actor: &Actor) -> Result<Secret, Fl
     }});
     let key = NewApiKey {
         name: name.clone(),
-        role_descriptors: roles,
+        role_descriptors: roles.try_into()?,
         metadata: json!({"managed_by": "fleet", "application": "fleet"}),
         expires: None,
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use access::{ApiKeyFilter, ApiKeyInfo, ClusterPrivilege, NewApiKey, Privilege};
+use access::{ApiKeyFilter, ApiKeyInfo, ClusterPrivilege, NewApiKey, Privilege, RoleDescriptors};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -52,7 +52,7 @@ pub(crate) async fn create_api_key(
     };
     let new = NewApiKey {
         name: body.name,
-        role_descriptors: body.role_descriptors,
+        role_descriptors: body.role_descriptors.try_into()?,
         metadata: body.metadata,
         expires,
     };
@@ -297,9 +297,14 @@ async fn change(api: &ElasticsearchApi, caller: &Caller, id: &str, update: &Upda
             "no API key owned by requesting user found for ID [{id}]"
         )));
     }
+    let roles = update
+        .role_descriptors
+        .clone()
+        .map(RoleDescriptors::try_from)
+        .transpose()?;
     Ok(api
         .access
-        .update_api_key(id, update.role_descriptors.clone(), update.metadata.clone())
+        .update_api_key(id, roles.as_ref(), update.metadata.clone())
         .await?)
 }
 
@@ -351,7 +356,7 @@ fn described(key: ApiKeyInfo, with_limited_by: bool) -> Value {
     let mut about = json!({
         "id": key.id, "name": key.name, "type": "rest", "creation": key.created.as_millisecond(),
         "invalidated": key.invalidated, "username": key.username, "realm": key.realm, "realm_type": realm_type,
-        "metadata": key.metadata, "role_descriptors": with_defaults(key.role_descriptors),
+        "metadata": key.metadata, "role_descriptors": with_defaults((*key.role_descriptors).clone()),
     });
     if let Some(expires) = key.expires {
         about["expiration"] = json!(expires.as_millisecond());

@@ -95,7 +95,7 @@ impl Server {
     pub(crate) async fn agent_key(&self, roles: Value, metadata: Value) -> String {
         let new = NewApiKey {
             name: "agent".to_owned(),
-            role_descriptors: roles,
+            role_descriptors: roles.try_into().unwrap(),
             metadata,
             expires: None,
         };

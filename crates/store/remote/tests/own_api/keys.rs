@@ -11,7 +11,7 @@ use crate::server::Server;
 fn new_key(name: &str) -> NewApiKey {
     NewApiKey {
         name: name.to_owned(),
-        role_descriptors: json!({ "r": { "cluster": ["monitor"], "indices": [{ "names": ["logs-*"], "privileges": ["auto_configure", "create_doc"] }] } }),
+        role_descriptors: json!({ "r": { "cluster": ["monitor"], "indices": [{ "names": ["logs-*"], "privileges": ["auto_configure", "create_doc"] }] } }).try_into().unwrap(),
         metadata: json!({ "agent_id": "a-1" }),
         expires: None,
     }
@@ -40,7 +40,9 @@ async fn keys_are_made_read_changed_and_revoked() {
     assert_eq!((info.name.as_str(), info.invalidated), ("agent-1", false));
     assert_eq!(info.metadata["agent_id"], "a-1");
     assert_eq!(info.role_descriptors["r"]["indices"][0]["names"], json!(["logs-*"]));
-    let roles = json!({ "r": { "indices": [{ "names": ["metrics-*"], "privileges": ["create_doc"] }] } });
+    let roles = json!({ "r": { "indices": [{ "names": ["metrics-*"], "privileges": ["create_doc"] }] } })
+        .try_into()
+        .unwrap();
     let ids = [key.id.clone()];
     assert_eq!(keys.update(&ids, &roles).await.unwrap(), ids);
     let info = keys.read(&key.id).await.unwrap().unwrap();

@@ -120,7 +120,7 @@ pub(crate) async fn keys_and_secrets(store: &Arc<RemoteStore>) {
     let key = keys
         .create(NewApiKey {
             name: "agent-1".to_owned(),
-            role_descriptors: json!({ "r": { "cluster": ["monitor"], "indices": [{ "names": ["logs-*"], "privileges": ["auto_configure", "create_doc"] }] } }),
+            role_descriptors: json!({ "r": { "cluster": ["monitor"], "indices": [{ "names": ["logs-*"], "privileges": ["auto_configure", "create_doc"] }] } }).try_into().unwrap(),
             metadata: json!({ "agent_id": "a-1" }),
             expires: None,
         })
@@ -132,7 +132,9 @@ pub(crate) async fn keys_and_secrets(store: &Arc<RemoteStore>) {
     assert_eq!((info.name.as_str(), info.invalidated), ("agent-1", false));
     assert_eq!(info.metadata["agent_id"], "a-1");
     let ids = [key.id.clone()];
-    let roles = json!({ "r": { "indices": [{ "names": ["metrics-*"], "privileges": ["create_doc"] }] } });
+    let roles = json!({ "r": { "indices": [{ "names": ["metrics-*"], "privileges": ["create_doc"] }] } })
+        .try_into()
+        .unwrap();
     assert_eq!(keys.update(&ids, &roles).await.unwrap(), ids);
     let info = keys.read(&key.id).await.unwrap().unwrap();
     assert_eq!(info.role_descriptors["r"]["indices"][0]["names"], json!(["metrics-*"]));

@@ -196,7 +196,7 @@ impl Fleet {
     pub(crate) async fn enrollment_token(&self, policy_id: &str, bounds: Value) -> String {
         let new = NewApiKey {
             name: "Default".into(),
-            role_descriptors: json!({"fleet-apikey-enroll": {"cluster": []}}),
+            role_descriptors: json!({"fleet-apikey-enroll": {"cluster": []}}).try_into().unwrap(),
             ..NewApiKey::default()
         };
         let keys: &dyn ApiKeys = &*self.access;
