@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: FleetArguments) -> Result<()> {
 }
 
 async fn dispatch(arguments: FleetArguments) -> Result<()> {
-    let session = Session::open(&arguments.connection)?;
+    let session = Session::open(&arguments.console)?;
     match arguments.command {
         FleetCommand::Status => status(&session).await,
         FleetCommand::Agents { command } => agents::run(&session, command).await,

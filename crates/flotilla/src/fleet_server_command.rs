@@ -6,6 +6,7 @@
 mod arguments;
 mod configuration;
 mod environment;
+mod join_line;
 
 pub(crate) use arguments::FleetServerArguments;
 pub(crate) use configuration::memory_mib;
@@ -31,10 +32,10 @@ pub(crate) fn run(arguments: &FleetServerArguments) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve(settings))
+        .block_on(serve(arguments, settings))
 }
 
-async fn serve(settings: FleetServerSettings) -> Result<()> {
+async fn serve(arguments: &FleetServerArguments, settings: FleetServerSettings) -> Result<()> {
     let stop = CancellationToken::new();
     let hangup = signals::listen(stop.clone())?;
     let listen = &settings.listen;
@@ -45,22 +46,35 @@ async fn serve(settings: FleetServerSettings) -> Result<()> {
     }
     let reloader = Reloader::new();
     let elasticsearch = Elasticsearch::connect(&settings.output, &reloader).await?;
-    let scheme = if listening.is_encrypted() { "https" } else { "http" };
-    let address = listening.address();
-    let service = Service::new(settings, &elasticsearch, vec![listening], reloader.clone()).await?;
-    printer::line(format!("Fleet Server listens on {scheme}://{address}"));
-    let reload_on_hangup = async {
-        loop {
-            hangup.notified().await;
-            tracing::info!("looking at all certificate files");
-            reloader.poke();
+    let join_line = match &arguments.show_join {
+        None => None,
+        Some(url) => {
+            let (policy, store) = (arguments.join_policy.as_deref(), elasticsearch.store());
+            Some(join_line::of(url, policy, settings.listen.ssl.as_ref(), &*store).await?)
         }
     };
+    let scheme = if listening.is_encrypted() { "https" } else { "http" };
+    let address = listening.address();
+    let service = Service::new(settings, &elasticsearch, vec![listening], reloader.clone())
+        .await?
+        .with_programs(arguments.programs.as_deref());
+    printer::line(format!("Fleet Server listens on {scheme}://{address}"));
+    if let Some(line) = join_line {
+        printer::line(format!("A host that has nothing joins, as root, with:\n\n  {line}\n"));
+    }
     tokio::select! {
         () = service.run(stop) => {}
-        () = reload_on_hangup => {}
+        () = reload_on(&hangup, &reloader) => {}
     }
     Ok(())
+}
+
+async fn reload_on(hangup: &tokio::sync::Notify, reloader: &Reloader) {
+    loop {
+        hangup.notified().await;
+        tracing::info!("looking at all certificate files");
+        reloader.poke();
+    }
 }
 
 /// `FLOTILLA_LOG` wins over `logging.level`.

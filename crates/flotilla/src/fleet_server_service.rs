@@ -5,6 +5,7 @@
 //! stopped. Where the settings come from is the business of the two callers.
 
 mod elasticsearch;
+pub(crate) mod enrollment_token;
 mod listener;
 mod remote_outputs;
 
@@ -15,11 +16,15 @@ pub(crate) use remote_outputs::RemoteOutputs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use axum::Router;
+use camino::Utf8Path;
 use fleet_server::{FleetServer, FleetServerSettings};
 use serde_json::Value;
 use tls::Reloader;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::bare_host;
 
 /// A Fleet Server with its sockets, not serving yet.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) server: Arc<FleetServer>,
     listeners: Vec<Listening>,
     metrics: Option<Listening>,
+    /// What bare hosts get.
+    programs: Router,
     reloader: Reloader,
 }
 
@@ -53,15 +60,29 @@ impl Service {
             server,
             listeners,
             metrics,
+            programs: bare_host::router(None),
             reloader,
         })
+    }
+
+    /// Hands out the programs of `folder` as well.
+    pub(crate) fn with_programs(self, folder: Option<&Utf8Path>) -> Self {
+        Self {
+            programs: bare_host::router(folder),
+            ..self
+        }
     }
 
     /// Serves until `stop`; then answers what is held, writes what is left and returns.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         for listener in self.listeners {
-            tasks.spawn(listener.serve(self.server.router(), stop.child_token()));
+            let mut router = self.server.router();
+            // The script fetches over https alone.
+            if listener.is_encrypted() {
+                router = router.merge(self.programs.clone());
+            }
+            tasks.spawn(listener.serve(router, stop.child_token()));
         }
         if let Some(metrics) = self.metrics {
             tasks.spawn(metrics.serve(self.server.metrics_router(), stop.child_token()));

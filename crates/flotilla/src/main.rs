@@ -19,6 +19,8 @@ mod store_command;
 mod tls_command;
 mod up;
 
+mod bare_host;
+mod connection;
 mod data_dir;
 mod host_names;
 

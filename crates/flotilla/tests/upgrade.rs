@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{eventually, run};
+use testkit::{Flotilla, eventually, run};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 const SOON: Duration = Duration::from_mins(1);
@@ -25,6 +25,11 @@ struct Host {
 
 impl Host {
     fn start() -> Self {
+        Self::start_after(|_| ())
+    }
+
+    /// With what was done to its top folder before the first start.
+    fn start_after(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let top = folder.path().join("top");
         let home = top.join("data/elastic-agent-first");
@@ -33,7 +38,10 @@ impl Host {
         symlink(home.join("elastic-agent"), top.join("elastic-agent")).unwrap();
         fs_err::write(top.join(".installed"), "").unwrap();
         fs_err::write(top.join("elastic-agent.yml"), CONFIG).unwrap();
+        // A program that outlives every home.
+        symlink(FLOTILLA, folder.path().join("elastic-agent")).unwrap();
         std::fs::create_dir(folder.path().join("packages")).unwrap();
+        prepare(&top);
         let manager = Command::new("sh")
             .args(["-c", "trap 'kill $child; exit' TERM; while :; do ./elastic-agent run --path.home=\"$PWD\" & child=$!; wait $child; sleep 0.1; done"])
             .current_dir(&top)
@@ -51,10 +59,7 @@ impl Host {
 
     fn agent(&self, arguments: &[&str]) -> Output {
         let home = format!("--path.home={}", self.top().display());
-        run(
-            self.top().join("data/elastic-agent-first/elastic-agent"),
-            [&[home.as_str()], arguments].concat(),
-        )
+        run(FLOTILLA, [&["agent", home.as_str()], arguments].concat())
     }
 
     /// Waits until an agent answers; its process.
@@ -131,7 +136,10 @@ fn a_version_that_works_stays_and_one_that_does_not_is_taken_back() {
     let host = Host::start();
     let first = host.home();
     let version = own_version();
-    let works = format!("#!/bin/sh\nexec {}/elastic-agent \"$@\"\n", first.display());
+    let works = format!(
+        "#!/bin/sh\nexec {}/elastic-agent \"$@\"\n",
+        host.folder.path().display()
+    );
     host.package(&version, &works);
     let process = host.runs();
     host.upgrade(&version);
@@ -155,6 +163,78 @@ fn a_version_that_works_stays_and_one_that_does_not_is_taken_back() {
     assert!(reason.contains("answer"), "{reason}");
     assert_eq!(host.home(), second);
     host.runs();
+    eventually("the homes of others are gone", SOON, || {
+        let homes = std::fs::read_dir(host.top().join("data")).unwrap();
+        let is_home = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("elastic-agent-");
+        let left: Vec<_> = homes
+            .map(Result::unwrap)
+            .filter(is_home)
+            .map(|entry| entry.path())
+            .collect();
+        (left == [second.clone()]).then_some(())
+    });
+}
+
+/// Fleet asks, Fleet Server hands the program out, and a version that does not check in is taken back, which Fleet hears.
+#[test]
+fn a_version_from_fleet_server_that_does_not_check_in_is_taken_back() {
+    let mut up = Flotilla::start(FLOTILLA, &["--no-agent"]);
+    let host = Host::start_after(|top| {
+        let (join, home) = (up.text("/join"), format!("--path.home={}", top.display()));
+        let enrolled = run(FLOTILLA, ["agent", &home, "enroll", "--force", "--join", &join]);
+        assert!(
+            enrolled.status.success(),
+            "{}",
+            String::from_utf8_lossy(&enrolled.stderr)
+        );
+        let times = "agent.upgrade.watcher: {grace_period: 8s, error_check.interval: 2s}\n";
+        let config = format!("fleet.enabled: true\n{times}");
+        fs_err::write(top.join("elastic-agent.yml"), config).unwrap();
+    });
+    let first = host.home();
+    // It starts late enough for Fleet Server to be gone by then.
+    let program = format!(
+        "#!/bin/sh\n[ \"$1\" = version ] && echo 9.6.9 && exit\nsleep 3\nexec {}/elastic-agent \"$@\"\n",
+        host.folder.path().display()
+    );
+    assert!(up.stop());
+    let programs = up.data_dir().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    fs_err::write(
+        programs.join(format!("flotilla-linux-{}", std::env::consts::ARCH)),
+        program,
+    )
+    .unwrap();
+    up.start_again();
+
+    let id = eventually("the agent in the fleet", SOON, || {
+        let agent = &up.console().get("/api/fleet/agents")["items"][0];
+        (agent["status"] == "online").then(|| agent["id"].as_str().unwrap().to_owned())
+    });
+    let asked = up.console().post(
+        &format!("/api/fleet/agents/{id}/upgrade"),
+        &serde_json::json!({"version": "9.6.9", "force": true}),
+    );
+    assert!(asked.get("error").is_none(), "{asked}");
+    eventually("probation", SOON, || (host.home() != first).then_some(()));
+    up.kill();
+    eventually("the version before", SOON, || (host.home() == first).then_some(()));
+    up.start_again();
+    let told = eventually("the rollback is told to Fleet", SOON, || {
+        let agent = up.console().get(&format!("/api/fleet/agents/{id}"));
+        let details = agent["item"]["upgrade_details"].clone();
+        (details["state"] == "UPG_ROLLBACK").then_some(details)
+    });
+    assert_eq!(told["target_version"], "9.6.9");
+    // Fleet's documents have no place for the reason; the host has.
+    let status = host.agent(&["status", "--output", "json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    let reason = status["upgrade_details"]["metadata"]["reason"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(reason.contains("did not check in"), "{status}");
+    assert_eq!(host.home(), first);
+    assert!(host.marker().is_none());
 }
 
 #[test]

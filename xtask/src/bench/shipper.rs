@@ -129,7 +129,7 @@ fn write_lines(path: &Path, lines: u64) -> Result<u64> {
         let (host, process, port) = (number % 97, 1000 + number % 31_000, 1024 + number * 7 % 60_000);
         writeln!(
             file,
-            "Jan {:2} {:02}:{:02}:{:02} web-{host:02} sshd[{process}]: Accepted publickey for deploy from 10.{}.{}.{} port {port} ssh2: ED25519 line {number}",
+            "Jan {:2} {:02}:{:02}:{:02} web-{host:02} sshd[{process}]: Accepted publickey for deploy from 10.{}.{}.{} port {port} ssh2: ED25519 line {number:011}",
             1 + number / 86_400 % 28,
             number / 3600 % 24,
             number / 60 % 60,
@@ -240,6 +240,8 @@ impl Agent {
         let child = Command::new(binary)
             .args(["agent", "run", "--path.home"])
             .arg(&home)
+            // As the installed agent's unit has it.
+            .env("MALLOC_ARENA_MAX", "1")
             .stdout(Stdio::null())
             .spawn()?;
         Ok(Self { child })

@@ -5,7 +5,6 @@
 //! the stored keys: the original's.
 
 mod certificates;
-mod token;
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ use url::Url;
 
 use super::join::Join;
 use crate::fleet_server_component::{INTERNAL_HOST, internal_ssl, settings_from};
-use crate::fleet_server_service::{Elasticsearch, Listening, Service, written_host};
+use crate::fleet_server_service::{Elasticsearch, Listening, Service, enrollment_token, written_host};
 use crate::printer::{self, Hint};
 use crate::version;
 use certificates::Certificates;
@@ -58,7 +57,7 @@ pub(super) async fn enroll(join: &Join, paths: Paths) -> Result<Enrolled> {
             .await?;
         let token = match &join.token {
             Some(token) => token.clone(),
-            None => token::of_policy(&*elasticsearch.store(), &policy_id).await?,
+            None => enrollment_token::of_policy(&*elasticsearch.store(), &policy_id).await?,
         };
         let options = join.options_at(paths, connection, token, Some(server));
         super::enroll::enroll(options).await
@@ -136,43 +135,35 @@ fn output_block(join: &Join) -> Result<Value> {
         "proxy_headers",
         (!join.proxy_headers.is_empty()).then(|| json!(join.proxy_headers)),
     );
-    let mut ssl = Map::new();
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            ssl.insert(key.to_owned(), value);
-        }
-    };
-    put(
-        "certificate_authorities",
-        flags.fleet_server_es_ca.as_ref().map(|path| json!([path])),
-    );
-    put(
-        "ca_trusted_fingerprint",
-        flags
-            .fleet_server_es_ca_trusted_fingerprint
-            .as_ref()
-            .map(|text| json!(text)),
-    );
-    put(
-        "certificate",
-        flags.fleet_server_es_cert.as_ref().map(|path| json!(path)),
-    );
-    put("key", flags.fleet_server_es_cert_key.as_ref().map(|path| json!(path)));
-    put(
-        "key_passphrase_path",
-        flags
-            .fleet_server_es_cert_key_passphrase
-            .as_ref()
-            .map(|path| json!(path)),
-    );
-    put(
-        "verification_mode",
-        (flags.fleet_server_es_insecure == Some(true)).then(|| json!("none")),
-    );
+    let ssl = output_ssl(join);
     if !ssl.is_empty() {
         output["ssl"] = Value::Object(ssl);
     }
     Ok(output)
+}
+
+fn output_ssl(join: &Join) -> Map<String, Value> {
+    let flags = &join.flags.fleet_server;
+    let one = |text: &Option<String>| text.as_ref().map(|text| json!(text));
+    let insecure = flags.fleet_server_es_insecure == Some(true);
+    let entries = [
+        (
+            "certificate_authorities",
+            flags.fleet_server_es_ca.as_ref().map(|path| json!([path])),
+        ),
+        (
+            "ca_trusted_fingerprint",
+            one(&flags.fleet_server_es_ca_trusted_fingerprint),
+        ),
+        ("certificate", one(&flags.fleet_server_es_cert)),
+        ("key", one(&flags.fleet_server_es_cert_key)),
+        ("key_passphrase_path", one(&flags.fleet_server_es_cert_key_passphrase)),
+        ("verification_mode", insecure.then(|| json!("none"))),
+    ];
+    entries
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
 }
 
 /// A part before the `@`, without its percent signs.

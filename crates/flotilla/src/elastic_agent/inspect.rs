@@ -43,7 +43,10 @@ fn from_files(common: &CommonArguments) -> Result<Value> {
     let Some(enrollment) = store.enrollment()? else {
         return Ok(json!({}));
     };
-    let mut policy = store.state().policy.map_or_else(|| json!({}), |policy| policy.policy);
+    let mut policy = store
+        .state(&enrollment)
+        .policy
+        .map_or_else(|| json!({}), |policy| policy.policy);
     let block = policy.get("fleet").cloned().unwrap_or_default();
     policy["fleet"] = serde_json::to_value(enrollment.connection.under_policy(&block))?;
     policy["agent"]["id"] = json!(enrollment.agent_id);

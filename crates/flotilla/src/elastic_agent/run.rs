@@ -27,6 +27,7 @@ pub(super) fn run(common: &CommonArguments) -> Result<i32> {
     let ended = super::block_on(async {
         let stop = CancellationToken::new();
         stop_at_signals(&stop)?;
+        upgrade::resume_watchdog(&options.paths);
         install::enroll_delayed(common).await?;
         tell_service_manager(&[sd_notify::NotifyState::Ready]);
         let result = Daemon::run_with_fleet_server(options, Some(Arc::new(UnderAgent)), stop).await;

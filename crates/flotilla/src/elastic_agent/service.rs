@@ -76,7 +76,6 @@ impl Service {
 
 /// The unit file. It may read the whole host, since logs are anywhere, and write only its own folder.
 pub(super) fn unit(settings: &UnitSettings<'_>) -> String {
-    let top = settings.top;
     let user = settings
         .user
         .map(|(user, group)| format!("User={user}\nGroup={group}\n"))
@@ -88,47 +87,10 @@ pub(super) fn unit(settings: &UnitSettings<'_>) -> String {
         }
         Some(_) => "CapabilityBoundingSet=",
     };
-    format!(
-        "[Unit]
-Description=Agent of a fleet: collects logs and metrics of this host
-After=network-online.target
-Wants=network-online.target
-StartLimitIntervalSec=5
-StartLimitBurst=10
-
-[Service]
-Type=notify
-ExecStart={top}/elastic-agent
-WorkingDirectory={top}
-EnvironmentFile=-/etc/sysconfig/elastic-agent
-Restart=always
-RestartSec=120
-KillMode=process
-TimeoutStopSec=30
-{user}NoNewPrivileges=yes
-{capabilities}
-ProtectSystem=strict
-ReadWritePaths={top}
-ProtectHome=read-only
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-UMask=0077
-
-[Install]
-WantedBy=multi-user.target
-"
-    )
+    include_str!("elastic-agent.service.in")
+        .replace("@TOP@", settings.top.as_str())
+        .replace("@USER@", &user)
+        .replace("@CAPABILITIES@", capabilities)
 }
 
 fn systemctl(arguments: &[&str]) -> Result<()> {

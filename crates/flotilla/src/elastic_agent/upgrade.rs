@@ -1,14 +1,16 @@
 //! `elastic-agent upgrade` and `watch`, and the hand-over to a new version.
 
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use agent::Paths;
 use agent::control::{Client, Command as Ask};
 use agent::upgrade::{
-    Downloads, Keys, Outcome, Prepared, Source, UpgradeRequest, WatchTimes, prepare, roll_back, swap, watch,
+    Downloads, Keys, Marker, Outcome, Prepared, Source, UpgradeRequest, WatchTimes, prepare, roll_back, swap, watch,
 };
 use anyhow::{Context, Result, bail, ensure};
+use camino::Utf8Path;
 use protocol::{UpgradeDetails, UpgradeState};
 use serde_json::Value;
 
@@ -82,7 +84,7 @@ async fn prepare_telling(paths: &Paths, request: UpgradeRequest) -> Result<Prepa
 /// `upgrade --rollback`.
 fn by_hand_back(paths: &Paths) -> Result<i32> {
     ensure!(
-        agent::upgrade::Marker::read(paths).is_some_and(|marker| marker.rolled_back.is_none()),
+        Marker::on_probation(paths)?.is_some(),
         "no upgrade is on probation, so there is nothing to go back to"
     );
     roll_back(paths, "asked for by hand")?;
@@ -154,7 +156,7 @@ async fn keys(arguments: &UpgradeArguments, downloads: &Downloads) -> Result<Key
         keys.add(text.as_bytes()).context("cannot use what `--pgp` gives")?;
     }
     for path in &arguments.pgp_path {
-        let file = fs_err::read(path).context("cannot read what `--pgp-path` names")?;
+        let file = read_key(path).context("cannot read what `--pgp-path` names")?;
         keys.add(&file)
             .with_context(|| format!("cannot use `{path}`, named by `--pgp-path`"))?;
     }
@@ -175,6 +177,14 @@ async fn keys(arguments: &UpgradeArguments, downloads: &Downloads) -> Result<Key
             .with_context(|| format!("cannot use `{url}`, named by `--pgp-uri`"))?;
     }
     Ok(keys)
+}
+
+fn read_key(path: &Utf8Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs_err::File::open(path)?
+        .take(LARGEST_KEY as u64)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// `watch`: the watchdog over a new version.
@@ -202,11 +212,29 @@ pub(super) fn run_watch(common: &CommonArguments) -> Result<i32> {
     Ok(0)
 }
 
+/// A watchdog that ended before its time, with the host for one, is started again; one that runs goes on alone.
+pub(super) fn resume_watchdog(paths: &Paths) {
+    let started = match Marker::on_probation(paths) {
+        Ok(None) => return,
+        Ok(Some(marker)) => start_watchdog(paths, &marker.previous_home.join("elastic-agent")),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = started {
+        tracing::error!(
+            error = format!("{error:#}"),
+            "this version is on probation, and nobody watches it"
+        );
+    }
+}
+
 /// Starts the watchdog, which is of the version that is known to work, and becomes the program that the link leads to.
 /// Returns only when that is impossible.
 pub(super) fn hand_over(paths: &Paths) -> anyhow::Error {
     let link = paths.home().join("elastic-agent");
-    let marker = agent::upgrade::Marker::read(paths).filter(|marker| marker.rolled_back.is_none());
+    let marker = match Marker::on_probation(paths) {
+        Ok(marker) => marker,
+        Err(error) => return error.into(),
+    };
     if let Some(marker) = &marker
         && let Err(error) = start_watchdog(paths, &marker.previous_home.join("elastic-agent"))
     {
@@ -219,13 +247,13 @@ pub(super) fn hand_over(paths: &Paths) -> anyhow::Error {
     }
     // The old program goes on, without a gap.
     if let Err(error) = roll_back(paths, &format!("{failed:#}")) {
-        return failed.context(error);
+        return failed.context(format!("{error}, and the version before it cannot be put back"));
     }
     let error = Command::new(&link).args(std::env::args_os().skip(1)).exec();
-    anyhow::Error::from(error).context(failed)
+    failed.context(format!("cannot start the version before it either: {error}"))
 }
 
-fn start_watchdog(paths: &Paths, program: &camino::Utf8Path) -> Result<()> {
+fn start_watchdog(paths: &Paths, program: &Utf8Path) -> Result<()> {
     Command::new(program)
         .args(["watch", "--path.home", paths.home().as_str()])
         .args(["--path.config", paths.config().as_str()])

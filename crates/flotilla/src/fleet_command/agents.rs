@@ -1,6 +1,6 @@
 //! Agents: what they are, and what is asked of them.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -10,12 +10,13 @@ use super::objects;
 use super::session::{Session, encoded};
 
 pub(super) async fn run(session: &Session, command: AgentsCommand) -> Result<()> {
-    match command {
-        AgentsCommand::List { kuery, all, limit } => list(session, kuery.as_deref(), all, limit).await,
-        AgentsCommand::Show { agent } => objects::show(session, &AGENTS, &agent).await,
-        AgentsCommand::Reassign { agents, policy } => {
-            ask(session, "bulk_reassign", &agents, json!({"policy_id": policy})).await
-        }
+    let (action, agents, body) = match command {
+        AgentsCommand::List { kuery, all, limit } => return list(session, kuery.as_deref(), all, limit).await,
+        AgentsCommand::Show { agent } => return objects::show(session, &AGENTS, &agent).await,
+        AgentsCommand::Delete { agent } => return objects::delete(session, &AGENTS, &agent).await,
+        AgentsCommand::Actions => return objects::list(session, &ACTIONS).await,
+        AgentsCommand::Cancel { action } => return cancel(session, &action).await,
+        AgentsCommand::Reassign { agents, policy } => ("bulk_reassign", agents, json!({"policy_id": policy})),
         AgentsCommand::Upgrade {
             agents,
             version,
@@ -27,43 +28,44 @@ pub(super) async fn run(session: &Session, command: AgentsCommand) -> Result<()>
             put(&mut body, "source_uri", source_uri.map(Value::String));
             put(&mut body, "force", force.then_some(true.into()));
             put(&mut body, "rollout_duration_seconds", rollout_duration.map(Value::from));
-            ask(session, "bulk_upgrade", &agents, body).await
+            ("bulk_upgrade", agents, body)
         }
-        AgentsCommand::Tags { agents, add, remove } => {
-            ensure!(
-                !(add.is_empty() && remove.is_empty()),
-                "no tag was given: use `--add TAG` or `--remove TAG`"
-            );
-            let body = json!({"tagsToAdd": add, "tagsToRemove": remove});
-            ask(session, "bulk_update_agent_tags", &agents, body).await
-        }
+        AgentsCommand::Tags { agents, add, remove } => ("bulk_update_agent_tags", agents, tags(&add, &remove)?),
         AgentsCommand::Unenroll { agents, revoke, force } => {
             let mut body = json!({});
             put(&mut body, "revoke", revoke.then_some(true.into()));
             put(&mut body, "force", force.then_some(true.into()));
-            ask(session, "bulk_unenroll", &agents, body).await
+            ("bulk_unenroll", agents, body)
         }
-        AgentsCommand::Diagnostics { agents } => ask(session, "bulk_request_diagnostics", &agents, json!({})).await,
+        AgentsCommand::Diagnostics { agents } => ("bulk_request_diagnostics", agents, json!({})),
         AgentsCommand::Migrate {
             agents,
             target,
             token_file,
         } => {
-            let token = fs_err::read_to_string(&token_file).context("cannot read what `--token-file` names")?;
-            let body = json!({"uri": target, "enrollment_token": token.trim()});
-            ask(session, "bulk_migrate", &agents, body).await
+            let token = certs::read_passphrase_file(&token_file, "--token-file")?;
+            let body = json!({"uri": target, "enrollment_token": token.expose()});
+            ("bulk_migrate", agents, body)
         }
-        AgentsCommand::Delete { agent } => objects::delete(session, &AGENTS, &agent).await,
-        AgentsCommand::Actions => objects::list(session, &ACTIONS).await,
-        AgentsCommand::Cancel { action } => {
-            let path = format!("/api/fleet/agents/actions/{}/cancel", encoded(&action));
-            let answer = session.call(Method::POST, &path, None).await?;
-            session
-                .printer()
-                .done(&answer, &format!("action {action} is cancelled"));
-            Ok(())
-        }
-    }
+    };
+    ask(session, action, &agents, body).await
+}
+
+fn tags(add: &[String], remove: &[String]) -> Result<Value> {
+    ensure!(
+        !(add.is_empty() && remove.is_empty()),
+        "no tag was given: use `--add TAG` or `--remove TAG`"
+    );
+    Ok(json!({"tagsToAdd": add, "tagsToRemove": remove}))
+}
+
+async fn cancel(session: &Session, action: &str) -> Result<()> {
+    let path = format!("/api/fleet/agents/actions/{}/cancel", encoded(action));
+    let answer = session.call(Method::POST, &path, None).await?;
+    session
+        .printer()
+        .done(&answer, &format!("action {action} is cancelled"));
+    Ok(())
 }
 
 async fn list(session: &Session, kuery: Option<&str>, all: bool, limit: u32) -> Result<()> {

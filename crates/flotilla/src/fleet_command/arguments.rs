@@ -6,51 +6,34 @@ use http::Method;
 use url::Url;
 
 use super::body::BodyArguments;
+use crate::connection::ConnectionArguments;
 
 /// Flags and commands of `fleet`.
 #[derive(Debug, Args)]
 pub(crate) struct FleetArguments {
     #[command(flatten)]
-    pub(super) connection: ConnectionArguments,
+    pub(super) console: ConsoleArguments,
     #[command(subcommand)]
     pub(super) command: FleetCommand,
 }
 
 /// Where the console is and who asks.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Console")]
-pub(crate) struct ConnectionArguments {
+pub(crate) struct ConsoleArguments {
     /// URL of the console [default: https://localhost:5601]
-    #[arg(long, global = true, value_name = "URL", env = "FLOTILLA_CONSOLE_URL")]
-    pub(super) url: Option<Url>,
-    /// Data folder of the `up` on this host, from which login and CA are taken when no flag gives them
-    #[arg(long, global = true, value_name = "FOLDER", env = "FLOTILLA_DATA_DIR")]
-    pub(super) data_dir: Option<Utf8PathBuf>,
-    /// User; the password is asked for, or read from `--password-file` or FLOTILLA_PASSWORD
-    #[arg(long, global = true, value_name = "NAME", env = "FLOTILLA_USERNAME")]
-    pub(super) username: Option<String>,
-    /// File with the password
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(super) password_file: Option<Utf8PathBuf>,
-    /// API key, `id:key` or encoded; the variable keeps it out of the process list
     #[arg(
         long,
         global = true,
-        value_name = "KEY",
-        env = "FLOTILLA_API_KEY",
-        hide_env_values = true,
-        conflicts_with = "username"
+        value_name = "URL",
+        env = "FLOTILLA_CONSOLE_URL",
+        help_heading = "Connection"
     )]
-    pub(super) api_key: Option<String>,
-    /// CA files that the console is verified with; repeatable or separated by commas
-    #[arg(short = 'a', long, global = true, value_name = "FILES", value_delimiter = ',')]
-    pub(super) certificate_authorities: Vec<String>,
-    /// Hex SHA-256 of the CA that the console is verified with
-    #[arg(long, global = true, value_name = "SHA256")]
-    pub(super) ca_trusted_fingerprint: Option<String>,
+    pub(super) url: Option<Url>,
     /// Print the API's answer
     #[arg(long, global = true)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) connection: ConnectionArguments,
 }
 
 #[derive(Debug, Subcommand)]

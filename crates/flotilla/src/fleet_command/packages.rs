@@ -1,6 +1,8 @@
 //! Integration packages.
 
-use anyhow::{Context, Result};
+use std::io::Read;
+
+use anyhow::{Context, Result, ensure};
 use camino::Utf8Path;
 use http::Method;
 use serde_json::{Value, json};
@@ -9,6 +11,9 @@ use super::arguments::PackagesCommand;
 use super::kind::PACKAGES;
 use super::objects;
 use super::session::{Session, encoded};
+
+/// No integration package comes near.
+const LARGEST_PACKAGE: u64 = 256 * 1024 * 1024;
 
 pub(super) async fn run(session: &Session, command: PackagesCommand) -> Result<()> {
     match command {
@@ -34,7 +39,7 @@ async fn install(session: &Session, package: &str) -> Result<()> {
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
     let answer = if is_file {
-        let bytes = fs_err::read(package).context("cannot read the package")?;
+        let bytes = read_package(Utf8Path::new(package)).context("cannot read the package")?;
         session
             .send(Method::POST, PACKAGES.path, Some("application/zip"), bytes.into())
             .await?
@@ -47,6 +52,18 @@ async fn install(session: &Session, package: &str) -> Result<()> {
         .printer()
         .done(&answer, &format!("package {name} is installed, with {assets} assets"));
     Ok(())
+}
+
+fn read_package(path: &Utf8Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs_err::File::open(path)?
+        .take(LARGEST_PACKAGE + 1)
+        .read_to_end(&mut bytes)?;
+    ensure!(
+        bytes.len() as u64 <= LARGEST_PACKAGE,
+        "`{path}` is larger than {LARGEST_PACKAGE} bytes, so it is no package"
+    );
+    Ok(bytes)
 }
 
 /// `name` or `name/version` behind the path of all.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tls::{ClientTls, LoadOptions};
 use transport::{HttpClient, HttpClientSettings, read_body};
 
-use super::arguments::ConnectionArguments;
+use super::arguments::ConsoleArguments;
 use super::connection::Target;
 use super::render::Printer;
 use crate::printer::Hint;
@@ -30,20 +30,20 @@ pub(super) struct Session {
 
 impl Session {
     /// Nothing is connected yet.
-    pub(super) fn open(arguments: &ConnectionArguments) -> Result<Self> {
+    pub(super) fn open(arguments: &ConsoleArguments) -> Result<Self> {
         let target = Target::resolve(arguments)?;
         let tls = ClientTls::load(&target.ssl, LoadOptions::named("fleet"))
             .context("cannot load what the console is verified with")?;
-        let mut authorization = HeaderValue::from_str(target.authorization.expose())
-            .context("the login holds a character that HTTP cannot carry")?;
-        authorization.set_sensitive(true);
-        let headers = HeaderMap::from_iter([
-            (header::AUTHORIZATION, authorization),
-            (
-                header::HeaderName::from_static("kbn-xsrf"),
-                HeaderValue::from_static("true"),
-            ),
-        ]);
+        let mut headers = HeaderMap::from_iter([(
+            header::HeaderName::from_static("kbn-xsrf"),
+            HeaderValue::from_static("true"),
+        )]);
+        if let Some(authorization) = &target.authorization {
+            let mut value = HeaderValue::from_str(authorization.expose())
+                .context("the login holds a character that HTTP cannot carry")?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
         Ok(Self {
             client: HttpClient::new(HttpClientSettings {
                 tls,

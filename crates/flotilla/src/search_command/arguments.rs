@@ -1,7 +1,8 @@
 //! `flotilla search`: its flags.
 
-use camino::Utf8PathBuf;
 use url::Url;
+
+use crate::connection::ConnectionArguments;
 
 /// Flags of `search`.
 #[derive(Debug, clap::Args)]
@@ -41,42 +42,14 @@ pub(crate) struct SearchArguments {
     pub(super) json: bool,
 
     /// Ask this Elasticsearch, OpenSearch or Flotilla in place of the one of the data folder
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FLOTILLA_ELASTICSEARCH_URL",
+        help_heading = "Connection"
+    )]
     pub(super) url: Option<Url>,
 
-    /// Log in there as this user; the password is asked for, or read from `--password-path`
-    #[arg(long, value_name = "NAME", requires = "url", conflicts_with = "api_key_path")]
-    pub(super) username: Option<String>,
-
-    /// File with the password
-    #[arg(long, value_name = "FILE", requires = "username")]
-    pub(super) password_path: Option<Utf8PathBuf>,
-
-    /// API key, as `id:key` or its base64 form. Other users of this host can see it: prefer `--api-key-path`
-    #[arg(long, value_name = "KEY", requires = "url", conflicts_with = "username")]
-    pub(super) api_key: Option<String>,
-
-    /// File with the API key
-    #[arg(long, value_name = "FILE", requires = "url", conflicts_with = "api_key")]
-    pub(super) api_key_path: Option<Utf8PathBuf>,
-
-    /// CA certificates that verify it, in place of the system's; repeatable or separated by commas
-    #[arg(long, short = 'a', value_name = "FILES", value_delimiter = ',', requires = "url")]
-    pub(super) certificate_authorities: Vec<String>,
-
-    /// SHA-256 of the CA certificate that it sends along
-    #[arg(long, value_name = "HEX", requires = "url")]
-    pub(super) ca_trusted_fingerprint: Option<String>,
-
-    /// Client certificate, with its chain
-    #[arg(long, value_name = "FILE", requires_all = ["url", "key"])]
-    pub(super) certificate: Option<String>,
-
-    /// Key of the client certificate
-    #[arg(long, value_name = "FILE", requires = "certificate")]
-    pub(super) key: Option<String>,
-
-    /// Folder of the installation [default: /var/lib/flotilla for root, else ~/.local/share/flotilla]
-    #[arg(long, value_name = "FOLDER", env = "FLOTILLA_DATA_DIR")]
-    pub(super) data_dir: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    pub(super) connection: ConnectionArguments,
 }

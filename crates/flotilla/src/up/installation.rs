@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 use camino::Utf8PathBuf;
+use certs::PemSource;
+use rustls::pki_types::CertificateDer;
 use secret::Secret;
 use transport::Listener;
 
@@ -105,6 +107,23 @@ impl Installation {
             .as_ref()
             .and_then(|files| files.authorities.first().cloned());
         brought.unwrap_or_else(|| self.authorities.root_certificate())
+    }
+
+    /// What the Fleet Server presents as its own, each of its pairs.
+    pub(super) fn fleet_server_leaves(&self) -> Result<Vec<CertificateDer<'static>>> {
+        let files = match &self.fleet_server_files {
+            Some(files) => vec![files.certificate.clone()],
+            None => self
+                .pairs(Role::FleetServer)
+                .map(|(certificate, _)| certificate)
+                .to_vec(),
+        };
+        let mut leaves = Vec::new();
+        for path in files {
+            let chain = certs::load_certificates(&PemSource::Path(path), "--fleet-server-cert")?;
+            leaves.extend(chain.into_iter().next());
+        }
+        Ok(leaves)
     }
 
     /// Certificate and key files of a listener.

@@ -5,7 +5,6 @@
 
 mod arguments;
 mod authorities;
-mod bare_host;
 mod installation;
 mod local_agent;
 mod services;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use access::Access;
 use anyhow::{Context, Result};
+use axum::Router;
 use elasticsearch_api::{ApiSettings, ElasticsearchApi};
 use embedded::{EmbeddedOptions, EmbeddedStore};
 use fleet_console::{Console, ConsoleSettings, SetupSummary};
@@ -17,17 +18,20 @@ use tls::{ClientTls, LoadOptions, Reloader, ServerTls, SslSettings};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use transport::{HttpClient, HttpClientSettings, ServeOptions};
+use transport::{HttpClient, HttpClientSettings, Listener, ServeOptions};
 
 use super::authorities::Role;
-use super::bare_host;
 use super::installation::Installation;
+use crate::bare_host;
 use crate::fleet_server_service::RemoteOutputs;
 use crate::store_command::socket::{Endpoint, StoreSocket};
 use crate::version;
 
 /// How long requests under way may take when the process is asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Programs for hosts of other architectures may lie here.
+const PROGRAMS: &str = "programs";
 
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -47,116 +51,63 @@ pub(super) struct Services {
 
 impl Services {
     pub(super) async fn start(installation: &Installation, hangup: Arc<Notify>) -> Result<Self> {
-        let clock = clock::system();
         let tls = ListenerTls::load(installation)?;
-        let store = EmbeddedStore::open(EmbeddedOptions::new(
-            installation.data_dir.join("store"),
-            Arc::clone(&clock),
-        ))
-        .context("cannot open the store")?;
-        let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let access = Access::open(Arc::clone(&shared), Arc::clone(&clock))
+        let parts = Parts::open(installation).await?;
+        let service_token = service_token(installation, &parts.access).await?;
+        let setup = parts
+            .console
+            .setup()
             .await
-            .context("cannot read users and keys")?;
-        fleet_server::create_indices(&*shared)
-            .await
-            .context("cannot create the fleet's indices")?;
-        set_elastic_password(&access, &installation.elastic_password).await?;
-        let service_token = service_token(installation, &access).await?;
-
-        let api = ElasticsearchApi::new(
-            api_settings(installation),
-            Arc::clone(&shared),
-            Arc::clone(&access),
-            Arc::clone(&clock),
-        );
-        let remote_outputs = Reloader::new();
-        let fleet_server = FleetServer::with_remote_keys(
-            FleetServerSettings {
-                version: version::STACK.to_owned(),
-                ..FleetServerSettings::default()
-            },
-            Arc::clone(&shared),
-            Arc::clone(&access) as Arc<dyn access::ApiKeys>,
-            Some(RemoteOutputs::new(remote_outputs.clone())),
-            Arc::clone(&clock),
-        );
-        let fleet_server_ca_fingerprint = fleet_server_ca_fingerprint(installation)?;
-        let settings = console_settings(installation)?;
-        let console = Console::new(settings, shared, Arc::clone(&access), clock);
-        console.set_fleet_server_client(fleet_server_client(installation)?);
-        let setup = console.setup().await.context("cannot make the default policies")?;
-
+            .context("cannot make the default policies")?;
         let services = Self {
             setup,
             service_token,
-            fleet_server_ca_fingerprint,
-            store,
-            fleet_server: Arc::clone(&fleet_server),
+            fleet_server_ca_fingerprint: fleet_server_ca_fingerprint(installation)?,
+            store: Arc::clone(&parts.store),
+            fleet_server: Arc::clone(&parts.fleet_server),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let stop = services.stop.child_token();
-        services.tasks.spawn(async move { remote_outputs.run(stop).await });
-        services.serve(
-            installation,
-            tls,
-            hangup,
-            Parts {
-                api,
-                fleet_server,
-                console,
-            },
-        )?;
+        services.serve(installation, &tls, &parts)?;
+        services.work(tls, hangup, parts);
         Ok(services)
     }
 
-    fn serve(&self, installation: &Installation, tls: ListenerTls, hangup: Arc<Notify>, parts: Parts) -> Result<()> {
+    /// Serves on all sockets.
+    fn serve(&self, installation: &Installation, tls: &ListenerTls, parts: &Parts) -> Result<()> {
         let listeners = installation.take_listeners();
-        let Parts {
-            api,
-            fleet_server,
-            console,
-        } = parts;
         let socket = self.socket(installation, listeners.elasticsearch.local_addr())?;
         self.tasks.spawn(socket.run(self.stop.child_token()));
-        let served = [
-            (
-                Some(listeners.fleet_server),
-                Some(&tls.fleet_server),
-                fleet_server
-                    .router()
-                    .merge(fleet_server::install::router(bare_host::programs(
-                        &installation.data_dir,
-                    ))),
-            ),
-            (Some(listeners.elasticsearch), Some(&tls.elasticsearch), api.router()),
-            (Some(listeners.console), Some(&tls.console), console.router()),
-            (listeners.metrics, None, fleet_server.metrics_router()),
-        ];
-        for (listener, tls, router) in served {
-            let Some(listener) = listener else { continue };
-            let serving = transport::serve(
-                listener,
-                tls.cloned(),
-                router,
-                ServeOptions::default(),
-                self.stop.child_token(),
-            );
-            self.tasks.spawn(async move {
-                let _stopped = serving.await;
-            });
+        let programs = installation.data_dir.join(PROGRAMS);
+        let fleet_server = parts.fleet_server.router().merge(bare_host::router(Some(&programs)));
+        self.serve_on(listeners.fleet_server, Some(&tls.fleet_server), fleet_server);
+        self.serve_on(listeners.elasticsearch, Some(&tls.elasticsearch), parts.api.router());
+        self.serve_on(listeners.console, Some(&tls.console), parts.console.router());
+        if let Some(listener) = listeners.metrics {
+            self.serve_on(listener, None, parts.fleet_server.metrics_router());
         }
-        let stop = self.stop.child_token();
-        self.tasks.spawn(async move { fleet_server.run(stop).await });
-        let stop = self.stop.child_token();
-        self.tasks.spawn(async move { console.run(stop).await });
-        self.tasks
-            .spawn(maintain_store(Arc::clone(&self.store), self.stop.child_token()));
-        self.tasks
-            .spawn(reload_certificates(tls, hangup, self.stop.child_token()));
-        self.tasks.close();
         Ok(())
+    }
+
+    fn serve_on(&self, listener: Listener, tls: Option<&Arc<ServerTls>>, router: Router) {
+        let stop = self.stop.child_token();
+        let serving = transport::serve(listener, tls.cloned(), router, ServeOptions::default(), stop);
+        self.tasks.spawn(async move {
+            let _stopped = serving.await;
+        });
+    }
+
+    /// Starts what goes on beside requests.
+    fn work(&self, tls: ListenerTls, hangup: Arc<Notify>, parts: Parts) {
+        let stop = || self.stop.child_token();
+        let until = stop();
+        self.tasks.spawn(async move { parts.remote_outputs.run(until).await });
+        self.tasks.spawn(parts.fleet_server.run(stop()));
+        let (console, until) = (parts.console, stop());
+        self.tasks.spawn(async move { console.run(until).await });
+        self.tasks.spawn(maintain_store(parts.store, stop()));
+        self.tasks.spawn(reload_certificates(tls, hangup, stop()));
+        self.tasks.close();
     }
 
     /// Where `flotilla store` and `flotilla search` find this process.
@@ -192,10 +143,59 @@ impl Services {
     }
 }
 
+/// The parts, made and not serving yet.
 struct Parts {
+    store: Arc<EmbeddedStore>,
+    access: Arc<Access>,
     api: Arc<ElasticsearchApi>,
     fleet_server: Arc<FleetServer>,
+    /// Follows the certificate files of outputs elsewhere.
+    remote_outputs: Reloader,
     console: Arc<Console>,
+}
+
+impl Parts {
+    async fn open(installation: &Installation) -> Result<Self> {
+        let clock = clock::system();
+        let folder = installation.data_dir.join("store");
+        let store =
+            EmbeddedStore::open(EmbeddedOptions::new(folder, Arc::clone(&clock))).context("cannot open the store")?;
+        let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+        let access = Access::open(Arc::clone(&shared), Arc::clone(&clock))
+            .await
+            .context("cannot read users and keys")?;
+        fleet_server::create_indices(&*shared)
+            .await
+            .context("cannot create the fleet's indices")?;
+        set_elastic_password(&access, &installation.elastic_password).await?;
+        let api = ElasticsearchApi::new(
+            api_settings(installation),
+            Arc::clone(&shared),
+            Arc::clone(&access),
+            Arc::clone(&clock),
+        );
+        let remote_outputs = Reloader::new();
+        let fleet_server = FleetServer::with_remote_keys(
+            FleetServerSettings {
+                version: version::STACK.to_owned(),
+                ..FleetServerSettings::default()
+            },
+            Arc::clone(&shared),
+            Arc::clone(&access) as Arc<dyn access::ApiKeys>,
+            Some(RemoteOutputs::new(remote_outputs.clone())),
+            Arc::clone(&clock),
+        );
+        let console = Console::new(console_settings(installation)?, shared, Arc::clone(&access), clock);
+        console.set_fleet_server_client(fleet_server_client(installation)?);
+        Ok(Self {
+            store,
+            access,
+            api,
+            fleet_server,
+            remote_outputs,
+            console,
+        })
+    }
 }
 
 /// What the three listeners present and demand.

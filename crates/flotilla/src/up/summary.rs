@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::installation::Installation;
 use super::services::Services;
+use crate::bare_host;
 use crate::printer;
 
 /// Where to look, how to log in, how to add a host.
@@ -44,7 +45,7 @@ impl Summary {
             service_token: services.service_token.expose().to_owned(),
             fleet_server_policy_id: services.setup.fleet_server_policy_id.clone(),
             join: join.encode(),
-            install: super::bare_host::command(installation, &join)?,
+            install: bare_host::command(&installation.fleet_server_leaves()?, &join),
         })
     }
 

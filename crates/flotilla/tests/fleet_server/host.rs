@@ -75,6 +75,11 @@ impl Daemon {
         Self(command.stdout(Stdio::null()).spawn().unwrap())
     }
 
+    /// With what it prints in a file.
+    pub(crate) fn start_printing(command: &mut Command, into: fs_err::File) -> Self {
+        Self(command.stdout(into.into_file()).spawn().unwrap())
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         succeeded(&run("kill", [name, &self.0.id().to_string()]));
     }

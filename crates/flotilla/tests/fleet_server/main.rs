@@ -7,6 +7,8 @@ mod under_agent;
 
 mod own_process;
 
+mod bare_host;
+
 mod install;
 
 mod real_nodes;

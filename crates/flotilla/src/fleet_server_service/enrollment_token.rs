@@ -1,4 +1,4 @@
-//! The enrollment token of the Fleet Server's own policy, from the documents.
+//! Enrollment tokens, from the documents.
 
 use anyhow::{Context, Result};
 use query::SearchRequest;
@@ -11,7 +11,7 @@ use crate::printer::Hint;
 use protocol::indices::{ENROLLMENT_API_KEYS, POLICIES};
 
 /// An active token of the policy; of the default Fleet Server policy when none is named.
-pub(super) async fn of_policy(store: &dyn Store, policy_id: &str) -> Result<Secret> {
+pub(crate) async fn of_policy(store: &dyn Store, policy_id: &str) -> Result<Secret> {
     let policy_id = match policy_id {
         "" => default_policy(store).await?,
         named => named.to_owned(),
@@ -24,7 +24,26 @@ pub(super) async fn of_policy(store: &dyn Store, policy_id: &str) -> Result<Secr
         .ok_or_else(|| {
             Hint::error(
                 format!("no enrollment token for the policy `{policy_id}` was found in Elasticsearch"),
-                "look at --fleet-server-policy, or pass --enrollment-token with a token of the Fleet Server's policy",
+                "look at the policy's id (--fleet-server-policy, --join-policy), or make a token for it and pass it with --enrollment-token",
+            )
+        })
+}
+
+/// The oldest active token of a policy that is not the Fleet Server's own.
+pub(crate) async fn of_agents(store: &dyn Store) -> Result<Secret> {
+    let mut query = json!({"bool": {"filter": [{"term": {"active": true}}]}});
+    if let Ok(servers) = default_policy(store).await {
+        query["bool"]["must_not"] = json!([{"term": {"policy_id": servers}}]);
+    }
+    let oldest_first = json!([{"created_at": "asc"}]);
+    let key = first(store, ENROLLMENT_API_KEYS, &query, &oldest_first).await?;
+    key.as_ref()
+        .and_then(|key| key["api_key"].as_str())
+        .map(Secret::from)
+        .ok_or_else(|| {
+            Hint::error(
+                "no enrollment token for agents was found in Elasticsearch",
+                "make one in the console, or name its policy with --join-policy",
             )
         })
 }
