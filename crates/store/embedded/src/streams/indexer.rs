@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use store::StoreError;
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
-use tantivy::{IndexWriter, TantivyDocument};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, MergeCandidate, MergePolicy, NoMergePolicy};
+use tantivy::{IndexWriter, SegmentMeta, TantivyDocument};
 use tokio::sync::oneshot;
 
 use super::Stream;
@@ -21,8 +21,12 @@ use super::wal::Position;
 const COMMIT_AFTER: Duration = Duration::from_millis(700);
 /// Documents in one commit.
 const COMMIT_DOCUMENTS: usize = 50_000;
-/// A writer without work for this long is closed: it holds threads and memory.
+/// So many documents between two commits are worth a writer that stays open.
+const WRITER_DOCUMENTS: usize = 1_000;
+/// A writer that had no such commit for this long is closed: it holds threads and some 10 MB.
 const CLOSE_AFTER: Duration = Duration::from_secs(30);
+/// Segments with so many documents in all are merged on the spot.
+const SMALL_MERGE: u32 = 20_000;
 /// Memory in which a writer gathers documents before it writes a segment, bytes.
 const WRITER_MEMORY: usize = 48 << 20;
 /// After a commit failed (a full disk), the next try comes this much later.
@@ -47,17 +51,27 @@ pub(crate) enum IndexJob {
     Forget(Arc<Backing>, oneshot::Sender<Result<(), StoreError>>),
 }
 
+/// Where the documents of an index are until their commit. A host has two dozen streams with a few documents every ten
+/// seconds: with a writer for each, memory would be spent on nothing.
+enum Pending {
+    /// Here, until a writer is opened for the commit alone.
+    Here(Vec<TantivyDocument>),
+    /// In a writer that stays open.
+    Writer(Box<IndexWriter>),
+}
+
 struct Open {
     stream: Arc<Stream>,
     backing: Arc<Backing>,
-    writer: IndexWriter,
+    pending: Pending,
     /// Added and not committed.
     waiting: usize,
     /// The oldest log record that is not committed.
     oldest: Position,
     next_seq: u64,
     dirty_since: Instant,
-    last_used: Instant,
+    /// When a writer was last worth keeping open.
+    last_busy: Instant,
 }
 
 /// A backing index whose writer failed. Its documents are in the log and in the stream's memory.
@@ -72,9 +86,9 @@ struct Failed {
 
 impl Failed {
     fn take_over(&self, seen: Position) -> Result<Open, StoreError> {
-        let mut open = open_writer(self.stream.clone(), self.backing.clone(), self.next_seq)?;
+        let mut open = Open::new(self.stream.clone(), self.backing.clone(), self.next_seq);
         for document in self.stream.waiting_for(&self.backing, self.next_seq)? {
-            open.writer.add_document(document).map_err(index_error)?;
+            open.add(document)?;
         }
         open.commit(seen)?;
         Ok(open)
@@ -127,17 +141,15 @@ impl Indexer {
             self.close_idle();
         }
         drop(self.commit_all());
-        for (_, open) in self.open.drain() {
-            if let Err(error) = open.writer.wait_merging_threads() {
-                tracing::warn!(%error, "a merge did not finish; it is repeated later");
-            }
+        for (_, mut open) in self.open.drain() {
+            open.close();
         }
     }
 
     fn next_deadline(&self) -> Duration {
         let now = Instant::now();
         let due = |open: &Open| match open.waiting {
-            0 => open.last_used + CLOSE_AFTER,
+            0 => open.last_busy + CLOSE_AFTER,
             _ => open.dirty_since + COMMIT_AFTER,
         };
         let again = self.failed.values().map(|failed| failed.again_at);
@@ -167,11 +179,10 @@ impl Indexer {
         }
         let open = match self.open.entry(number) {
             Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => place.insert(open_writer(
-                placed.stream.clone(),
-                placed.backing.clone(),
-                placed.seq_no,
-            )?),
+            Entry::Vacant(place) => {
+                let (stream, backing) = (placed.stream.clone(), placed.backing.clone());
+                place.insert(Open::new(stream, backing, placed.seq_no))
+            }
         };
         let now = Instant::now();
         if open.waiting == 0 {
@@ -179,13 +190,8 @@ impl Indexer {
             open.oldest = position;
         }
         open.waiting += 1;
-        open.last_used = now;
         open.next_seq = placed.seq_no + 1;
-        if let Err(error) = open.writer.add_document(placed.document) {
-            self.fail(number);
-            return Err(index_error(error));
-        }
-        Ok(())
+        open.add(placed.document).inspect_err(|_| self.fail(number))
     }
 
     /// A writer that has failed, as on a full disk, is of no use any more: a new one takes over what it held.
@@ -279,18 +285,20 @@ impl Indexer {
         if segments.len() < 2 || backing.deleted.load(std::sync::atomic::Ordering::Acquire) {
             return Ok(());
         }
-        if let std::collections::hash_map::Entry::Vacant(e) = self.open.entry(number) {
-            let next_seq = backing.commit_point()?.next_seq;
-            e.insert(open_writer(stream, backing, next_seq)?);
-        }
-        let open = self.open.get_mut(&number).expect("it was just opened");
+        let open = match self.open.entry(number) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                let next_seq = backing.commit_point()?.next_seq;
+                place.insert(Open::new(stream, backing, next_seq))
+            }
+        };
         if open.waiting > 0 {
             open.commit(self.seen)?;
         }
         let segments = open.backing.index()?.searchable_segment_ids().map_err(index_error)?;
-        open.writer.merge(&segments).wait().map_err(index_error)?;
-        open.writer.garbage_collect_files().wait().map_err(index_error)?;
-        open.last_used = Instant::now();
+        let writer = open.writer()?;
+        writer.merge(&segments).wait().map_err(index_error)?;
+        writer.garbage_collect_files().wait().map_err(index_error)?;
         open.backing.reload()
     }
 
@@ -354,53 +362,152 @@ impl Indexer {
         let idle: Vec<u32> = self
             .open
             .values()
-            .filter(|open| open.waiting == 0 && now >= open.last_used + CLOSE_AFTER)
+            .filter(|open| open.waiting == 0 && now >= open.last_busy + CLOSE_AFTER)
             .map(|open| open.backing.row.number)
             .collect();
         for number in idle {
-            if let Some(open) = self.open.remove(&number)
-                && let Err(error) = open.writer.wait_merging_threads()
-            {
-                tracing::warn!(%error, "a merge did not finish; it is repeated later");
+            if let Some(mut open) = self.open.remove(&number) {
+                open.close();
             }
         }
     }
 }
 
-fn open_writer(stream: Arc<Stream>, backing: Arc<Backing>, next_seq: u64) -> Result<Open, StoreError> {
+fn open_writer(backing: &Backing) -> Result<IndexWriter, StoreError> {
     let options = IndexWriterOptions::builder()
         .num_worker_threads(1)
         .num_merge_threads(1)
         .memory_budget_per_thread(WRITER_MEMORY)
         .build();
-    let writer: IndexWriter = backing.index()?.writer_with_options(options).map_err(index_error)?;
-    writer.set_merge_policy(Box::new(LogMergePolicy::default()));
-    let now = Instant::now();
-    Ok(Open {
-        stream,
-        backing,
-        writer,
-        waiting: 0,
-        oldest: 0,
-        next_seq,
-        dirty_since: now,
-        last_used: now,
-    })
+    backing.index()?.writer_with_options(options).map_err(index_error)
 }
 
 impl Open {
+    fn new(stream: Arc<Stream>, backing: Arc<Backing>, next_seq: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            stream,
+            backing,
+            pending: Pending::Here(Vec::new()),
+            waiting: 0,
+            oldest: 0,
+            next_seq,
+            dirty_since: now,
+            last_busy: now,
+        }
+    }
+
+    fn add(&mut self, document: TantivyDocument) -> Result<(), StoreError> {
+        match &mut self.pending {
+            Pending::Here(documents) if documents.len() < WRITER_DOCUMENTS => documents.push(document),
+            _ => drop(self.writer()?.add_document(document).map_err(index_error)?),
+        }
+        Ok(())
+    }
+
+    /// The writer that stays open, with all that is pending in it.
+    fn writer(&mut self) -> Result<&mut IndexWriter, StoreError> {
+        if let Pending::Here(documents) = &mut self.pending {
+            let writer = open_writer(&self.backing)?;
+            writer.set_merge_policy(Box::new(LogMergePolicy::default()));
+            for document in std::mem::take(documents) {
+                writer.add_document(document).map_err(index_error)?;
+            }
+            self.pending = Pending::Writer(Box::new(writer));
+            self.last_busy = Instant::now();
+        }
+        match &mut self.pending {
+            Pending::Writer(writer) => Ok(writer),
+            Pending::Here(_) => unreachable!("it was just replaced"),
+        }
+    }
+
     fn commit(&mut self, seen: Position) -> Result<(), StoreError> {
         let point = CommitPoint {
             wal: seen,
             next_seq: self.next_seq,
         };
         let payload = serde_json::to_string(&point).expect("two numbers can always be written");
-        let mut prepared = self.writer.prepare_commit().map_err(index_error)?;
-        prepared.set_payload(&payload);
-        prepared.commit().map_err(index_error)?;
+        match &mut self.pending {
+            Pending::Writer(writer) => commit(writer, &payload)?,
+            Pending::Here(documents) => {
+                let documents = std::mem::take(documents);
+                if let Some(writer) = commit_few(&self.backing, documents, &payload)? {
+                    self.pending = Pending::Writer(Box::new(writer));
+                    self.last_busy = Instant::now();
+                }
+            }
+        }
         self.backing.reload()?;
+        if self.waiting >= WRITER_DOCUMENTS {
+            self.last_busy = Instant::now();
+        }
         self.waiting = 0;
         self.stream.committed(&self.backing, self.next_seq);
         Ok(())
+    }
+
+    fn close(&mut self) {
+        if let Pending::Writer(writer) = std::mem::replace(&mut self.pending, Pending::Here(Vec::new())) {
+            close(*writer);
+        }
+    }
+}
+
+fn commit(writer: &mut IndexWriter, payload: &str) -> Result<(), StoreError> {
+    let mut prepared = writer.prepare_commit().map_err(index_error)?;
+    prepared.set_payload(payload);
+    prepared.commit().map_err(index_error)?;
+    Ok(())
+}
+
+/// Commits documents with a writer of their own, and merges the segments that such commits have left. The writer comes
+/// back when a merge goes on that is too large to wait for.
+fn commit_few(
+    backing: &Backing,
+    documents: Vec<TantivyDocument>,
+    payload: &str,
+) -> Result<Option<IndexWriter>, StoreError> {
+    let mut writer = open_writer(backing)?;
+    writer.set_merge_policy(Box::new(NoMergePolicy));
+    for document in documents {
+        writer.add_document(document).map_err(index_error)?;
+    }
+    commit(&mut writer, payload)?;
+    // The documents are committed: what fails from here on is no reason to add them again.
+    match merge_few(backing, &mut writer) {
+        Ok(Merges::Going) => return Ok(Some(writer)),
+        Ok(Merges::Done) => {}
+        Err(error) => tracing::warn!(%error, "a merge failed; it is repeated later"),
+    }
+    close(writer);
+    Ok(None)
+}
+
+enum Merges {
+    Done,
+    Going,
+}
+
+fn merge_few(backing: &Backing, writer: &mut IndexWriter) -> Result<Merges, StoreError> {
+    let policy = LogMergePolicy::default();
+    let segments = backing.index()?.searchable_segment_metas().map_err(index_error)?;
+    let mut merges = Merges::Done;
+    for MergeCandidate(ids) in policy.compute_merge_candidates(&segments) {
+        let merge = writer.merge(&ids);
+        let of_these = segments.iter().filter(|segment| ids.contains(&segment.id()));
+        if of_these.map(SegmentMeta::num_docs).sum::<u32>() <= SMALL_MERGE {
+            merge.wait().map_err(index_error)?;
+        } else {
+            merges = Merges::Going;
+        }
+    }
+    writer.set_merge_policy(Box::new(policy));
+    Ok(merges)
+}
+
+fn close(writer: IndexWriter) {
+    if let Err(error) = writer.wait_merging_threads() {
+        tracing::warn!(%error, "a merge did not finish; it is repeated later");
     }
 }
