@@ -18,7 +18,7 @@ const MAX_ROUNDS: u32 = 10_000_000;
 /// The most memory that a scrypt setting may ask for.
 const MAX_SCRYPT_BYTES: u64 = 256 << 20;
 
-const PBES2: &str = "1.2.840.113549.1.5.13";
+pub(crate) const PBES2: &str = "1.2.840.113549.1.5.13";
 
 /// How much work the encryption of a key is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,12 +60,19 @@ pub fn decrypt_pkcs8(encrypted: &[u8], passphrase: &Secret) -> Result<Zeroizing<
     }
 }
 
-fn decrypt_pbes2(algorithm: &[u8], data: &[u8], passphrase: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyUnusable> {
+/// `algorithm` is the whole AlgorithmIdentifier.
+pub(crate) fn decrypt_pbes2(
+    algorithm: &[u8],
+    data: &[u8],
+    passphrase: &Secret,
+) -> Result<Zeroizing<Vec<u8>>, KeyUnusable> {
     let unsupported = |reason: String| KeyUnusable::Encryption(format!("PBES2: {reason}"));
     let scheme = pkcs5::EncryptionScheme::from_der(algorithm).map_err(|error| unsupported(error.to_string()))?;
     let parameters = scheme.pbes2().ok_or_else(|| unsupported("no parameters".to_owned()))?;
     if !is_affordable(&parameters.kdf) {
-        return Err(unsupported("its key derivation asks for too much work".to_owned()));
+        return Err(unsupported(
+            "its key derivation has no sensible parameters, or asks for too much work".to_owned(),
+        ));
     }
     match parameters.decrypt(passphrase.expose(), data) {
         Ok(plain) => Ok(Zeroizing::new(plain)),
@@ -82,17 +89,20 @@ fn is_affordable(kdf: &Kdf) -> bool {
                 .cost_parameter
                 .saturating_mul(u64::from(scrypt.block_size))
                 .saturating_mul(128);
-            memory <= MAX_SCRYPT_BYTES && scrypt.parallelization <= 16
+            // The library takes for granted that the cost is a power of two above one.
+            let cost = scrypt.cost_parameter;
+            cost.is_power_of_two() && cost > 1 && memory <= MAX_SCRYPT_BYTES && scrypt.parallelization <= 16
         }
         _ => false,
     }
 }
 
-fn scheme_name(identifier: &[u8]) -> String {
+pub(crate) fn scheme_name(identifier: &[u8]) -> String {
     let known = [
         ("1.2.840.113549.1.5.3", "PBES1 with MD5 and DES"),
         ("1.2.840.113549.1.5.10", "PBES1 with SHA-1 and DES"),
         ("1.2.840.113549.1.12.1.1", "PKCS#12 with RC4-128"),
+        ("1.2.840.113549.1.12.1.2", "PKCS#12 with RC4-40"),
         ("1.2.840.113549.1.12.1.4", "PKCS#12 with two-key 3DES"),
         ("1.2.840.113549.1.12.1.5", "PKCS#12 with RC2-128"),
         ("1.2.840.113549.1.12.1.6", "PKCS#12 with RC2-40"),
@@ -127,4 +137,29 @@ pub(crate) fn encrypt_pbes2(plain: &[u8], password: &[u8], rounds: u32) -> (Vec<
         .to_der()
         .expect("valid parameters can be written");
     (algorithm, data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encrypted_with_scrypt(cost: u32) -> Vec<u8> {
+        let oid = |dotted: &str| der::object_identifier(dotted).unwrap();
+        let number = |value: u32| der::unsigned_integer(&value.to_be_bytes());
+        let octets = |length: usize| der::element(der::OCTET_STRING, &vec![7; length]);
+        let scrypt = der::sequence(&[&octets(8), &number(cost), &number(1), &number(1)]);
+        let derivation = der::sequence(&[&oid("1.3.6.1.4.1.11591.4.11"), &scrypt]);
+        let cipher = der::sequence(&[&oid("2.16.840.1.101.3.4.1.42"), &octets(16)]);
+        let parameters = der::sequence(&[&derivation, &cipher]);
+        der::sequence(&[&der::sequence(&[&oid(PBES2), &parameters]), &octets(32)])
+    }
+
+    #[test]
+    fn only_sensible_costs_are_paid() {
+        let open = |cost| decrypt_pkcs8(&encrypted_with_scrypt(cost), &Secret::from("p")).unwrap_err();
+        assert_eq!(open(16), KeyUnusable::WrongPassphrase);
+        for cost in [0, 1, 3, 1 << 30, u32::MAX] {
+            assert!(matches!(open(cost), KeyUnusable::Encryption(_)), "{cost}");
+        }
+    }
 }

@@ -26,6 +26,7 @@ mod encrypted_key;
 mod legacy_pem;
 mod pem;
 mod pkcs12;
+mod pkcs12_bags;
 mod pkcs12_form;
 mod pkcs12_pbe;
 mod recognize;

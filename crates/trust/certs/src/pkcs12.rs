@@ -1,20 +1,20 @@
 //! PKCS#12 bundles: reading those of Java, OpenSSL and older tools, and writing what elasticsearch-certutil writes.
 //!
-//! Reading is `p12-keystore`'s work, after [`crate::pkcs12_form`] where it takes one. Writing is ours, since the order of the bags, their aliases and the salt lengths
+//! Reading is divided into the outer form with its MAC ([`crate::pkcs12_form`]), the bags ([`crate::pkcs12_bags`]) and their encryption
+//! ([`crate::pkcs12_pbe`]). Writing is here, since the order of the bags, their aliases and the salt lengths
 //! are part of what certutil's users may rely on. Source: bundles of JDK 17, taken apart.
 
 use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::hmac;
-use p12_keystore::Pkcs12Archive;
-use p12_keystore::error::Error as ArchiveError;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secret::Secret;
 use zeroize::Zeroizing;
 
 use crate::der;
 use crate::encrypted_key::encrypt_pbes2;
 use crate::key::{KeyOptions, KeyUnusable};
-use crate::pkcs12_form::usual_form;
+use crate::pkcs12_bags::read_safes;
+use crate::pkcs12_form::checked_safes;
 use crate::write::{P12Identity, random};
 
 /// What a bundle holds, in its order.
@@ -62,33 +62,7 @@ pub enum Pkcs12Error {
 
 /// Opens a bundle. A blank password is a password.
 pub fn read_p12(bytes: &[u8], password: &Secret) -> Result<Pkcs12, Pkcs12Error> {
-    let bytes = usual_form(bytes, password)?;
-    let archive = Pkcs12Archive::from_pkcs12(&bytes, password.expose()).map_err(classify)?;
-    let keys = archive.keys.into_iter().map(|bag| Pkcs12Key {
-        alias: bag.friendly_name,
-        key: PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()).into(),
-    });
-    let certificates = archive.certs.into_iter().map(|bag| Pkcs12Certificate {
-        alias: bag.friendly_name,
-        certificate: CertificateDer::from(bag.cert.as_der().to_vec()),
-        trusted: bag.trusted,
-    });
-    Ok(Pkcs12 {
-        keys: keys.collect(),
-        certificates: certificates.collect(),
-    })
-}
-
-fn classify(error: ArchiveError) -> Pkcs12Error {
-    match error {
-        ArchiveError::MacError(_) | ArchiveError::UnpadError | ArchiveError::Pkcs5Error(_) => {
-            Pkcs12Error::WrongPassword
-        }
-        ArchiveError::UnsupportedEncryptionScheme | ArchiveError::UnsupportedMacAlgorithm => {
-            Pkcs12Error::Unsupported("re-export it with `openssl pkcs12 -export`".to_owned())
-        }
-        other => Pkcs12Error::Damaged(other.to_string()),
-    }
+    read_safes(&checked_safes(bytes, password)?, password)
 }
 
 /// Opens a bundle with the passphrase of the settings, or a blank one.
@@ -112,15 +86,15 @@ pub(crate) fn open_p12(bytes: &[u8], options: &KeyOptions<'_>) -> Result<Pkcs12,
 
 /// Rounds of both key derivations, as JDK 17 has them.
 const ROUNDS: u32 = 10_000;
-const DATA: &str = "1.2.840.113549.1.7.1";
-const ENCRYPTED_DATA: &str = "1.2.840.113549.1.7.6";
-const SHROUDED_KEY_BAG: &str = "1.2.840.113549.1.12.10.1.2";
-const CERTIFICATE_BAG: &str = "1.2.840.113549.1.12.10.1.3";
-const X509_CERTIFICATE: &str = "1.2.840.113549.1.9.22.1";
-const FRIENDLY_NAME: &str = "1.2.840.113549.1.9.20";
+pub(crate) const DATA: &str = "1.2.840.113549.1.7.1";
+pub(crate) const ENCRYPTED_DATA: &str = "1.2.840.113549.1.7.6";
+pub(crate) const SHROUDED_KEY_BAG: &str = "1.2.840.113549.1.12.10.1.2";
+pub(crate) const CERTIFICATE_BAG: &str = "1.2.840.113549.1.12.10.1.3";
+pub(crate) const X509_CERTIFICATE: &str = "1.2.840.113549.1.9.22.1";
+pub(crate) const FRIENDLY_NAME: &str = "1.2.840.113549.1.9.20";
 const LOCAL_KEY_ID: &str = "1.2.840.113549.1.9.21";
-const JAVA_TRUSTED: &str = "2.16.840.1.113894.746875.1.1";
-const ANY_EXTENDED_KEY_USAGE: &str = "2.5.29.37.0";
+pub(crate) const JAVA_TRUSTED: &str = "2.16.840.1.113894.746875.1.1";
+pub(crate) const ANY_EXTENDED_KEY_USAGE: &str = "2.5.29.37.0";
 const SHA_256: &str = "2.16.840.1.101.3.4.2.1";
 
 /// A bundle with at most one key: key first, then its chain, then the trusted certificates.

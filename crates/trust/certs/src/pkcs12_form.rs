@@ -1,10 +1,8 @@
-//! PKCS#12 bundles in forms that the reader of bundles does not know: BER (indefinite lengths, strings in pieces), as Windows,
-//! Firefox and older tools write it, integrity by PBMAC1, as OpenSSL writes it on request since 3.4, and old encryptions
-//! ([`crate::pkcs12_pbe`]).
+//! The outer form of PKCS#12 bundles: DER, or BER (indefinite lengths, strings in pieces), as Windows, Firefox and older tools write
+//! it; integrity by the usual MAC or by PBMAC1, as OpenSSL writes it on request since 3.4.
 //!
-//! Such a bundle is checked here and handed on in DER and without its MAC. Source: RFC 7292, RFC 9579, X.690.
+//! What is inside is read by [`crate::pkcs12_bags`]. Source: RFC 7292, RFC 9579, X.690.
 
-use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512};
@@ -14,7 +12,6 @@ use zeroize::Zeroizing;
 
 use crate::der::{self, Element, Reader};
 use crate::pkcs12::{KeyPurpose, Pkcs12Error, derive};
-use crate::pkcs12_pbe::{has_unknown_encryption, opened};
 
 /// Real bundles nest about fifteen elements.
 const MAX_DEPTH: usize = 40;
@@ -28,26 +25,14 @@ const CONSTRUCTED_OCTET_STRING: u8 = 0x24;
 const EXPLICIT_0: u8 = 0xa0;
 const IMPLICIT_0: u8 = 0x80;
 
-/// The bundle as it is when it is in the usual form, else one in the usual form whose integrity was checked.
-pub(crate) fn usual_form<'a>(bytes: &'a [u8], password: &Secret) -> Result<Cow<'a, [u8]>, Pkcs12Error> {
-    // What cannot be taken apart here is for the reader to judge.
-    let Some((bundle, mac)) = Parts::of(bytes) else {
-        return Ok(Cow::Borrowed(bytes));
-    };
-    let usual_mac = mac.as_ref().is_none_or(|mac| !mac.is_pbmac1());
-    let usual_encryption = !has_unknown_encryption(&bundle.content_in_der);
-    if usual_mac && usual_encryption && bundle.same_as(bytes) {
-        return Ok(Cow::Borrowed(bytes));
-    }
+/// The AuthenticatedSafe of a bundle in DER, its integrity checked.
+pub(crate) fn checked_safes(bytes: &[u8], password: &Secret) -> Result<Vec<u8>, Pkcs12Error> {
+    let damaged = || Pkcs12Error::Damaged("it cannot be taken apart".to_owned());
+    let (bundle, mac) = Parts::of(bytes).ok_or_else(damaged)?;
     if let Some(mac) = mac {
         mac.verify(&bundle.content, password)?;
     }
-    if usual_encryption {
-        return Ok(Cow::Owned(bundle.without_mac(&bundle.content_in_der)));
-    }
-    Ok(Cow::Owned(
-        bundle.without_mac(&opened(&bundle.content_in_der, password)?),
-    ))
+    Ok(bundle.content_in_der)
 }
 
 /// Whether BER that no DER reader takes is a bundle.
@@ -57,9 +42,6 @@ pub(crate) fn is_ber_bundle(bytes: &[u8]) -> bool {
 
 /// A bundle, its outer layers in DER.
 struct Parts {
-    whole: Vec<u8>,
-    version: Vec<u8>,
-    content_type: Vec<u8>,
     /// What the MAC is about, as it was written.
     content: Vec<u8>,
     /// The same in DER.
@@ -75,7 +57,7 @@ impl Parts {
             return None;
         }
         let mut info = fields.sequence()?;
-        let content_type = info.expect(der::OBJECT_IDENTIFIER)?.whole.to_vec();
+        info.expect(der::OBJECT_IDENTIFIER)?;
         let content = Reader::new(info.expect(EXPLICIT_0)?.content).expect(der::OCTET_STRING)?;
         let content = content.content.to_vec();
         let mac = match fields.expect(der::SEQUENCE) {
@@ -83,23 +65,10 @@ impl Parts {
             None => None,
         };
         let parts = Self {
-            version: version.whole.to_vec(),
-            content_type,
             content_in_der: safes_in_der(&content)?,
             content,
-            whole: whole.clone(),
         };
         Some((parts, mac))
-    }
-
-    fn same_as(&self, bytes: &[u8]) -> bool {
-        self.whole == bytes && self.content == self.content_in_der
-    }
-
-    fn without_mac(&self, content_in_der: &[u8]) -> Vec<u8> {
-        let content = der::element(der::OCTET_STRING, content_in_der);
-        let info = der::sequence(&[&self.content_type, &der::element(EXPLICIT_0, &content)]);
-        der::sequence(&[&self.version, &info])
     }
 }
 

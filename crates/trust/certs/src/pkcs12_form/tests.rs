@@ -58,8 +58,9 @@ fn sealed(make: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let (parts, _) = Parts::of(&bundle()).unwrap();
     let content = to_ber(&parts.content);
     let octets = der::element(der::OCTET_STRING, &content);
-    let info = der::sequence(&[&parts.content_type, &der::element(EXPLICIT_0, &octets)]);
-    der::sequence(&[&parts.version, &info, &make(&content)])
+    let data = der::object_identifier("1.2.840.113549.1.7.1").unwrap();
+    let info = der::sequence(&[&data, &der::element(EXPLICIT_0, &octets)]);
+    der::sequence(&[&der::unsigned_integer(&[3]), &info, &make(&content)])
 }
 
 fn mac_data(algorithm: &[u8], digest: &[u8], salt: &[u8], rounds: u8) -> Vec<u8> {
