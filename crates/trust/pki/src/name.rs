@@ -208,13 +208,25 @@ fn escape(text: &str) -> String {
     let last = text.chars().count().saturating_sub(1);
     let mut escaped = String::with_capacity(text.len());
     for (position, c) in text.chars().enumerate() {
-        let at_an_end = (c == ' ' && (position == 0 || position == last)) || (c == '#' && position == 0);
-        if at_an_end || matches!(c, ',' | ';' | '+' | '"' | '\\' | '<' | '>' | '=') {
+        let at_an_end = position == 0 || position == last;
+        if c.is_control() || (at_an_end && c.is_whitespace()) {
+            // Whoever reads it drops white space at the ends, so it is written as hex.
+            for octet in c.encode_utf8(&mut [0; 4]).bytes() {
+                escaped.push('\\');
+                escaped.push_str(&hex_digits(octet));
+            }
+            continue;
+        }
+        if (c == '#' && position == 0) || matches!(c, ',' | ';' | '+' | '"' | '\\' | '<' | '>' | '=') {
             escaped.push('\\');
         }
         escaped.push(c);
     }
     escaped
+}
+
+fn hex_digits(octet: u8) -> String {
+    format!("{octet:02x}")
 }
 
 fn object_identifier(keyword: &str) -> Option<Vec<u8>> {
@@ -313,6 +325,10 @@ mod tests {
         check("2.5.4.3=x,OID.2.5.4.10=y", Ok("2.5.4.3=x,2.5.4.10=y"));
         check("CN=#0c0161", Ok("CN=#0c0161"));
         check("DC=a,DC=b", Ok("DC=a,DC=b"));
+        check("CN=\\ a\\20", Ok("CN=\\20a\\20"));
+        check("CN=\\20a\\20", Ok("CN=\\20a\\20"));
+        check("CN=\\09x\\0ay\\e2\\80\\83", Ok("CN=\\09x\\0ay\\e2\\80\\83"));
+        check("CN=\\#x#", Ok("CN=\\#x#"));
     }
 
     #[test]
