@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use http::{Request, Response};
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -226,7 +227,10 @@ async fn answer(
     _running: Running,
 ) -> Result<Response<Body>, Infallible> {
     request.extensions_mut().insert(peer);
-    router.call(request.map(Body::new)).await
+    let mut response = router.call(request.map(Body::new)).await?;
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().entry(X_CONTENT_TYPE_OPTIONS).or_insert(nosniff);
+    Ok(response)
 }
 
 /// Requests in progress, and since when there is none.
