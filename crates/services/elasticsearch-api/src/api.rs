@@ -13,6 +13,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
 use crate::catalog::Catalogs;
+use crate::scroll::Scrolls;
 use crate::{answer, routes};
 
 /// Bytes of bodies that may be in work at once; beyond it, 429. The original's bound is a tenth of its heap.
@@ -41,6 +42,7 @@ pub struct ElasticsearchApi {
     pub(crate) access: Arc<Access>,
     pub(crate) clock: SharedClock,
     pub(crate) catalogs: Catalogs,
+    pub(crate) scrolls: Scrolls,
     /// One permit for each KiB of bodies in work.
     pub(crate) body_memory: Arc<Semaphore>,
 }
@@ -54,6 +56,7 @@ impl ElasticsearchApi {
             access,
             clock,
             catalogs: Catalogs::default(),
+            scrolls: Scrolls::default(),
             body_memory: Arc::new(Semaphore::new(BODY_BYTES_AT_ONCE / 1024)),
         })
     }

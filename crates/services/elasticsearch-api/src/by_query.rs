@@ -80,7 +80,7 @@ pub(crate) async fn delete(
 ) -> Result<Response, ApiError> {
     let body: Body = payload.parse()?;
     if body.query.is_none() {
-        return Err(ApiError::illegal("Validation Failed: 1: query is missing;"));
+        return Err(ApiError::validation("query is missing"));
     }
     if body.script.is_some() {
         return Err(ApiError::parsing("request does not support [script]"));
@@ -150,9 +150,10 @@ async fn run(
     } else {
         IndexPrivilege::Update
     };
-    let indices = names::resolve(api, caller, expression, privilege, action, options).await?;
+    let found = names::resolve_filtered(api, caller, expression, privilege, action, options).await?;
+    let query = found.narrow(query)?;
     let mut tally = Tally::default();
-    for index in indices {
+    for index in found.names {
         caller.needs_index(&index, IndexPrivilege::Read, action)?;
         change_all(api, &index, &query, &change, most, &mut tally).await?;
         if (tally.conflicts > 0 && !proceeds) || !tally.failures.is_empty() {

@@ -26,6 +26,10 @@ pub(crate) enum Kind {
     ComponentTemplate,
     LifecyclePolicy,
     Pipeline,
+    /// Of the old kind, `_template`.
+    LegacyTemplate,
+    /// `indices`: index to its part in the alias.
+    Alias,
 }
 
 impl Kind {
@@ -35,6 +39,8 @@ impl Kind {
             Self::ComponentTemplate => "component-template",
             Self::LifecyclePolicy => "lifecycle-policy",
             Self::Pipeline => "pipeline",
+            Self::LegacyTemplate => "legacy-template",
+            Self::Alias => "alias",
         };
         format!("{kind}-{name}")
     }
@@ -82,15 +88,23 @@ impl Catalog {
 
     /// The template of the highest priority whose patterns fit `index`.
     pub(crate) fn template_for(&self, index: &str) -> Option<&Value> {
-        let fits = |template: &&Value| patterns_of(template).any(|pattern| names::matches(pattern, index));
+        self.named_template_for(index).map(|(_, template)| template)
+    }
+
+    /// [`Self::template_for`] with its name.
+    pub(crate) fn named_template_for(&self, index: &str) -> Option<(&str, &Value)> {
+        let fits = |template: &Value| patterns_of(template).any(|pattern| names::matches(pattern, index));
         self.matching(Kind::IndexTemplate, "*")
-            .map(|(_, template)| template)
-            .filter(fits)
-            .max_by_key(|template| template.get("priority").and_then(Value::as_i64).unwrap_or(0))
+            .filter(|(_, template)| fits(template))
+            .max_by_key(|(_, template)| priority_of(template))
     }
 }
 
-fn patterns_of(template: &Value) -> impl Iterator<Item = &str> {
+pub(crate) fn priority_of(template: &Value) -> i64 {
+    template.get("priority").and_then(Value::as_i64).unwrap_or(0)
+}
+
+pub(crate) fn patterns_of(template: &Value) -> impl Iterator<Item = &str> {
     let patterns = template.get("index_patterns");
     let many = patterns
         .and_then(Value::as_array)

@@ -12,6 +12,7 @@ use crate::api::ElasticsearchApi;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::params::Params;
+use crate::payload::Payload;
 
 /// `GET|HEAD /`.
 pub(crate) async fn root(
@@ -152,5 +153,73 @@ pub(crate) async fn nodes(
         "_nodes": { "total": 1, "successful": 1, "failed": 0 },
         "cluster_name": settings.cluster_name,
         "nodes": nodes,
+    })))
+}
+
+/// `PUT /_cluster/settings`: shown again, and without effect: there is one node.
+pub(crate) async fn put_settings(
+    State(_): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+    payload: Payload,
+) -> Result<Response, ApiError> {
+    params.only(&["flat_settings", "master_timeout", "timeout"])?;
+    caller.needs_cluster(ClusterPrivilege::Manage, "cluster:admin/settings/update")?;
+    let body = payload.required()?;
+    let part = |key: &str| body.get(key).cloned().unwrap_or_else(|| json!({}));
+    Ok(answer::json(
+        &json!({ "acknowledged": true, "persistent": part("persistent"), "transient": part("transient") }),
+    ))
+}
+
+/// `GET /_cluster/stats`.
+pub(crate) async fn stats(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&["include_remotes", "timeout"])?;
+    caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/stats")?;
+    let indices = api.store.indices(&["*".to_owned(), ".*".to_owned()]).await?;
+    let documents: u64 = indices.iter().map(|index| index.documents).sum();
+    let bytes: u64 = indices.iter().map(|index| index.bytes).sum();
+    Ok(answer::json(&json!({
+        "_nodes": { "total": 1, "successful": 1, "failed": 0 },
+        "cluster_name": api.settings.cluster_name, "cluster_uuid": api.settings.cluster_uuid,
+        "timestamp": api.clock.now().as_millisecond(), "status": "green",
+        "indices": {
+            "count": indices.len(), "shards": { "total": indices.len(), "primaries": indices.len(), "replication": 0.0 },
+            "docs": { "count": documents, "deleted": 0 }, "store": { "size_in_bytes": bytes },
+        },
+        "nodes": { "count": { "total": 1, "data": 1, "ingest": 1, "master": 1 }, "versions": [api.settings.version] },
+    })))
+}
+
+/// `GET /_cluster/pending_tasks`.
+pub(crate) async fn pending_tasks(
+    State(_): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&["local", "master_timeout"])?;
+    caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/task")?;
+    Ok(answer::json(&json!({ "tasks": [] })))
+}
+
+/// `GET /_nodes/stats`.
+pub(crate) async fn nodes_stats(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&["level", "timeout", "types"])?;
+    caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/nodes/stats")?;
+    let settings = &api.settings;
+    let node = json!({
+        "timestamp": api.clock.now().as_millisecond(), "name": settings.node_name, "roles": ["data", "ingest", "master"],
+    });
+    Ok(answer::json(&json!({
+        "_nodes": { "total": 1, "successful": 1, "failed": 0 }, "cluster_name": settings.cluster_name,
+        "nodes": { settings.cluster_uuid.as_str(): node },
     })))
 }

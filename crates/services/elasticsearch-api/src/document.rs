@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use store::{Document, Outcome, WriteResult, Written};
 
+use crate::aliases::Aliases;
 use crate::api::ElasticsearchApi;
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -37,6 +38,8 @@ const WRITE_PARAMETERS: &[&str] = &[
     "timeout",
     "wait_for_active_shards",
 ];
+/// Of updates alone.
+const UPDATE_PARAMETERS: &[&str] = &["_source", "_source_excludes", "_source_includes", "detect_noop", "lang"];
 const READ_PARAMETERS: &[&str] = &[
     "_source",
     "_source_excludes",
@@ -46,6 +49,7 @@ const READ_PARAMETERS: &[&str] = &[
     "refresh",
     "routing",
     "stored_fields",
+    "version",
 ];
 
 /// `PUT|POST /{index}/_doc/{id}`.
@@ -120,7 +124,11 @@ async fn write(
     params: Params,
     payload: Option<Payload>,
 ) -> Result<Response, ApiError> {
-    let params = params.only(WRITE_PARAMETERS)?;
+    let params = if kind == Kind::Update {
+        params.only(&[WRITE_PARAMETERS, UPDATE_PARAMETERS].concat())?
+    } else {
+        params.only(WRITE_PARAMETERS)?
+    };
     let refresh = refresh_of(&params)?;
     let body = match (kind, payload) {
         (Kind::Delete, _) | (_, None) => Body::None,
@@ -131,9 +139,7 @@ async fn write(
         (None, None) => None,
         (Some(seq_no), Some(term)) => Some((seq_no, term)),
         _ => {
-            return Err(ApiError::illegal(
-                "Validation Failed: 1: ifSeqNo and primary term must be set together;",
-            ));
+            return Err(ApiError::validation("ifSeqNo is set, but primary term is [0]"));
         }
     };
     let write = Write {
@@ -142,15 +148,24 @@ async fn write(
         id: id.clone(),
         pipeline: params.text("pipeline").map(str::to_owned),
         require_data_stream: params.flag("require_data_stream")?,
+        require_alias: params.flag("require_alias")?,
         expected,
         body,
     };
-    let targets = Targets::resolve(api, caller, std::iter::once(index.as_str())).await?;
+    let targets = Targets::resolve(api, caller, std::iter::once((index.as_str(), kind))).await?;
     let Some(operation) = prepare(write, &targets).map_err(|refused| refused.0)? else {
         return Ok(answer::json(&json!({ "_index": index, "_id": id, "result": "noop" })));
     };
     match api.store.bulk(vec![operation], refresh).await?.pop() {
-        Some(Outcome::Done(written)) => Ok(written_answer(&written)),
+        Some(Outcome::Done(written)) => {
+            let forced = matches!(params.text("refresh"), Some("" | "true"));
+            let source = if kind == Kind::Update {
+                source_wanted(&params)
+            } else {
+                SourceFilter::None
+            };
+            written_answer(api, &written, forced, &source).await
+        }
         Some(Outcome::Rejected(rejection)) => Err(rejection.into()),
         None => Err(ApiError::too_busy("the store did not answer for this document")),
     }
@@ -160,7 +175,7 @@ async fn write(
 fn source_of(payload: &Payload) -> Result<Bytes, ApiError> {
     if payload.media == Media::Json {
         return if payload.bytes.trim_ascii().is_empty() {
-            Err(ApiError::parsing("request body is required"))
+            Err(ApiError::no_body())
         } else {
             Ok(payload.bytes.clone())
         };
@@ -206,7 +221,24 @@ fn json_of(value: Cbor) -> Result<Value, ApiError> {
     })
 }
 
-fn written_answer(written: &Written) -> Response {
+/// What of the source an update gives back: nothing, unless it is asked for.
+fn source_wanted(params: &Params) -> SourceFilter {
+    let asked = ["_source", "_source_includes", "_source_excludes"]
+        .iter()
+        .any(|name| params.text(name).is_some());
+    if asked {
+        source_filter(params)
+    } else {
+        SourceFilter::None
+    }
+}
+
+async fn written_answer(
+    api: &ElasticsearchApi,
+    written: &Written,
+    forced_refresh: bool,
+    source: &SourceFilter,
+) -> Result<Response, ApiError> {
     let (result, status) = match written.result {
         WriteResult::Created => ("created", StatusCode::CREATED),
         WriteResult::Updated => ("updated", StatusCode::OK),
@@ -214,14 +246,23 @@ fn written_answer(written: &Written) -> Response {
         WriteResult::Noop => ("noop", StatusCode::OK),
         WriteResult::NotFound => ("not_found", StatusCode::NOT_FOUND),
     };
-    answer::with_status(
-        status,
-        &json!({
-            "_index": written.index, "_id": written.id, "_version": written.version, "result": result,
-            "_shards": { "total": 1, "successful": 1, "failed": 0 },
-            "_seq_no": written.seq_no, "_primary_term": 1,
-        }),
-    )
+    let shards = u8::from(written.result != WriteResult::Noop);
+    let mut body = json!({
+        "_index": written.index, "_id": written.id, "_version": written.version, "result": result,
+        "_shards": { "total": shards, "successful": shards, "failed": 0 },
+        "_seq_no": written.seq_no, "_primary_term": 1,
+    });
+    if forced_refresh {
+        body["forced_refresh"] = json!(true);
+    }
+    if *source != SourceFilter::None
+        && let Some(document) = api.store.get(&written.index, &written.id).await?
+    {
+        body["get"] = json!({
+            "_seq_no": document.seq_no, "_primary_term": 1, "found": true, "_source": filtered(&document, source),
+        });
+    }
+    Ok(answer::with_status(status, &body))
 }
 
 /// `GET|HEAD /{index}/_doc/{id}`.
@@ -238,6 +279,20 @@ pub(crate) async fn get(
         let missing = json!({ "_index": index, "_id": id, "found": false });
         return Ok(answer::with_status(StatusCode::NOT_FOUND, &missing));
     };
+    if let Some(version) = params.number::<u64>("version")?
+        && version != document.version
+    {
+        let mut error = ApiError::new(
+            StatusCode::CONFLICT,
+            "version_conflict_engine_exception",
+            format!(
+                "[{id}]: version conflict, current version [{}] is different than the one provided [{version}]",
+                document.version
+            ),
+        );
+        error.details.insert("index".to_owned(), json!(document.index));
+        return Err(error);
+    }
     if let Some(fields) = params.list("stored_fields") {
         return stored_fields(&document, &fields, &headers);
     }
@@ -253,8 +308,7 @@ pub(crate) async fn source(
 ) -> Result<Response, ApiError> {
     let params = params.only(READ_PARAMETERS)?;
     let document = read(&api, &caller, &index, &id).await?;
-    let document =
-        document.ok_or_else(|| ApiError::not_found(format!("Document not found [{index}]/[_doc]/[{id}]")))?;
+    let document = document.ok_or_else(|| ApiError::not_found(format!("Document not found [{index}]/[{id}]")))?;
     Ok(answer::json(
         &filtered(&document, &source_filter(&params)).unwrap_or(Value::Null),
     ))
@@ -262,7 +316,11 @@ pub(crate) async fn source(
 
 async fn read(api: &ElasticsearchApi, caller: &Caller, index: &str, id: &str) -> Result<Option<Document>, ApiError> {
     names::check(index)?;
-    caller.needs_index(index, IndexPrivilege::Read, "indices:data/read/get")?;
+    let read = Aliases::current(api).await?.read_index(index)?;
+    if !caller.0.may_index(&read, IndexPrivilege::Read) {
+        caller.needs_index(index, IndexPrivilege::Read, "indices:data/read/get")?;
+    }
+    let index = read.as_str();
     let document = api.store.get(index, id).await?;
     if document.is_none() && !names::exists(api, index).await? {
         return Err(ApiError::no_such_index(index));
@@ -417,20 +475,15 @@ async fn multiple(
     });
     let wanted: Vec<_> = body.docs.into_iter().chain(ids).collect();
     if wanted.is_empty() {
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "action_request_validation_exception",
-            "Validation Failed: 1: no documents to get;",
-        ));
+        return Err(ApiError::validation("no documents to get"));
     }
     let mut docs = Vec::with_capacity(wanted.len());
     for document in wanted {
         let Some(index) = document.index.clone().or_else(|| index.clone()) else {
-            return Err(ApiError::new(
-                StatusCode::BAD_REQUEST,
-                "action_request_validation_exception",
-                "Validation Failed: 1: index is missing for doc 0;",
-            ));
+            return Err(ApiError::validation(&format!(
+                "index is missing for doc {}",
+                docs.len()
+            )));
         };
         let filter = match &document.source {
             None => source_filter(&params),

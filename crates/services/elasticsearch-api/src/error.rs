@@ -18,6 +18,8 @@ pub(crate) struct ApiError {
     pub(crate) reason: String,
     /// Further fields of the error object, such as `index`.
     pub(crate) details: Box<Map<String, Value>>,
+    /// `root_cause`, when it is not the error itself.
+    root: Option<Box<Value>>,
     challenge: bool,
 }
 
@@ -28,6 +30,7 @@ impl ApiError {
             kind: kind.into(),
             reason: reason.into(),
             details: Box::default(),
+            root: None,
             challenge: false,
         }
     }
@@ -40,6 +43,11 @@ impl ApiError {
     /// 400 `parsing_exception`.
     pub(crate) fn parsing(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "parsing_exception", reason)
+    }
+
+    /// 400 `parse_exception`: a body is missing.
+    pub(crate) fn no_body() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "parse_exception", "request body is required")
     }
 
     /// 404 `resource_not_found_exception`.
@@ -60,6 +68,53 @@ impl ApiError {
             ("index_uuid".to_owned(), json!("_na_")),
             ("index".to_owned(), json!(index)),
         ]);
+        error
+    }
+
+    /// 400 `invalid_index_name_exception`.
+    pub(crate) fn invalid_index(index: &str, wrong: &str) -> Self {
+        let mut error = Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_index_name_exception",
+            format!("Invalid index name [{index}], {wrong}"),
+        );
+        error.details.insert("index_uuid".to_owned(), json!("_na_"));
+        error.details.insert("index".to_owned(), json!(index));
+        error
+    }
+
+    /// 400 `action_request_validation_exception`.
+    pub(crate) fn validation(what: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "action_request_validation_exception",
+            format!("Validation Failed: 1: {what};"),
+        )
+    }
+
+    /// The refusal as the original tells it when a search has been started: all shards failed, and why.
+    pub(crate) fn in_search(self) -> Self {
+        const BEFORE: [&str; 4] = [
+            "parsing_exception",
+            "x_content_parse_exception",
+            "index_not_found_exception",
+            "action_request_validation_exception",
+        ];
+        if !matches!(self.status.as_u16(), 400 | 404) || BEFORE.contains(&&*self.kind) {
+            return self;
+        }
+        let cause = Value::Object(self.cause());
+        let mut error = Self::new(self.status, "search_phase_execution_exception", "all shards failed");
+        *error.details = Map::from_iter([
+            ("phase".to_owned(), json!("query")),
+            ("grouped".to_owned(), json!(true)),
+            (
+                "failed_shards".to_owned(),
+                json!([{ "shard": 0, "index": null, "reason": cause }]),
+            ),
+            ("caused_by".to_owned(), cause.clone()),
+        ]);
+        error.root = Some(Box::new(cause));
         error
     }
 
@@ -101,7 +156,12 @@ impl ApiError {
     /// `{"error": .., "status": ..}`.
     pub(crate) fn body(&self) -> Value {
         let mut error = Map::new();
-        error.insert("root_cause".to_owned(), json!([self.cause()]));
+        let root = self
+            .root
+            .as_deref()
+            .cloned()
+            .unwrap_or_else(|| Value::Object(self.cause()));
+        error.insert("root_cause".to_owned(), json!([root]));
         error.extend(self.cause());
         json!({ "error": error, "status": self.status.as_u16() })
     }
@@ -143,6 +203,7 @@ impl From<StoreError> for ApiError {
                 error
             }
             StoreError::Unsupported(_) => Self::illegal(reason),
+            StoreError::Misfit(error) => error.into(),
             StoreError::NoSuchPointInTime(_) => {
                 Self::new(StatusCode::NOT_FOUND, "search_context_missing_exception", reason)
             }
@@ -154,7 +215,14 @@ impl From<StoreError> for ApiError {
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error.kind, error.message)
+        let mut told = Self::new(StatusCode::BAD_REQUEST, error.kind, error.message);
+        if error.kind == "mapper_parsing_exception" {
+            let cause = Value::Object(told.cause());
+            told.root = Some(Box::new(cause.clone()));
+            told.reason = format!("Failed to parse mapping: {}", told.reason);
+            told.details.insert("caused_by".to_owned(), cause);
+        }
+        told
     }
 }
 
@@ -165,6 +233,7 @@ impl From<Rejection> for ApiError {
             RejectionKind::DocumentMissing => (StatusCode::NOT_FOUND, "document_missing_exception"),
             RejectionKind::IndexNotFound => return Self::no_such_index(&rejection.index),
             RejectionKind::Malformed => (StatusCode::BAD_REQUEST, "document_parsing_exception"),
+            RejectionKind::StrictMapping => (StatusCode::BAD_REQUEST, "strict_dynamic_mapping_exception"),
             RejectionKind::IllegalArgument => (StatusCode::BAD_REQUEST, "illegal_argument_exception"),
             RejectionKind::TooBusy => (StatusCode::TOO_MANY_REQUESTS, "es_rejected_execution_exception"),
         };

@@ -41,19 +41,23 @@ pub(crate) async fn field_caps(
     };
     let action = "indices:data/read/field_caps";
     let indices = names::resolve(&api, &caller, &expression, IndexPrivilege::Read, action, options).await?;
-    let mut found: BTreeMap<String, BTreeMap<String, bool>> = BTreeMap::new();
+    let mut found = Found::default();
     for index in &indices {
         if let Some(mapping) = api.store.mapping(index).await? {
-            collect(&mapping, "", &mut found);
+            collect(&mapping, "", index, &mut found);
         }
     }
+    let unmapped = params.flag("include_unmapped")?;
     let fields: Map<String, Value> = found
         .into_iter()
         .filter(|(name, _)| wanted.iter().any(|pattern| names::matches(pattern, name)))
-        .map(|(name, types)| (name, described(types)))
+        .map(|(name, types)| (name, described(&types, &indices, unmapped)))
         .collect();
     Ok(answer::json(&json!({ "indices": indices, "fields": fields })))
 }
+
+/// Fields, their types, and the indices that have each.
+type Found = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 fn wanted_fields(params: &Params, payload: &Payload) -> Result<Vec<String>, ApiError> {
     let mut wanted = params.list("fields").unwrap_or_default();
@@ -64,18 +68,20 @@ fn wanted_fields(params: &Params, payload: &Payload) -> Result<Vec<String>, ApiE
                     wanted.extend(list.iter().filter_map(Value::as_str).map(str::to_owned));
                 }
                 ("fields", Value::String(name)) => wanted.push(name),
+                // Every index that could match is told of.
+                ("index_filter", Value::Object(_)) => {}
                 (other, _) => return Err(ApiError::parsing(format!("[field_caps] unknown field [{other}]"))),
             }
         }
     }
     if wanted.is_empty() {
-        return Err(ApiError::illegal("Validation Failed: 1: no fields specified;"));
+        return Err(ApiError::validation("no fields specified"));
     }
     Ok(wanted)
 }
 
-/// Leaves of the mapping, sub-fields included. The flag says whether it is kept in columns.
-fn collect(mapping: &Value, prefix: &str, found: &mut BTreeMap<String, BTreeMap<String, bool>>) {
+/// Leaves of the mapping, sub-fields included.
+fn collect(mapping: &Value, prefix: &str, index: &str, found: &mut Found) {
     for group in ["properties", "fields"] {
         let Some(Value::Object(properties)) = mapping.get(group) else {
             continue;
@@ -87,25 +93,39 @@ fn collect(mapping: &Value, prefix: &str, found: &mut BTreeMap<String, BTreeMap<
                 format!("{prefix}.{name}")
             };
             let kind = field.get("type").and_then(Value::as_str).unwrap_or("object");
-            let aggregatable = !matches!(kind, "text" | "match_only_text" | "object" | "nested");
-            found
-                .entry(full.clone())
-                .or_default()
-                .insert(kind.to_owned(), aggregatable);
-            collect(field, &full, found);
+            let types = found.entry(full.clone()).or_default();
+            types.entry(kind.to_owned()).or_default().push(index.to_owned());
+            collect(field, &full, index, found);
         }
     }
 }
 
-fn described(types: BTreeMap<String, bool>) -> Value {
-    let described = types.into_iter().map(|(kind, aggregatable)| {
-        let searchable = kind != "object" && kind != "nested";
-        let about = json!({
-            "type": kind, "metadata_field": false, "searchable": searchable, "aggregatable": aggregatable,
+/// With `indices` only where they differ.
+fn described(types: &BTreeMap<String, Vec<String>>, all: &[String], unmapped: bool) -> Value {
+    let missing: Vec<&String> = all
+        .iter()
+        .filter(|index| !types.values().any(|of| of.contains(index)))
+        .collect();
+    let differ = types.len() > 1 || unmapped && !missing.is_empty();
+    let about = |kind: &str, indices: &Value| {
+        let has_values = !matches!(kind, "object" | "nested" | "unmapped");
+        let aggregatable = has_values && !matches!(kind, "text" | "match_only_text");
+        let mut about = json!({
+            "type": kind, "metadata_field": false, "searchable": has_values, "aggregatable": aggregatable,
         });
-        (kind, about)
-    });
-    Value::Object(described.collect())
+        if differ {
+            about["indices"] = indices.clone();
+        }
+        (kind.to_owned(), about)
+    };
+    let mut described: Map<String, Value> = types
+        .iter()
+        .map(|(kind, indices)| about(kind, &json!(indices)))
+        .collect();
+    if unmapped && !missing.is_empty() {
+        described.extend([about("unmapped", &json!(missing))]);
+    }
+    Value::Object(described)
 }
 
 #[cfg(test)]
@@ -119,10 +139,16 @@ mod tests {
             "message": {"type": "text", "fields": {"keyword": {"type": "keyword"}}},
         }});
         let mut found = BTreeMap::new();
-        collect(&mapping, "", &mut found);
+        collect(&mapping, "", "i", &mut found);
         let names: Vec<_> = found.keys().map(String::as_str).collect();
         assert_eq!(names, ["host", "host.name", "message", "message.keyword"]);
-        assert!(!found["message"]["text"]);
-        assert!(found["host.name"]["keyword"]);
+        assert_eq!(found["host.name"]["keyword"], ["i"]);
+        let all = ["i".to_owned(), "other".to_owned()];
+        let text = described(&found["message"], &all, false);
+        assert_eq!(text["text"]["aggregatable"], false);
+        assert_eq!(
+            described(&found["host.name"], &all, true)["unmapped"]["indices"],
+            json!(["other"])
+        );
     }
 }

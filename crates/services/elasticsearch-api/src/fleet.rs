@@ -151,7 +151,7 @@ pub(crate) async fn fleet_search(
         ..Default::default()
     };
     let body = payload.json()?.unwrap_or_else(|| json!({}));
-    let answer = search::one(&api, &caller, &index, body, options).await?;
+    let answer = search::one(&api, &caller, &index, body, options, false).await?;
     Ok(answer::text_json(StatusCode::OK, answer.text(false, None).into()))
 }
 

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use access::{ClusterPrivilege, IndexPrivilege};
+use access::IndexPrivilege;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::StatusCode;
+use query::mapping::Mapping;
 use serde_json::{Map, Value, json};
+use store::NameKind;
 
+use crate::aliases::{self, Aliases};
 use crate::api::ElasticsearchApi;
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -16,7 +19,7 @@ use crate::params::Params;
 use crate::payload::Payload;
 use crate::{answer, names};
 
-const TUNING: &[&str] = &[
+pub(crate) const TUNING: &[&str] = &[
     "allow_no_indices",
     "expand_wildcards",
     "features",
@@ -50,13 +53,37 @@ pub(crate) async fn create(
         .keys()
     {
         if !["settings", "mappings", "aliases"].contains(&key.as_str()) {
-            return Err(ApiError::parsing(format!("unknown key [{key}] for create index")));
+            let reason = format!("unknown key [{key}] for create index");
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "parse_exception", reason));
         }
     }
-    api.store.create_index(&index, body).await?;
+    Mapping::parse(body.get("mappings").unwrap_or(&Value::Null))?;
+    check_settings(body.get("settings").unwrap_or(&Value::Null))?;
+    create_with_aliases(&api, &index, body).await?;
     Ok(answer::json(
         &json!({ "acknowledged": true, "shards_acknowledged": true, "index": index }),
     ))
+}
+
+/// Makes an index, and puts it into the aliases of its template and of the call.
+pub(crate) async fn create_with_aliases(api: &ElasticsearchApi, index: &str, body: Value) -> Result<(), ApiError> {
+    let aliases_of = |body: &Value| {
+        body.get("aliases")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let catalog = api.catalogs.current(&*api.store).await?;
+    let template = catalog
+        .template_for(index)
+        .and_then(|template| template.get("template"));
+    let mut wanted = template.map(aliases_of).unwrap_or_default();
+    wanted.extend(aliases_of(&body));
+    api.store.create_index(index, body).await?;
+    for (alias, part) in wanted {
+        aliases::put(api, index, &alias, part).await?;
+    }
+    Ok(())
 }
 
 /// `DELETE /{index}`.
@@ -75,13 +102,24 @@ pub(crate) async fn delete(
         return Err(ApiError::illegal("Wildcard expressions or all indices are not allowed"));
     }
     let action = "indices:admin/delete";
+    let aliases = Aliases::current(&api).await?;
+    if let Some(alias) = index.split(',').find(|name| aliases.members(name).is_some()) {
+        return Err(ApiError::illegal(format!(
+            "The provided expression [{alias}] matches an alias, specify the corresponding concrete indices instead."
+        )));
+    }
     for name in names::resolve(&api, &caller, &index, IndexPrivilege::DeleteIndex, action, options).await? {
-        if !api.store.data_streams(std::slice::from_ref(&name)).await?.is_empty() {
+        let known = api.store.names(std::slice::from_ref(&name)).await?;
+        if known
+            .iter()
+            .any(|one| one.name == name && one.kind == NameKind::DataStream)
+        {
             return Err(ApiError::illegal(format!(
                 "The provided expression [{name}] matches a data stream, specify the corresponding concrete indices instead."
             )));
         }
         api.store.delete_index(&name).await?;
+        aliases::forget_index(&api, &name).await?;
     }
     Ok(answer::acknowledged())
 }
@@ -94,35 +132,19 @@ pub(crate) async fn get(
     params: Params,
 ) -> Result<Response, ApiError> {
     let params = params.only(TUNING)?;
+    let aliases = Aliases::current(&api).await?;
     let mut found = Map::new();
     for name in visible(&api, &caller, &index, &params, "indices:admin/get").await? {
-        for info in concrete(&api, &name).await? {
+        for info in api.store.indices(&concrete(&api, &name).await?).await? {
             let mappings = api.store.mapping(&info.name).await?.unwrap_or_else(|| json!({}));
-            let settings =
-                json!({ "index": { "uuid": info.uuid, "number_of_shards": "1", "number_of_replicas": "0" } });
-            let mut about = json!({ "aliases": {}, "mappings": mappings, "settings": settings });
+            let of_index = aliases.of_index(&info.name);
+            let settings = shown_settings(&info);
+            let mappings = crate::mappings::without_empty(mappings);
+            let mut about = json!({ "aliases": of_index, "mappings": mappings, "settings": settings });
             if let Some(stream) = info.data_stream {
                 about["data_stream"] = json!(stream);
             }
             found.insert(info.name, about);
-        }
-    }
-    Ok(answer::json(&found))
-}
-
-/// `GET /{index}/_mapping`.
-pub(crate) async fn mapping(
-    State(api): State<Arc<ElasticsearchApi>>,
-    caller: Caller,
-    Path(index): Path<String>,
-    params: Params,
-) -> Result<Response, ApiError> {
-    let params = params.only(TUNING)?;
-    let mut found = Map::new();
-    for name in visible(&api, &caller, &index, &params, "indices:admin/mappings/get").await? {
-        for info in concrete(&api, &name).await? {
-            let mappings = api.store.mapping(&info.name).await?.unwrap_or_else(|| json!({}));
-            found.insert(info.name, json!({ "mappings": mappings }));
         }
     }
     Ok(answer::json(&found))
@@ -138,73 +160,88 @@ pub(crate) async fn settings(
     let params = params.only(TUNING)?;
     let mut found = Map::new();
     for name in visible(&api, &caller, &index, &params, "indices:monitor/settings/get").await? {
-        for info in concrete(&api, &name).await? {
-            let settings = json!({ "uuid": info.uuid, "number_of_shards": "1", "number_of_replicas": "0", "provided_name": info.name });
-            found.insert(info.name, json!({ "settings": { "index": settings } }));
+        for info in api.store.indices(&concrete(&api, &name).await?).await? {
+            let settings = shown_settings(&info);
+            found.insert(info.name, json!({ "settings": settings }));
         }
     }
     Ok(answer::json(&found))
 }
 
-/// `GET|HEAD /{index}/_alias`, `/_alias/{name}`: there are no aliases.
-pub(crate) async fn no_alias(
-    State(_): State<Arc<ElasticsearchApi>>,
-    _caller: Caller,
-    Path(name): Path<String>,
-    params: Params,
-) -> Result<Response, ApiError> {
-    params.only(TUNING)?;
-    let body = json!({ "error": format!("alias [{name}] missing"), "status": 404 });
-    Ok(answer::with_status(StatusCode::NOT_FOUND, &body))
+fn shown_settings(info: &store::IndexInfo) -> Value {
+    json!({ "index": {
+        "uuid": info.uuid, "number_of_shards": "1", "number_of_replicas": "0", "provided_name": info.name,
+    } })
 }
 
-/// `GET|HEAD /_alias`.
-pub(crate) async fn aliases(
-    State(_): State<Arc<ElasticsearchApi>>,
-    _caller: Caller,
-    params: Params,
-) -> Result<Response, ApiError> {
-    params.only(TUNING)?;
-    Ok(answer::json(&json!({})))
-}
-
-/// `GET|POST /_refresh`.
-pub(crate) async fn refresh_all(
-    State(api): State<Arc<ElasticsearchApi>>,
-    caller: Caller,
-    params: Params,
-) -> Result<Response, ApiError> {
-    refreshed(&api, &caller, "*", params).await
-}
-
-/// `GET|POST /{index}/_refresh`.
-pub(crate) async fn refresh(
+/// `PUT /{index}/_settings`: there is one shard and no replica, whatever is asked for.
+pub(crate) async fn put_settings(
     State(api): State<Arc<ElasticsearchApi>>,
     caller: Caller,
     Path(index): Path<String>,
     params: Params,
+    payload: Payload,
 ) -> Result<Response, ApiError> {
-    refreshed(&api, &caller, &index, params).await
-}
-
-async fn refreshed(
-    api: &ElasticsearchApi,
-    caller: &Caller,
-    expression: &str,
-    params: Params,
-) -> Result<Response, ApiError> {
-    let params = params.only(TUNING)?;
+    let params = params.only(&[TUNING, &["preserve_existing", "reopen"]].concat())?;
+    check_settings(&payload.required()?)?;
     let options = Options {
         ignore_unavailable: params.flag("ignore_unavailable")?,
         ..Options::default()
     };
-    let action = "indices:admin/refresh";
-    for name in names::resolve(api, caller, expression, IndexPrivilege::Maintenance, action, options).await? {
-        api.store.refresh(&name).await?;
+    let action = "indices:admin/settings/update";
+    names::resolve(&api, &caller, &index, IndexPrivilege::Manage, action, options).await?;
+    Ok(answer::acknowledged())
+}
+
+/// Settings that are taken: they tune what is not tuned here. All others are refused by name.
+const SETTINGS: &[&str] = &[
+    "analysis",
+    "auto_expand_replicas",
+    "blocks",
+    "codec",
+    "creation_date",
+    "default_pipeline",
+    "final_pipeline",
+    "format",
+    "hidden",
+    "lifecycle",
+    "mapping",
+    "max_docvalue_fields_search",
+    "max_inner_result_window",
+    "max_ngram_diff",
+    "max_regex_length",
+    "max_result_window",
+    "max_terms_count",
+    "merge",
+    "mode",
+    "number_of_replicas",
+    "number_of_shards",
+    "priority",
+    "provided_name",
+    "query",
+    "refresh_interval",
+    "routing",
+    "search",
+    "sort",
+    "translog",
+    "unassigned",
+    "uuid",
+    "version",
+];
+
+fn check_settings(settings: &Value) -> Result<(), ApiError> {
+    let shown = crate::templates::nested_settings(settings.get("settings").unwrap_or(settings));
+    let keys = shown
+        .get("index")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(Map::keys);
+    match keys.into_iter().find(|key| !SETTINGS.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => Err(ApiError::illegal(format!(
+            "unknown setting [index.{key}] please check that any required plugins are installed, or check the breaking changes documentation for removed settings"
+        ))),
     }
-    Ok(answer::json(
-        &json!({ "_shards": { "total": 1, "successful": 1, "failed": 0 } }),
-    ))
 }
 
 /// `GET /_data_stream`.
@@ -267,7 +304,7 @@ async fn streams(
         described.push(json!({
             "name": stream.name, "timestamp_field": { "name": "@timestamp" }, "indices": indices,
             "generation": stream.backing_indices.len(), "status": "GREEN", "template": stream.template,
-            "lifecycle": { "enabled": true }, "hidden": stream.name.starts_with('.'), "system": false, "allow_custom_routing": false,
+            "lifecycle": crate::lifecycle::shown(&stream), "hidden": stream.name.starts_with('.'), "system": false, "allow_custom_routing": false,
             "replicated": false, "rollover_on_write": false,
         }));
     }
@@ -320,33 +357,6 @@ pub(crate) async fn delete_data_stream(
     Ok(answer::acknowledged())
 }
 
-/// `POST /{index}/_rollover`.
-pub(crate) async fn rollover(
-    State(api): State<Arc<ElasticsearchApi>>,
-    caller: Caller,
-    Path(name): Path<String>,
-    params: Params,
-    payload: Payload,
-) -> Result<Response, ApiError> {
-    params.only(TUNING)?;
-    names::check(&name)?;
-    caller.needs_index(&name, IndexPrivilege::Manage, "indices:admin/rollover")?;
-    if payload
-        .json()?
-        .and_then(|body| body.get("conditions").cloned())
-        .is_some_and(|conditions| conditions != json!({}))
-    {
-        return Err(ApiError::illegal(
-            "[conditions] are not supported; roll over without, or set retention",
-        ));
-    }
-    let (old, new) = api.store.rollover(&name).await?;
-    Ok(answer::json(&json!({
-        "acknowledged": true, "shards_acknowledged": true, "old_index": old, "new_index": new,
-        "rolled_over": true, "dry_run": false, "lazy": false, "conditions": {},
-    })))
-}
-
 /// `GET /_resolve/index/{name}`.
 pub(crate) async fn resolve_index(
     State(api): State<Arc<ElasticsearchApi>>,
@@ -355,56 +365,41 @@ pub(crate) async fn resolve_index(
     params: Params,
 ) -> Result<Response, ApiError> {
     let params = params.only(TUNING)?;
-    let names = visible(&api, &caller, &expression, &params, "indices:admin/resolve/index").await?;
+    let aliases = Aliases::current(&api).await?;
+    let fits = |name: &str| {
+        expression
+            .split(',')
+            .any(|part| part == "_all" || names::matches(part, name))
+    };
     let (mut indices, mut streams) = (Vec::new(), Vec::new());
-    for name in names {
+    for name in visible(&api, &caller, &expression, &params, "indices:admin/resolve/index").await? {
+        if !fits(&name) {
+            continue;
+        }
         if let Some(stream) = api.store.data_streams(std::slice::from_ref(&name)).await?.pop() {
             streams.push(json!({
                 "name": stream.name, "backing_indices": stream.backing_indices, "timestamp_field": "@timestamp",
             }));
-        } else {
-            indices.push(json!({ "name": name, "attributes": ["open"] }));
+            continue;
         }
+        let mut about = json!({ "name": name });
+        let names: Vec<String> = aliases.of_index(&name).keys().cloned().collect();
+        if !names.is_empty() {
+            about["aliases"] = json!(names);
+        }
+        about["attributes"] = json!(["open"]);
+        about["mode"] = json!("standard");
+        indices.push(about);
     }
+    let found = aliases.all().filter(|(alias, _)| fits(alias));
+    let found = found.map(|(alias, members)| {
+        let members: Vec<&str> = members.map(|(index, _)| index).collect();
+        json!({ "name": alias, "indices": members })
+    });
+    let found: Vec<Value> = found.collect();
     Ok(answer::json(
-        &json!({ "indices": indices, "aliases": [], "data_streams": streams }),
+        &json!({ "indices": indices, "aliases": found, "data_streams": streams }),
     ))
-}
-
-/// `POST /_analyze` and its like need an analyzer of their own; the standard one splits as the store does.
-pub(crate) async fn analyze(
-    State(_): State<Arc<ElasticsearchApi>>,
-    caller: Caller,
-    params: Params,
-    payload: Payload,
-) -> Result<Response, ApiError> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Body {
-        #[serde(default)]
-        analyzer: Option<String>,
-        text: Value,
-    }
-    params.only(&["index"])?;
-    caller.needs_cluster(ClusterPrivilege::Monitor, "indices:admin/analyze")?;
-    let body: Body = payload.parse()?;
-    if let Some(other) = body.analyzer.filter(|name| name != "standard") {
-        return Err(ApiError::illegal(format!("failed to find global analyzer [{other}]")));
-    }
-    let texts: Vec<String> = match body.text {
-        Value::String(text) => vec![text],
-        Value::Array(texts) => texts
-            .into_iter()
-            .filter_map(|text| text.as_str().map(str::to_owned))
-            .collect(),
-        _ => return Err(ApiError::illegal("[text] must be a text or a list of texts")),
-    };
-    let words = texts.iter().flat_map(|text| query::analysis::words(text));
-    let tokens: Vec<_> = words
-        .enumerate()
-        .map(|(at, word)| json!({ "token": word, "type": "<ALPHANUM>", "position": at }))
-        .collect();
-    Ok(answer::json(&json!({ "tokens": tokens })))
 }
 
 /// `GET /_stats`, `/{index}/_stats`: documents and bytes.
@@ -414,32 +409,66 @@ pub(crate) async fn stats(
     index: Option<Path<String>>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    params.only(&["level", "metric", "expand_wildcards", "forbid_closed_indices"])?;
     let expression = index.map_or_else(|| "*".to_owned(), |Path(index)| index);
+    measured(&api, &caller, &expression, params).await
+}
+
+/// `GET /_stats/{metric}`.
+pub(crate) async fn stats_of(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    Path(_): Path<String>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    measured(&api, &caller, "*", params).await
+}
+
+/// `GET /{index}/_stats/{metric}`.
+pub(crate) async fn stats_in(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    Path((index, _)): Path<(String, String)>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    measured(&api, &caller, &index, params).await
+}
+
+async fn measured(
+    api: &ElasticsearchApi,
+    caller: &Caller,
+    expression: &str,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.only(&["level", "metric", "expand_wildcards", "forbid_closed_indices"])?;
     let action = "indices:monitor/stats";
     let names = names::resolve(
-        &api,
-        &caller,
-        &expression,
+        api,
+        caller,
+        expression,
         IndexPrivilege::Monitor,
         action,
         Options::default(),
     )
     .await?;
     let (mut documents, mut bytes, mut by_index) = (0, 0, Map::new());
+    let part = |documents: u64, bytes: u64| {
+        json!({
+            "docs": { "count": documents, "deleted": 0, "total_size_in_bytes": bytes },
+            "store": { "size_in_bytes": bytes, "total_data_set_size_in_bytes": bytes, "reserved_in_bytes": 0 },
+        })
+    };
     for name in names {
-        for info in concrete(&api, &name).await? {
+        for info in api.store.indices(&concrete(api, &name).await?).await? {
             documents += info.documents;
             bytes += info.bytes;
-            let primaries =
-                json!({ "docs": { "count": info.documents, "deleted": 0 }, "store": { "size_in_bytes": info.bytes } });
+            let shown = part(info.documents, info.bytes);
             by_index.insert(
                 info.name,
-                json!({ "uuid": info.uuid, "primaries": primaries, "total": primaries }),
+                json!({ "uuid": info.uuid, "health": "green", "status": "open", "primaries": shown, "total": shown }),
             );
         }
     }
-    let all = json!({ "docs": { "count": documents, "deleted": 0 }, "store": { "size_in_bytes": bytes } });
+    let all = part(documents, bytes);
     Ok(answer::json(&json!({
         "_shards": { "total": by_index.len(), "successful": by_index.len(), "failed": 0 },
         "_all": { "primaries": all, "total": all }, "indices": by_index,
@@ -447,7 +476,7 @@ pub(crate) async fn stats(
 }
 
 /// What of `expression` the caller may know about; an exact name that is not there is a 404.
-async fn visible(
+pub(crate) async fn visible(
     api: &ElasticsearchApi,
     caller: &Caller,
     expression: &str,
@@ -462,16 +491,11 @@ async fn visible(
 }
 
 /// The indices behind a name: itself, or those of the data stream.
-async fn concrete(api: &ElasticsearchApi, name: &str) -> Result<Vec<store::IndexInfo>, ApiError> {
-    let streams = api.store.data_streams(&[name.to_owned()]).await?;
-    let names = streams
+pub(crate) async fn concrete(api: &ElasticsearchApi, name: &str) -> Result<Vec<String>, ApiError> {
+    let known = api.store.names(&[name.to_owned()]).await?;
+    Ok(known
         .into_iter()
-        .next()
-        .map_or_else(|| vec![name.to_owned()], |stream| stream.backing_indices);
-    Ok(api.store.indices(&names).await?)
-}
-
-/// The answer of HEAD requests that only ask whether something is there.
-pub(crate) fn exists(there: bool) -> Response {
-    if there { StatusCode::OK } else { StatusCode::NOT_FOUND }.into_response()
+        .filter(|one| one.kind != NameKind::DataStream)
+        .map(|one| one.name)
+        .collect())
 }

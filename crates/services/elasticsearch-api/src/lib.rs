@@ -23,14 +23,22 @@ mod write;
 
 mod by_query;
 mod fields;
+mod hits;
 mod names;
+mod scroll;
 mod search;
+mod typed_keys;
 
+mod aliases;
+mod analyze;
 mod cat;
 mod catalog;
 mod cluster;
 mod fleet;
 mod indices;
+mod lifecycle;
+mod maintenance;
+mod mappings;
 mod pipelines;
 mod security;
 mod templates;

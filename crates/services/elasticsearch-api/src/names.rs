@@ -1,8 +1,11 @@
 //! Names of indices and data streams: what is valid, what an expression with `*` stands for, for whom.
 
 use access::{IndexPrivilege, is_restricted};
-use http::StatusCode;
+use query::Query;
+use serde_json::Value;
+use store::NameKind;
 
+use crate::aliases::Aliases;
 use crate::api::ElasticsearchApi;
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -18,17 +21,13 @@ pub(crate) fn check(name: &str) -> Result<(), ApiError> {
     } else if name == "." || name == ".." {
         "must not be '.' or '..'"
     } else if name.contains(|c: char| "\\/*?\"<>| ,#:".contains(c) || c.is_control()) {
-        "must not contain the following characters ['\\\\','/','*','?','\"','<','>','|',' ',',','#',':']"
+        "must not contain the following characters [' ','\"','*',',','/','<','>','?','\\\\','|']"
     } else if name.chars().any(char::is_uppercase) {
         "must be lowercase"
     } else {
         return Ok(());
     };
-    Err(ApiError::new(
-        StatusCode::BAD_REQUEST,
-        "invalid_index_name_exception",
-        format!("Invalid index name [{name}], {wrong}"),
-    ))
+    Err(ApiError::invalid_index(name, wrong))
 }
 
 /// Whether `index` names data that agents ship: those documents get the final stamp.
@@ -41,8 +40,7 @@ pub(crate) fn is_agent_data(index: &str) -> bool {
 
 /// Whether there is an index or data stream of that name.
 pub(crate) async fn exists(api: &ElasticsearchApi, name: &str) -> Result<bool, ApiError> {
-    let pattern = [name.to_owned()];
-    Ok(!api.store.data_streams(&pattern).await?.is_empty() || !api.store.indices(&pattern).await?.is_empty())
+    Ok(!api.store.names(&[name.to_owned()]).await?.is_empty())
 }
 
 /// How missing names are treated.
@@ -54,7 +52,73 @@ pub(crate) struct Options {
     pub(crate) refuse_no_indices: bool,
 }
 
-/// The names that `expression` stands for: names and patterns between commas, `-pattern` to leave out, empty and `_all` for all.
+/// What an expression stands for.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    /// Indices and data streams.
+    pub(crate) names: Vec<String>,
+    /// Indices that are seen through filtered aliases alone, with the filters.
+    pub(crate) filters: Vec<(String, Value)>,
+    unfiltered: Vec<String>,
+}
+
+impl Resolved {
+    fn add(&mut self, name: String, filter: Option<&Value>) {
+        match filter {
+            Some(filter) => self.filters.push((name.clone(), filter.clone())),
+            None => self.unfiltered.push(name.clone()),
+        }
+        if !self.names.contains(&name) {
+            self.names.push(name);
+        }
+    }
+
+    fn remove(&mut self, pattern: &str) {
+        self.names.retain(|name| !matches(pattern, name));
+        self.filters.retain(|(name, _)| !matches(pattern, name));
+        self.unfiltered.retain(|name| !matches(pattern, name));
+    }
+
+    /// The query with what the aliases say.
+    ///
+    /// # Errors
+    /// When the filter of an alias cannot be read any more.
+    pub(crate) fn narrow(&self, query: Query) -> Result<Query, ApiError> {
+        if self.filters.is_empty() {
+            return Ok(query);
+        }
+        let mut parts = Vec::new();
+        for (index, filter) in &self.filters {
+            parts.push(Query::all_of(vec![
+                Query::term("_index", index.as_str()),
+                Query::from_json(filter)?,
+            ]));
+        }
+        let filtered = |name: &&String| self.filters.iter().any(|(index, _)| index == *name);
+        let free: Vec<&str> = self
+            .names
+            .iter()
+            .filter(|name| !filtered(name))
+            .map(String::as_str)
+            .collect();
+        if !free.is_empty() {
+            parts.push(Query::none_of(vec![Query::terms(
+                "_index",
+                self.filters.iter().map(|(index, _)| index.as_str()),
+            )]));
+        }
+        Ok(Query::Bool {
+            must: vec![query],
+            filter: vec![Query::any_of(parts)],
+            should: Vec::new(),
+            must_not: Vec::new(),
+            minimum_should_match: 0,
+        })
+    }
+}
+
+/// The names that `expression` stands for: names, aliases and patterns between commas, `-pattern` to leave out, empty and
+/// `_all` for all.
 ///
 /// Patterns stand for what exists and the caller may do `privilege` to; a name that they may not is a refusal.
 pub(crate) async fn resolve(
@@ -65,7 +129,29 @@ pub(crate) async fn resolve(
     action: &str,
     options: Options,
 ) -> Result<Vec<String>, ApiError> {
-    let mut names: Vec<String> = Vec::new();
+    Ok(resolve_filtered(api, caller, expression, privilege, action, options)
+        .await?
+        .names)
+}
+
+/// [`resolve`], with the filters of aliases.
+pub(crate) async fn resolve_filtered(
+    api: &ElasticsearchApi,
+    caller: &Caller,
+    expression: &str,
+    privilege: IndexPrivilege,
+    action: &str,
+    options: Options,
+) -> Result<Resolved, ApiError> {
+    let lookup = Lookup {
+        api,
+        caller,
+        privilege,
+        action,
+        options,
+        aliases: Aliases::current(api).await?,
+    };
+    let mut found = Resolved::default();
     let parts: Vec<_> = expression
         .split(',')
         .map(str::trim)
@@ -77,56 +163,87 @@ pub(crate) async fn resolve(
         parts
     };
     for part in parts {
-        if let Some(excluded) = part.strip_prefix('-').filter(|_| !names.is_empty()) {
-            names.retain(|name| !matches(excluded, name));
+        if let Some(excluded) = part.strip_prefix('-').filter(|_| !found.names.is_empty()) {
+            found.remove(excluded);
         } else if part.contains(['*', '?']) {
-            expand(api, caller, part, privilege, &mut names).await?;
+            lookup.pattern(part, &mut found).await?;
         } else {
-            check(part)?;
-            caller.needs_index(part, privilege, action)?;
-            if !exists(api, part).await? {
-                if options.ignore_unavailable {
-                    continue;
-                }
-                return Err(ApiError::no_such_index(part));
-            }
-            names.push(part.to_owned());
+            lookup.name(part, &mut found).await?;
         }
     }
-    if names.is_empty() && options.refuse_no_indices {
+    if found.names.is_empty() && options.refuse_no_indices {
         return Err(ApiError::no_such_index(expression));
     }
-    names.dedup();
-    Ok(names)
+    let unfiltered = std::mem::take(&mut found.unfiltered);
+    found.filters.retain(|(name, _)| !unfiltered.contains(name));
+    Ok(found)
 }
 
-async fn expand(
-    api: &ElasticsearchApi,
-    caller: &Caller,
-    pattern: &str,
+/// For whom and for what names are looked up.
+struct Lookup<'a> {
+    api: &'a ElasticsearchApi,
+    caller: &'a Caller,
     privilege: IndexPrivilege,
-    names: &mut Vec<String>,
-) -> Result<(), ApiError> {
-    let patterns = [pattern.to_owned()];
-    let streams = api
-        .store
-        .data_streams(&patterns)
-        .await?
-        .into_iter()
-        .map(|stream| stream.name);
-    let indices = api
-        .store
-        .indices(&patterns)
-        .await?
-        .into_iter()
-        .filter(|index| index.data_stream.is_none());
-    let hidden = pattern.starts_with('.');
-    let found = streams.chain(indices.map(|index| index.name));
-    let allowed = found.filter(|name| {
-        (hidden || !name.starts_with('.')) && !is_restricted(name) && caller.0.may_index(name, privilege)
-    });
-    names.extend(allowed);
-    Ok(())
+    action: &'a str,
+    options: Options,
+    aliases: Aliases,
+}
+
+impl Lookup<'_> {
+    async fn name(&self, name: &str, found: &mut Resolved) -> Result<(), ApiError> {
+        check_for_reading(name)?;
+        if let Some(members) = self.aliases.members(name) {
+            for (index, part) in members {
+                if !self.caller.0.may_index(name, self.privilege) {
+                    self.caller.needs_index(index, self.privilege, self.action)?;
+                }
+                found.add(index.to_owned(), part.get("filter"));
+            }
+            return Ok(());
+        }
+        self.caller.needs_index(name, self.privilege, self.action)?;
+        if !exists(self.api, name).await? {
+            if self.options.ignore_unavailable {
+                return Ok(());
+            }
+            return Err(ApiError::no_such_index(name));
+        }
+        found.add(name.to_owned(), None);
+        Ok(())
+    }
+
+    async fn pattern(&self, pattern: &str, found: &mut Resolved) -> Result<(), ApiError> {
+        let hidden = pattern.starts_with('.');
+        let allowed = |name: &str| {
+            (hidden || !name.starts_with('.')) && !is_restricted(name) && self.caller.0.may_index(name, self.privilege)
+        };
+        let mut known = self.api.store.names(&[pattern.to_owned()]).await?;
+        known.sort_by(|left, right| left.name.cmp(&right.name));
+        for one in known {
+            // Backing indices are asked for through their stream.
+            let shown = matches!(one.kind, NameKind::Index | NameKind::DataStream);
+            if shown && matches(pattern, &one.name) && allowed(&one.name) {
+                found.add(one.name, None);
+            }
+        }
+        for (alias, members) in self.aliases.all().filter(|(alias, _)| matches(pattern, alias)) {
+            for (index, part) in members {
+                let through_alias = self.caller.0.may_index(alias, self.privilege);
+                if (hidden || !alias.starts_with('.')) && (through_alias || allowed(index)) {
+                    found.add(index.to_owned(), part.get("filter"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name that no index can have is told as such.
+fn check_for_reading(name: &str) -> Result<(), ApiError> {
+    if name.starts_with('_') {
+        return Err(ApiError::invalid_index(name, "must not start with '_'."));
+    }
+    check(name)
 }
 
 /// Whether `name` fits `pattern` with `*` and `?`.

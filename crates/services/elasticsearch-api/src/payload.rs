@@ -78,8 +78,7 @@ impl Payload {
 
     /// The body as one JSON value.
     pub(crate) fn required(&self) -> Result<Value, ApiError> {
-        self.json()?
-            .ok_or_else(|| ApiError::parsing("request body is required"))
+        self.json()?.ok_or_else(ApiError::no_body)
     }
 
     /// The body as a type; unknown fields are refused by name.

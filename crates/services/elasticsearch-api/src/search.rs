@@ -7,15 +7,14 @@ use access::IndexPrivilege;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
-use query::{Query, SearchRequest, SourceFilter};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use query::{Query, SearchRequest, Sort, SortOrder, SourceFilter};
 use serde_json::{Map, Value, json};
-use store::{Hit, SearchResponse};
+use store::SearchResponse;
 
 use crate::api::ElasticsearchApi;
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::hits::{Answer, Shown};
 use crate::params::Params;
 use crate::payload::{Payload, unreadable};
 use crate::{answer, names};
@@ -30,6 +29,7 @@ const SEARCH_PARAMETERS: &[&str] = &[
     "batched_reduce_size",
     "ccs_minimize_roundtrips",
     "default_operator",
+    "df",
     "docvalue_fields",
     "expand_wildcards",
     "from",
@@ -43,10 +43,12 @@ const SEARCH_PARAMETERS: &[&str] = &[
     "request_cache",
     "rest_total_hits_as_int",
     "routing",
+    "scroll",
     "search_type",
     "seq_no_primary_term",
     "size",
     "sort",
+    "stored_fields",
     "terminate_after",
     "timeout",
     "track_scores",
@@ -95,7 +97,11 @@ async fn run(
         ignore_unavailable: params.flag("ignore_unavailable")?,
         refuse_no_indices: params.boolean("allow_no_indices")? == Some(false),
     };
-    let answer = one(api, caller, expression, body, options).await?;
+    let typed_keys = params.flag("typed_keys")?;
+    let answer = match params.duration("scroll")? {
+        None => one(api, caller, expression, body, options, typed_keys).await?,
+        Some(keep) => scrolled(api, caller, expression, body, options, typed_keys, keep).await?,
+    };
     Ok(answer::text_json(
         StatusCode::OK,
         answer.text(params.flag("rest_total_hits_as_int")?, None).into(),
@@ -109,153 +115,154 @@ pub(crate) async fn one(
     expression: &str,
     mut body: Value,
     options: names::Options,
+    typed_keys: bool,
 ) -> Result<Answer, ApiError> {
     let started = Instant::now();
-    let sizes = take_script_fields(&mut body)?;
-    let mut request = SearchRequest::from_json(&body)?;
-    let shown = request.source.clone();
-    if !sizes.is_empty() {
-        request.source = SourceFilter::All;
+    if body.get("pit").is_some() {
+        if !expression.is_empty() {
+            return Err(ApiError::validation(
+                "[indices] cannot be used with point in time. Do not specify any index with point in time.",
+            ));
+        }
+        add_tie_breaker(&mut body);
     }
-    let with_version = request.version;
-    let with_seq_no = request.seq_no_primary_term;
-    let has_aggregations = !request.aggregations.is_empty();
-    let counts = request.track_total_hits > 0;
+    let (mut request, shown) = read(body, typed_keys)?;
     let response = if request.point_in_time.is_some() {
         // The rights were checked when the point in time was opened, and its id cannot be guessed.
-        Some(api.store.search(request).await?)
+        search(api, request).await?
     } else {
-        request.indices = names::resolve(api, caller, expression, IndexPrivilege::Read, ACTION, options).await?;
+        let found = names::resolve_filtered(api, caller, expression, IndexPrivilege::Read, ACTION, options).await?;
+        request.query = found.narrow(request.query)?;
+        request.indices = found.names;
         request.ignore_unavailable = true;
         if request.indices.is_empty() {
-            None
+            SearchResponse::default()
         } else {
-            Some(api.store.search(request).await?)
+            search(api, request).await?
         }
     };
-    Ok(Answer {
-        response: response.unwrap_or_default(),
-        has_aggregations,
-        counts,
-        with_version,
-        with_seq_no,
-        shown,
+    Answer::of(api, response, Arc::new(shown), started.elapsed(), None).await
+}
+
+/// A search over a frozen view whose next pages are asked for by `_search/scroll`.
+async fn scrolled(
+    api: &ElasticsearchApi,
+    caller: &Caller,
+    expression: &str,
+    body: Value,
+    options: names::Options,
+    typed_keys: bool,
+    keep: Duration,
+) -> Result<Answer, ApiError> {
+    let (mut request, mut shown) = read(body, typed_keys)?;
+    if request.size == 0 {
+        return Err(ApiError::validation("[size] cannot be [0] in a scroll context"));
+    }
+    if request.from > 0 {
+        return Err(ApiError::validation("using [from] is not allowed in a scroll context"));
+    }
+    if keep > LONGEST_KEEP_ALIVE {
+        return Err(ApiError::illegal(
+            "Keep alive for scroll is too large, it must be at most [1d]",
+        ));
+    }
+    let found = names::resolve_filtered(api, caller, expression, IndexPrivilege::Read, ACTION, options).await?;
+    request.query = found.narrow(request.query)?;
+    shown.sort_keys = request.sort.len();
+    let key = |field: &str, order| Sort {
+        field: field.to_owned(),
+        order,
+        ..Sort::default()
+    };
+    if request.sort.is_empty() && request.query.scores_differ() {
+        request.sort.push(key("_score", SortOrder::Descending));
+    }
+    request.sort.push(key("_index", SortOrder::Ascending));
+    request.sort.push(key("_shard_doc", SortOrder::Ascending));
+    request.track_scores |= shown.sort_keys == 0;
+    // Between two pages as much time may pass as was asked for, and the view must outlive that.
+    let view = api
+        .store
+        .open_point_in_time(&found.names, keep.max(Duration::from_mins(1)))
+        .await?;
+    request.point_in_time = Some(view);
+    crate::scroll::start(api, caller, request, shown, keep).await
+}
+
+/// A point in time that sorts gets a last key that makes every place unique.
+fn add_tie_breaker(body: &mut Value) {
+    let keys = match body.get("sort") {
+        None => return,
+        Some(Value::Array(keys)) => keys.clone(),
+        Some(one) => vec![one.clone()],
+    };
+    let count: usize = keys.iter().map(|key| key.as_object().map_or(1, Map::len)).sum();
+    let after = body.get("search_after").and_then(Value::as_array).map(Vec::len);
+    let has_one = keys
+        .iter()
+        .any(|key| key == "_shard_doc" || key.get("_shard_doc").is_some());
+    if !has_one && after.is_none_or(|after| after == count + 1) {
+        let keys: Vec<Value> = keys.into_iter().chain([json!("_shard_doc")]).collect();
+        body["sort"] = Value::Array(keys);
+    }
+}
+
+/// What the body asks for, and how the answer is to be shown.
+fn read(mut body: Value, typed_keys: bool) -> Result<(SearchRequest, Shown), ApiError> {
+    let sizes = take_script_fields(&mut body)?;
+    let mut request = SearchRequest::from_json(&body).map_err(|error| {
+        const TOLD_BY_SHARDS: [&str; 4] = [
+            "Result window",
+            "search_after has",
+            "Sort must contain",
+            "Failed to parse query",
+        ];
+        let by_shards = TOLD_BY_SHARDS.iter().any(|start| error.message.starts_with(start));
+        let error = ApiError::from(error);
+        if by_shards { error.in_search() } else { error }
+    })?;
+    let shown = Shown {
+        counts: request.track_total_hits,
+        with_version: request.version,
+        with_seq_no: request.seq_no_primary_term,
+        point_in_time: request.point_in_time.clone(),
+        source: request.source.clone(),
+        highlight: request.highlight.take(),
+        query: request.query.clone(),
+        aggs: body.get("aggs").or_else(|| body.get("aggregations")).cloned(),
+        sort_keys: usize::MAX,
+        typed_keys,
         sizes,
-        took: started.elapsed(),
-    })
-}
-
-/// A search's outcome and how it is to be shown.
-pub(crate) struct Answer {
-    response: SearchResponse,
-    has_aggregations: bool,
-    counts: bool,
-    with_version: bool,
-    with_seq_no: bool,
-    shown: SourceFilter,
-    /// Script fields that hold the size of the document's `data`.
-    sizes: Vec<String>,
-    took: Duration,
-}
-
-#[derive(Serialize)]
-struct HitAnswer<'a> {
-    _index: &'a str,
-    _id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    _version: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    _seq_no: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    _primary_term: Option<u64>,
-    _score: Option<f32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    _source: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fields: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "<[Value]>::is_empty")]
-    sort: &'a [Value],
-}
-
-impl Answer {
-    /// The JSON text; `status` is there in `_msearch` only.
-    pub(crate) fn text(&self, total_as_int: bool, status: Option<u16>) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Whole<'a> {
-            took: u64,
-            timed_out: bool,
-            _shards: Value,
-            hits: Hits<'a>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            aggregations: Option<&'a Map<String, Value>>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            status: Option<u16>,
-        }
-        #[derive(Serialize)]
-        struct Hits<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            total: Option<Value>,
-            max_score: Option<f32>,
-            #[serde(rename = "hits")]
-            list: Vec<HitAnswer<'a>>,
-        }
-        let relation = if self.response.total_is_lower_bound {
-            "gte"
-        } else {
-            "eq"
-        };
-        let total = if total_as_int {
-            json!(self.response.total)
-        } else {
-            json!({ "value": self.response.total, "relation": relation })
-        };
-        let hits: Vec<_> = self.response.hits.iter().map(|hit| self.hit(hit)).collect();
-        let whole = Whole {
-            took: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
-            timed_out: false,
-            _shards: json!({ "total": 1, "successful": 1, "skipped": 0, "failed": 0 }),
-            hits: Hits {
-                total: self.counts.then_some(total),
-                max_score: self.response.hits.iter().filter_map(|hit| hit.score).reduce(f32::max),
-                list: hits,
-            },
-            aggregations: self.has_aggregations.then_some(&self.response.aggregations),
-            status,
-        };
-        serde_json::to_vec(&whole).expect("our own types can always be written")
+    };
+    if shown.needs_source() {
+        request.source = SourceFilter::All;
     }
-
-    fn hit<'a>(&self, hit: &'a Hit) -> HitAnswer<'a> {
-        let document = &hit.document;
-        let mut fields = hit.fields.clone();
-        if !self.sizes.is_empty() {
-            let size = data_size(&document.source.to_value());
-            fields.extend(self.sizes.iter().map(|name| (name.clone(), json!([size]))));
-        }
-        let shows_source = self.shown != SourceFilter::None;
-        HitAnswer {
-            _index: &document.index,
-            _id: &document.id,
-            _version: self.with_version.then_some(document.version),
-            _seq_no: self.with_seq_no.then_some(document.seq_no),
-            _primary_term: self.with_seq_no.then_some(1),
-            _score: hit.score,
-            _source: if shows_source {
-                serde_json::from_slice(document.source.bytes()).ok()
-            } else {
-                None
-            },
-            fields: (!fields.is_empty()).then_some(fields),
-            sort: &hit.sort,
-        }
-    }
+    Ok((request, shown))
 }
 
-/// How many bytes the base64 text in `data` stands for.
-fn data_size(source: &Value) -> usize {
-    let text = source.get("data").and_then(Value::as_str).unwrap_or_default();
-    let padding = text.bytes().rev().take_while(|&byte| byte == b'=').count();
-    text.len() / 4 * 3 - padding.min(2)
+/// Runs it. A `post_filter` is a search of its own: aggregations do not see it.
+async fn search(api: &ElasticsearchApi, mut request: SearchRequest) -> Result<SearchResponse, ApiError> {
+    let failed = |error: store::StoreError| ApiError::from(error).in_search();
+    let Some(filter) = request.post_filter.take() else {
+        return api.store.search(request).await.map_err(failed);
+    };
+    let mut aggregating = request.clone();
+    aggregating.size = 0;
+    aggregating.from = 0;
+    aggregating.search_after = None;
+    request.aggregations.clear();
+    request.query = Query::Bool {
+        must: vec![request.query],
+        filter: vec![filter],
+        should: Vec::new(),
+        must_not: Vec::new(),
+        minimum_should_match: 0,
+    };
+    let mut response = api.store.search(request).await.map_err(failed)?;
+    if !aggregating.aggregations.is_empty() {
+        response.aggregations = api.store.search(aggregating).await.map_err(failed)?.aggregations;
+    }
+    Ok(response)
 }
 
 /// Takes the one script that Fleet Server sends out of the body; returns the names of its fields.
@@ -282,15 +289,18 @@ fn body_with(body: Option<Value>, params: &Params) -> Result<Value, ApiError> {
     };
     if let Some(text) = params.text("q") {
         let operator = params.text("default_operator").unwrap_or("or");
-        let query = json!({ "query_string": { "query": text, "default_operator": operator } });
-        body.insert("query".to_owned(), query);
+        let mut query = json!({ "query": text, "default_operator": operator });
+        if let Some(field) = params.text("df") {
+            query["default_field"] = json!(field);
+        }
+        body.insert("query".to_owned(), json!({ "query_string": query }));
     }
     for name in ["size", "from"] {
         if let Some(number) = params.number::<u64>(name)? {
             body.insert(name.to_owned(), json!(number));
         }
     }
-    for name in ["seq_no_primary_term", "version"] {
+    for name in ["seq_no_primary_term", "track_scores", "version"] {
         if let Some(flag) = params.boolean(name)? {
             body.insert(name.to_owned(), json!(flag));
         }
@@ -298,8 +308,10 @@ fn body_with(body: Option<Value>, params: &Params) -> Result<Value, ApiError> {
     if let Some(sort) = params.list("sort") {
         body.insert("sort".to_owned(), json!(sort));
     }
-    if let Some(fields) = params.list("docvalue_fields") {
-        body.insert("docvalue_fields".to_owned(), json!(fields));
+    for name in ["docvalue_fields", "stored_fields"] {
+        if let Some(fields) = params.list(name) {
+            body.insert(name.to_owned(), json!(fields));
+        }
     }
     if let Some(text) = params.text("track_total_hits") {
         let value = text
@@ -374,12 +386,19 @@ pub(crate) async fn multiple(
     ])?;
     let started = Instant::now();
     let total_as_int = params.flag("rest_total_hits_as_int")?;
+    let typed_keys = params.flag("typed_keys")?;
     let mut responses: Vec<u8> = Vec::new();
-    for (header, body) in pairs(&payload)? {
+    let pairs = pairs(&payload)?;
+    // What cannot be read is a refusal of the whole, as in the original.
+    for (header, body) in &pairs {
+        Header::read(expression, header)?;
+        read(body.clone(), typed_keys)?;
+    }
+    for (header, body) in pairs {
         if !responses.is_empty() {
             responses.push(b',');
         }
-        match headed(api, caller, expression, &header, body).await {
+        match headed(api, caller, expression, &header, body, typed_keys).await {
             Ok(answer) => responses.extend(answer.text(total_as_int, Some(200))),
             Err(error) => {
                 let text = serde_json::to_vec(&error.body()).expect("a JSON value can always be written");
@@ -422,13 +441,57 @@ fn pairs(payload: &Payload) -> Result<Vec<Pair>, ApiError> {
         }
     }
     if pairs.is_empty() {
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "action_request_validation_exception",
-            "Validation Failed: 1: no requests added;",
-        ));
+        return Err(ApiError::validation("no requests added"));
     }
     Ok(pairs)
+}
+
+/// What the line before a search says.
+struct Header {
+    expression: String,
+    options: names::Options,
+    wait_for: Option<Value>,
+}
+
+impl Header {
+    fn read(expression: &str, header: &Map<String, Value>) -> Result<Self, ApiError> {
+        let mut read = Self {
+            expression: expression.to_owned(),
+            options: names::Options::default(),
+            wait_for: None,
+        };
+        for (key, value) in header {
+            match (key.as_str(), value) {
+                ("index" | "indices", Value::String(name)) => read.expression.clone_from(name),
+                ("index" | "indices", Value::Array(list)) => {
+                    let listed: Vec<_> = list.iter().filter_map(Value::as_str).collect();
+                    read.expression = listed.join(",");
+                }
+                ("ignore_unavailable", value) => read.options.ignore_unavailable = value == true || value == "true",
+                ("allow_no_indices", value) => read.options.refuse_no_indices = value == false || value == "false",
+                ("wait_for_checkpoints", value) => read.wait_for = Some(value.clone()),
+                (
+                    "expand_wildcards"
+                    | "preference"
+                    | "routing"
+                    | "search_type"
+                    | "request_cache"
+                    | "index_options"
+                    | "allow_partial_search_results"
+                    | "ccs_minimize_roundtrips"
+                    | "ignore_throttled"
+                    | "wait_for_checkpoints_timeout",
+                    _,
+                ) => {}
+                (other, _) => {
+                    return Err(ApiError::illegal(format!(
+                        "key [{other}] is not supported in the metadata section"
+                    )));
+                }
+            }
+        }
+        Ok(read)
+    }
 }
 
 async fn headed(
@@ -437,49 +500,24 @@ async fn headed(
     expression: &str,
     header: &Map<String, Value>,
     body: Value,
+    typed_keys: bool,
 ) -> Result<Answer, ApiError> {
-    let mut expression = expression.to_owned();
-    let mut options = names::Options::default();
-    for (key, value) in header {
-        match (key.as_str(), value) {
-            ("index" | "indices", Value::String(name)) => expression.clone_from(name),
-            ("index" | "indices", Value::Array(list)) => {
-                let listed: Vec<_> = list.iter().filter_map(Value::as_str).collect();
-                expression = listed.join(",");
-            }
-            ("ignore_unavailable", value) => options.ignore_unavailable = value == true || value == "true",
-            ("allow_no_indices", value) => options.refuse_no_indices = value == false || value == "false",
-            ("wait_for_checkpoints", value) => crate::fleet::wait_for(api, caller, &expression, value).await?,
-            (
-                "expand_wildcards"
-                | "preference"
-                | "routing"
-                | "search_type"
-                | "request_cache"
-                | "index_options"
-                | "allow_partial_search_results"
-                | "ccs_minimize_roundtrips"
-                | "ignore_throttled"
-                | "wait_for_checkpoints_timeout",
-                _,
-            ) => {}
-            (other, _) => {
-                return Err(ApiError::illegal(format!(
-                    "key [{other}] is not supported in the metadata section"
-                )));
-            }
-        }
+    let header = Header::read(expression, header)?;
+    if let Some(checkpoints) = &header.wait_for {
+        crate::fleet::wait_for(api, caller, &header.expression, checkpoints).await?;
     }
-    one(api, caller, &expression, body, options).await
+    one(api, caller, &header.expression, body, header.options, typed_keys).await
 }
 
 const COUNT_PARAMETERS: &[&str] = &[
     "allow_no_indices",
     "analyze_wildcard",
     "default_operator",
+    "df",
     "expand_wildcards",
     "ignore_unavailable",
     "lenient",
+    "min_score",
     "preference",
     "q",
     "routing",
@@ -529,15 +567,39 @@ async fn count(
         ignore_unavailable: params.flag("ignore_unavailable")?,
         ..Default::default()
     };
-    let indices = names::resolve(api, caller, expression, IndexPrivilege::Read, ACTION, options).await?;
-    let count = if indices.is_empty() {
+    let found = names::resolve_filtered(api, caller, expression, IndexPrivilege::Read, ACTION, options).await?;
+    let query = found.narrow(query)?;
+    let count = if found.names.is_empty() {
         0
     } else {
-        api.store.count(&indices, &query).await?
+        let counted = api.store.count(&found.names, &query).await;
+        counted.map_err(|error| ApiError::from(error).in_search())?
     };
     Ok(answer::json(&json!({
         "count": count, "_shards": { "total": 1, "successful": 1, "skipped": 0, "failed": 0 },
     })))
+}
+
+/// `GET|POST /_validate/query`, `/{index}/_validate/query`: whether the query can be read.
+pub(crate) async fn validate(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    index: Option<Path<String>>,
+    params: Params,
+    payload: Payload,
+) -> Result<Response, ApiError> {
+    let params = params.only(&[COUNT_PARAMETERS, &["all_shards", "explain", "rewrite"]].concat())?;
+    let expression = index.map_or_else(String::new, |Path(index)| index);
+    let options = names::Options::default();
+    let action = "indices:admin/validate/query";
+    names::resolve(&api, &caller, &expression, IndexPrivilege::Read, action, options).await?;
+    let body = body_with(payload.json()?, &params)?;
+    let read = body.get("query").map_or(Ok(Query::MatchAll), Query::from_json);
+    let mut answer = json!({ "_shards": { "total": 1, "successful": 1, "failed": 0 }, "valid": read.is_ok() });
+    if let (Err(error), true) = (read, params.flag("explain")?) {
+        answer["error"] = json!(error.message);
+    }
+    Ok(answer::json(&answer))
 }
 
 /// `POST /{index}/_pit`.
@@ -557,7 +619,7 @@ pub(crate) async fn open_point_in_time(
     ])?;
     let keep_alive = params
         .duration("keep_alive")?
-        .ok_or_else(|| ApiError::illegal("[keep_alive] is required to open a point in time"))?;
+        .ok_or_else(|| ApiError::validation("[keep_alive] is not specified"))?;
     if keep_alive > LONGEST_KEEP_ALIVE {
         return Err(ApiError::illegal("[keep_alive] is too large, it must be at most [1d]"));
     }
@@ -597,15 +659,6 @@ pub(crate) async fn close_point_in_time(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_of_base64_are_the_sizes_of_the_bytes() {
-        let check = |text: &str, expected: usize| assert_eq!(data_size(&json!({ "data": text })), expected, "{text}");
-        check("", 0);
-        check("YQ==", 1);
-        check("YWI=", 2);
-        check("YWJj", 3);
-    }
 
     #[test]
     fn the_url_goes_into_the_body() {

@@ -12,12 +12,13 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use store::{Action, Operation, Refresh, Source, Update};
 
+use crate::aliases::Aliases;
 use crate::api::ElasticsearchApi;
 use crate::caller::Caller;
 use crate::catalog::Catalog;
 use crate::error::ApiError;
-use crate::names;
 use crate::params::Params;
+use crate::{indices, names};
 
 /// Longer ids are refused, as in the original.
 const LONGEST_ID: usize = 512;
@@ -62,6 +63,7 @@ pub(crate) struct Write {
     pub(crate) id: Option<String>,
     pub(crate) pipeline: Option<String>,
     pub(crate) require_data_stream: bool,
+    pub(crate) require_alias: bool,
     /// `if_seq_no` and `if_primary_term`.
     pub(crate) expected: Option<(u64, u64)>,
     pub(crate) body: Body,
@@ -107,6 +109,10 @@ pub(crate) struct Targets {
 
 /// An index that is written to.
 struct Target {
+    /// Itself, or the index that writes to the alias go to.
+    index: String,
+    is_alias: bool,
+    exists: bool,
     allowed: [bool; 4],
     /// Its pipeline when the write names none.
     pipeline: Option<String>,
@@ -119,14 +125,18 @@ impl Targets {
     pub(crate) async fn resolve<'a>(
         api: &ElasticsearchApi,
         caller: &Caller,
-        indices: impl Iterator<Item = &'a str>,
+        writes: impl Iterator<Item = (&'a str, Kind)>,
     ) -> Result<Self, ApiError> {
         let catalog = api.catalogs.current(&*api.store).await?;
         let mut by_index = HashMap::new();
-        for index in indices {
+        for (index, kind) in writes {
             if !by_index.contains_key(index) {
                 let target = Target::of(api, caller, &catalog, index).await;
                 by_index.insert(index.to_owned(), target);
+            }
+            // Every write but a delete makes the index for those behind it.
+            if let Some(Ok(target)) = by_index.get_mut(index) {
+                target.exists |= kind != Kind::Delete;
             }
         }
         let now = api.clock.now();
@@ -153,25 +163,57 @@ impl Targets {
 }
 
 impl Target {
-    async fn of(api: &ElasticsearchApi, caller: &Caller, catalog: &Catalog, index: &str) -> Result<Self, ApiError> {
+    async fn of(
+        api: &ElasticsearchApi,
+        caller: &Caller,
+        catalog: &Arc<Catalog>,
+        index: &str,
+    ) -> Result<Self, ApiError> {
         names::check(index)?;
         let principal = &caller.0;
-        let allowed = Kind::ALL.map(|kind| principal.may_index(index, kind.privilege()));
-        let may_create_it = principal.may_index(index, IndexPrivilege::AutoCreate);
-        if allowed.contains(&true) && !may_create_it && !names::exists(api, index).await? {
+        let aliases = Aliases::of(catalog);
+        let written = aliases.write_index(index)?;
+        let may = |privilege| principal.may_index(index, privilege) || principal.may_index(&written, privilege);
+        let allowed = Kind::ALL.map(|kind| may(kind.privilege()));
+        let may_create_it = may(IndexPrivilege::AutoCreate);
+        let exists = names::exists(api, &written).await?;
+        if allowed.contains(&true) && !may_create_it && !exists {
             return Err(caller.index_refusal(index, IndexPrivilege::AutoCreate, "indices:admin/auto_create"));
         }
-        Ok(Self {
+        let target = Self {
             allowed,
-            pipeline: catalog.default_pipeline(index).map(str::to_owned),
-            stamped: names::is_agent_data(index),
-        })
+            pipeline: catalog.default_pipeline(&written).map(str::to_owned),
+            stamped: names::is_agent_data(&written),
+            is_alias: written != index,
+            exists,
+            index: written,
+        };
+        target.make_for_aliases(api, catalog).await?;
+        Ok(target)
+    }
+
+    /// An index whose template puts it into aliases is made here: stores know of none.
+    async fn make_for_aliases(&self, api: &ElasticsearchApi, catalog: &Catalog) -> Result<(), ApiError> {
+        let template = catalog
+            .template_for(&self.index)
+            .filter(|template| template.get("data_stream").is_none());
+        let has_aliases = template.is_some_and(|template| template.pointer("/template/aliases").is_some());
+        if !has_aliases || !self.allowed.contains(&true) || self.exists {
+            return Ok(());
+        }
+        match indices::create_with_aliases(api, &self.index, Value::Object(Map::new())).await {
+            Err(error) if error.kind == "resource_already_exists_exception" => Ok(()),
+            done => done,
+        }
     }
 }
 
 /// Checks one write and turns it into an operation; `None` when a pipeline drops the document.
 pub(crate) fn prepare(write: Write, targets: &Targets) -> Result<Option<Operation>, Refused> {
     let target = targets.of(&write.index)?;
+    if write.require_alias && !target.is_alias {
+        return Err(Refused(not_an_alias(&write.index)));
+    }
     if !target.allowed[write.kind as usize] {
         let refusal = targets
             .caller
@@ -179,6 +221,10 @@ pub(crate) fn prepare(write: Write, targets: &Targets) -> Result<Option<Operatio
         return Err(Refused(refusal));
     }
     check_id(write.id.as_deref())?;
+    if write.kind == Kind::Delete && !target.exists {
+        // A delete makes no index.
+        return Err(Refused(ApiError::no_such_index(&write.index)));
+    }
     let expected = match write.expected {
         None => None,
         Some((seq_no, 1)) => Some(seq_no),
@@ -197,7 +243,7 @@ pub(crate) fn prepare(write: Write, targets: &Targets) -> Result<Option<Operatio
                 .or(target.pipeline.as_deref())
                 .filter(|name| *name != "_none");
             let id = write.id.as_deref();
-            let Some(source) = document(&write.index, id, text, pipeline, target.stamped, targets)? else {
+            let Some(source) = document(&target.index, id, text, pipeline, target.stamped, targets)? else {
                 return Ok(None);
             };
             match write.kind {
@@ -207,11 +253,18 @@ pub(crate) fn prepare(write: Write, targets: &Targets) -> Result<Option<Operatio
         }
     };
     Ok(Some(Operation {
-        index: write.index,
+        index: target.index.clone(),
         id: write.id,
         require_data_stream: write.require_data_stream,
         action,
     }))
+}
+
+fn not_an_alias(index: &str) -> ApiError {
+    let mut error = ApiError::no_such_index(index);
+    error.reason =
+        format!("no such index [{index}] and [require_alias] request flag is [true] and [{index}] is not an alias");
+    error
 }
 
 fn check_id(id: Option<&str>) -> Result<(), ApiError> {
@@ -326,9 +379,13 @@ struct UpdateBody {
     #[serde(default)]
     upsert: Option<Map<String, Value>>,
     #[serde(default)]
-    script: Option<Script>,
+    script: Option<Value>,
     #[serde(default, rename = "detect_noop")]
     _detect_noop: Option<bool>,
+    #[serde(default, rename = "scripted_upsert")]
+    _scripted_upsert: Option<bool>,
+    #[serde(default, rename = "_source")]
+    _source: Option<Value>,
 }
 
 /// A script: only its parameters are looked at, `source` is never run.
@@ -355,11 +412,13 @@ pub(crate) fn update(text: &[u8]) -> Result<Update, ApiError> {
             };
             Ok(Update::Merge { partial, upsert })
         }
-        (None, Some(script)) if body.upsert.is_none() => Ok(Update::Script(script.params)),
-        (None, Some(_)) => Err(ApiError::illegal("[upsert] beside [script] is not supported")),
-        (Some(_), Some(_)) => Err(ApiError::illegal(
-            "Validation Failed: 1: can't provide both script and doc;",
-        )),
-        (None, None) => Err(ApiError::illegal("Validation Failed: 1: script or doc is missing;")),
+        (None, Some(script)) => match serde_json::from_value::<Script>(script) {
+            Ok(script) if body.upsert.is_none() && !script.params.is_empty() => Ok(Update::Script(script.params)),
+            _ => Err(ApiError::illegal(
+                "failed to execute script: only the update scripts of a Fleet Server are known here; use [doc] or [upsert]",
+            )),
+        },
+        (Some(_), Some(_)) => Err(ApiError::validation("can't provide both script and doc")),
+        (None, None) => Err(ApiError::validation("script or doc is missing")),
     }
 }

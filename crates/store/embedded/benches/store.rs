@@ -33,6 +33,7 @@ fn main() {
         ingest(&store, "metrics-bench-default", documents / 10, agent_document).await;
         searches(&store).await;
         updates(&store).await;
+        fleet_lists(&store).await;
         store.close();
     });
     let opened = Instant::now();
@@ -222,4 +223,72 @@ async fn updates(store: &Arc<EmbeddedStore>) {
         20_000.0 / seconds,
         used * 50.0
     ));
+}
+
+/// A page of the list of 25,000 agents, as the console asks for it, with its facets: for the first time, again, and after
+/// one agent in a hundred has checked in.
+async fn fleet_lists(store: &Arc<EmbeddedStore>) {
+    const AGENTS: u64 = 25_000;
+    const INDEX: &str = ".fleet-agents-bench";
+    let agent = |n: u64| {
+        json!({
+            "policy_id": format!("policy-{}", n % 7), "active": true, "type": "PERMANENT", "enrolled_at": format!("2026-01-01T{:02}:{:02}:{:02}Z", n / 3600 % 24, n / 60 % 60, n % 60),
+            "last_checkin": "2026-03-01T00:00:00Z", "last_checkin_status": "online", "policy_revision_idx": 3, "tags": ["a", "b"],
+            "local_metadata": { "host": { "hostname": format!("host-{n}"), "ip": ["10.0.0.1/8", "::1/128"] }, "os": { "name": "Ubuntu" }, "text": "x".repeat(500) },
+            "components": [{ "id": "log-default", "status": "HEALTHY", "units": [{ "id": "log-default-1", "message": "x".repeat(300) }] }],
+        })
+    };
+    for batch in 0..AGENTS / BATCH {
+        let create = |n| {
+            Operation::create(
+                INDEX,
+                format!("agent-{}", batch * BATCH + n),
+                Source::of(&agent(batch * BATCH + n)),
+            )
+        };
+        store
+            .bulk((0..BATCH).map(create).collect(), Refresh::Soon)
+            .await
+            .expect("the store answers");
+    }
+    let body = json!({
+        "query": { "bool": { "filter": [{ "term": { "active": true } }], "must_not": [{ "exists": { "field": "unenrolled_at" } }] } },
+        "sort": [{ "enrolled_at": "desc" }, { "local_metadata.host.hostname": "asc" }], "size": 20, "track_total_hits": true,
+        "aggs": { "policies": { "terms": { "field": "policy_id", "size": 100 } }, "late": { "filter": { "range": { "last_checkin": { "lt": "now-5m" } } } } },
+    });
+    let mut request = SearchRequest::from_json(&body).expect("it can be read");
+    request.indices = vec![INDEX.to_owned()];
+    let list = async |what: &str| {
+        let (cpu, rounds) = (cpu_seconds(), 10);
+        for _ in 0..rounds {
+            store.search(request.clone()).await.expect("the store answers");
+        }
+        let millis = (cpu_seconds() - cpu) * 1000.0 / f64::from(rounds);
+        say(&format!(
+            "list of {AGENTS} agents, {what}: {millis:.0} ms CPU, {} anonymous",
+            anonymous_memory()
+        ));
+    };
+    let first = cpu_seconds();
+    store.search(request.clone()).await.expect("the store answers");
+    say(&format!(
+        "list of {AGENTS} agents, first: {:.0} ms CPU",
+        (cpu_seconds() - first) * 1000.0
+    ));
+    list("again").await;
+    let checked_in = |n: u64| {
+        Operation::merge(
+            INDEX,
+            format!("agent-{}", n * 100),
+            json!({"last_checkin": "2026-03-01T00:01:00Z"})
+                .as_object()
+                .cloned()
+                .unwrap_or_default(),
+        )
+    };
+    store
+        .bulk((0..AGENTS / 100).map(checked_in).collect(), Refresh::Soon)
+        .await
+        .expect("the store answers");
+    list("after check-ins").await;
 }

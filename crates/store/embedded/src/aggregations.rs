@@ -1,13 +1,13 @@
 //! The views through which [`query::aggregate`] sees documents of either half.
 
 use query::aggregate::{Plan, Scalar, TopHits, View};
-use query::{DocumentMeta, field, matches_at};
+use query::matcher::Matcher;
 use serde_json::{Map, Value, json};
 use store::{Document, StoreError};
 use tantivy::query::{EnableScoring, Query as _};
 use tantivy::{BitSet, DocAddress, DocId, Searcher, SegmentReader};
 
-use crate::state::search::{Found, sort_value};
+use crate::state::search::Found;
 use crate::streams::backing::{Backing, index_error};
 use crate::streams::schema::{Kind, LAYOUT};
 use crate::streams::search::{ColumnValue, FieldColumns, SortKeys, document};
@@ -16,43 +16,60 @@ use crate::streams::translate::Translator;
 /// A document of an ordinary index.
 pub(crate) struct StateView<'a> {
     pub(crate) plan: &'a Plan,
+    pub(crate) filters: &'a [Matcher],
     pub(crate) found: &'a Found<'a>,
-    pub(crate) now: jiff::Timestamp,
+    pub(crate) error: Option<StoreError>,
+}
+
+impl StateView<'_> {
+    fn field(&self, name: &str, out: &mut Vec<Scalar>) {
+        if let Some(mapping) = &self.found.place.index.mapping {
+            mapping.scalars(self.found.fields, name, out);
+            return;
+        }
+        self.found
+            .fields
+            .visit(name, &mut |value| out.extend(Scalar::of(value)));
+        if out.is_empty()
+            && let Some(plain) = name.strip_suffix(".keyword")
+        {
+            self.found
+                .fields
+                .visit(plain, &mut |value| out.extend(Scalar::of(value)));
+        }
+    }
 }
 
 impl View for StateView<'_> {
     fn values(&mut self, field: usize, out: &mut Vec<Scalar>) {
         match self.plan.fields()[field].as_str() {
             "_id" => out.push(Scalar::Text(self.found.id.into())),
-            "_index" => out.push(Scalar::Text(self.found.index.into())),
+            "_index" => out.push(Scalar::Text(self.found.place.name.into())),
             "_seq_no" => out.push(Scalar::Whole(self.found.seq_no as i64)),
-            name => {
-                let mut add = |value: &Value| out.extend(Scalar::of(value));
-                field::visit(self.found.source, name, &mut add);
-                if out.is_empty()
-                    && let Some(plain) = name.strip_suffix(".keyword")
-                {
-                    field::visit(self.found.source, plain, &mut |value| out.extend(Scalar::of(value)));
-                }
-            }
+            name => self.field(name, out),
         }
     }
 
     fn holds(&mut self, filter: usize) -> bool {
-        let meta = DocumentMeta {
-            id: self.found.id,
-            seq_no: self.found.seq_no,
-            index: self.found.index,
-        };
-        matches_at(&self.plan.filters()[filter], self.found.source, &meta, Some(self.now))
+        self.filters[filter].holds(self.found.fields, &self.found.meta())
     }
 
     fn hit(&mut self, top_hits: &TopHits) -> Value {
-        shown(&self.found.document(), top_hits)
+        match self.found.document() {
+            Ok(document) => shown(&document, top_hits),
+            Err(error) => {
+                self.error = Some(error);
+                Value::Null
+            }
+        }
     }
 
     fn sort_values(&mut self, top_hits: &TopHits) -> Vec<Value> {
-        top_hits.sort.iter().map(|sort| sort_value(sort, self.found)).collect()
+        top_hits
+            .sort
+            .iter()
+            .map(|sort| self.found.sort_value(sort, 1.0))
+            .collect()
     }
 }
 
@@ -82,9 +99,7 @@ impl<'a> SegmentView<'a> {
         let segment = searcher.segment_reader(ordinal);
         let columns = plan.fields().iter().map(|name| {
             if matches!(LAYOUT.named(name), Some((_, Kind::Text))) || name == "_id" {
-                let reason =
-                    format!("data streams cannot aggregate on [{name}]: it has no column; use a keyword field");
-                return Err(StoreError::Unsupported(reason));
+                return Err(query::mapping::no_columns(&backing.row.name, name).into());
             }
             FieldColumns::open(segment, name)
         });
@@ -101,7 +116,7 @@ impl<'a> SegmentView<'a> {
                     }
                 })
                 .map_err(index_error)?;
-            Ok(holds)
+            Ok::<BitSet, StoreError>(holds)
         });
         Ok(Self {
             columns: columns.collect::<Result<_, _>>()?,

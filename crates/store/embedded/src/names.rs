@@ -1,5 +1,9 @@
 //! Index names, and which of them are data streams.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use query::mapping::Mapping;
 use query::pattern;
 use serde_json::Value;
 use store::StoreError;
@@ -80,6 +84,30 @@ pub(crate) fn template_for<'a>(templates: &'a [Template], index: &str) -> Option
         .iter()
         .filter(|template| template.fits(index))
         .max_by_key(|template| template.priority)
+}
+
+/// The mapping that a template declares; `None` when it declares no field and is not strict.
+pub(crate) fn mapping_of(template: &Template) -> Option<Arc<Mapping>> {
+    let mappings = template.body.pointer("/template/mappings")?;
+    // Only mappings that can be read are kept.
+    let mapping = Mapping::parse(mappings).ok()?;
+    (!mapping.names().is_empty() || mappings.get("dynamic").is_some()).then(|| Arc::new(mapping))
+}
+
+/// `template.lifecycle.data_retention`, such as `30d`. Source: Elasticsearch, data stream lifecycle.
+pub(crate) fn retention_of(template: &Template) -> Option<Duration> {
+    let text = template.body.pointer("/template/lifecycle/data_retention")?.as_str()?;
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let seconds = match &text[digits..] {
+        "d" => 86_400,
+        "h" => 3600,
+        "m" => 60,
+        "s" => 1,
+        "ms" => return Some(Duration::from_millis(number)),
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.saturating_mul(seconds)))
 }
 
 /// Whether a new index of this name is a data stream, and by which template.

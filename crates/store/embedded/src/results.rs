@@ -26,13 +26,19 @@ impl Page {
         }
     }
 
-    /// Whether a hit with these sort values can still get in. With no sort, the first come first.
-    pub(crate) fn wants(&self, keys: &[Value]) -> bool {
+    /// What hits are ordered by.
+    pub(crate) fn sort(&self) -> &[Sort] {
+        &self.sort
+    }
+
+    /// Whether a hit with these sort values can still get in. With no sort, the first come first. `after` is the cursor in
+    /// the form of the index's own values.
+    pub(crate) fn wants(&self, keys: &[Value], after: Option<&[Value]>) -> bool {
         if self.keep == 0 || (self.sort.is_empty() && self.hits.len() >= self.keep) {
             return false;
         }
-        let after = |cursor: &Vec<Value>| compare_sort_values(&self.sort, keys, cursor) == Ordering::Greater;
-        if !self.after.as_ref().is_none_or(after) {
+        let behind = |cursor: &[Value]| compare_sort_values(&self.sort, keys, cursor) == Ordering::Greater;
+        if !after.or(self.after.as_deref()).is_none_or(behind) {
             return false;
         }
         let worst = (self.sorted == self.keep)

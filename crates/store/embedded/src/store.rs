@@ -6,6 +6,7 @@ mod writing;
 
 pub(crate) use reading::blocking;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use async_trait::async_trait;
 use query::{Query, SearchRequest};
 use serde_json::Value;
 use store::{
-    DataStreamInfo, Document, IndexInfo, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store, StoreError,
+    DataStreamInfo, Document, IndexInfo, Name, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store, StoreError,
 };
 use tokio::sync::watch;
 
@@ -34,6 +35,8 @@ pub struct EmbeddedStore {
     writer_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     pub(crate) streams: Arc<Streams>,
     templates: RwLock<Vec<Template>>,
+    /// Of single data streams.
+    retention: RwLock<HashMap<String, Duration>>,
     points_in_time: PointsInTime,
     /// Streams that are being made, so that two writers do not make the same one.
     creating: tokio::sync::Mutex<()>,
@@ -56,6 +59,7 @@ impl EmbeddedStore {
         let streams = catalogue::streams(&connection).map_err(damaged)?;
         let backing = catalogue::backing(&connection).map_err(damaged)?;
         let templates = catalogue::templates(&connection).map_err(damaged)?;
+        let retention = catalogue::retention(&connection).map_err(damaged)?;
         let streams = Streams::open(&folder.path, &streams, backing)?;
         let state = Arc::new(state);
         let failed = |source| OpenError::Folder {
@@ -63,17 +67,20 @@ impl EmbeddedStore {
             source,
         };
         let (writer, thread) = WriterQueue::start(connection, state.clone()).map_err(failed)?;
-        Ok(Arc::new(Self {
+        let store = Arc::new(Self {
             state,
             writer: Mutex::new(Some(writer)),
             writer_thread: Mutex::new(Some(thread)),
             streams: Arc::new(streams),
             templates: RwLock::new(templates),
+            retention: RwLock::new(retention),
             points_in_time: PointsInTime::default(),
             creating: tokio::sync::Mutex::new(()),
             folder: Mutex::new(Some(folder)),
             options,
-        }))
+        });
+        store.declare_mappings();
+        Ok(store)
     }
 
     /// Makes everything visible and durable, ends the threads and gives the folder free. Calls afterwards fail.
@@ -206,5 +213,17 @@ impl Store for EmbeddedStore {
 
     async fn mapping(&self, index: &str) -> Result<Option<Value>, StoreError> {
         self.merged_mapping(index).await
+    }
+
+    async fn put_mapping(&self, index: &str, mapping: Value) -> Result<(), StoreError> {
+        self.change_mapping(index, mapping).await
+    }
+
+    async fn names(&self, patterns: &[String]) -> Result<Vec<Name>, StoreError> {
+        Ok(self.known_names(patterns))
+    }
+
+    async fn keep_data_stream_for(&self, name: &str, retention: Option<Duration>) -> Result<(), StoreError> {
+        self.set_retention(name, retention).await
     }
 }

@@ -95,7 +95,103 @@ pub enum Query {
     },
     /// `match_phrase`.
     MatchPhrase(Field, String),
-    // `multi_match`, `query_string`, `simple_query_string`, `constant_score` and KQL become the clauses above.
+    /// `match_phrase` with `slop`, and `match_phrase_prefix`.
+    LoosePhrase {
+        /// The field.
+        field: Field,
+        /// The text to analyse.
+        text: String,
+        /// Moves that words may be away from their places.
+        slop: usize,
+        /// The last word is the beginning of one.
+        prefix_last: bool,
+    },
+    /// `match` with more than an operator, and `match_bool_prefix`.
+    MatchSome {
+        /// The field.
+        field: Field,
+        /// The text to analyse.
+        text: String,
+        /// How many of the words must match.
+        minimum: Minimum,
+        /// Words may be so far from the given ones.
+        fuzziness: Option<Fuzziness>,
+        /// The last word is the beginning of one.
+        prefix_last: bool,
+    },
+    /// `fuzzy`: a keyword or word that is near.
+    Fuzzy(Field, String, Fuzziness),
+    /// `nested`: one object of a list matches as a whole.
+    Nested {
+        /// The list.
+        path: Field,
+        /// With full field names.
+        query: Box<Query>,
+        /// A path that is not there matches nothing instead of failing.
+        ignore_unmapped: bool,
+    },
+    /// `dis_max`, and `multi_match` over several fields: any matches, the best scores.
+    Best {
+        /// The clauses.
+        queries: Vec<Query>,
+        /// The share of the other clauses' scores.
+        tie_breaker: f32,
+    },
+    /// `constant_score`.
+    Constant(Box<Query>, f32),
+    /// A clause with `boost`.
+    Weighted(Box<Query>, f32),
+    /// `boosting`: what matches the second as well scores less, by this factor.
+    Demoted(Box<Query>, Box<Query>, f32),
+    // `multi_match`, `query_string`, `simple_query_string` and KQL become the clauses above.
+}
+
+/// `minimum_should_match` of words: `2`, `-1`, `75%`, `-25%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Minimum {
+    /// One word is enough.
+    Any,
+    /// Every word.
+    All,
+    /// So many; below zero so many may miss.
+    Count(i64),
+    /// Such a share in percent; below zero such a share may miss.
+    Percent(i64),
+}
+
+impl Minimum {
+    /// Of `available` words.
+    pub fn of(self, available: usize) -> usize {
+        let total = i64::try_from(available).unwrap_or(i64::MAX);
+        let wanted = match self {
+            Self::Any => 1,
+            Self::All => total,
+            Self::Count(count) => count,
+            Self::Percent(share) => total.saturating_mul(share) / 100,
+        };
+        let wanted = if wanted < 0 { total + wanted } else { wanted };
+        usize::try_from(wanted.clamp(0, total)).unwrap_or(available)
+    }
+}
+
+/// `fuzziness` and `prefix_length`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fuzziness {
+    /// Changes that a word may have; `None` is `AUTO`: none below 3 letters, 1 below 6, else 2.
+    pub distance: Option<usize>,
+    /// Letters at the beginning that must be the same.
+    pub prefix: usize,
+}
+
+impl Fuzziness {
+    /// For one word.
+    pub fn distance_of(self, word: &str) -> usize {
+        self.distance.unwrap_or_else(|| match word.chars().count() {
+            0..=2 => 0,
+            3..=5 => 1,
+            _ => 2,
+        })
+    }
 }
 
 /// One end of a range.
@@ -140,7 +236,7 @@ pub enum SortOrder {
 }
 
 /// One sort key.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sort {
     /// The field; `_doc`, `_score`, `_seq_no`, `_id` are allowed.
     pub field: Field,
@@ -148,6 +244,66 @@ pub struct Sort {
     pub order: SortOrder,
     /// Documents without the field come first rather than last.
     pub missing_first: bool,
+    /// What documents without the field have instead.
+    pub missing: Option<Value>,
+    /// Of several values; the smallest when ascending, else the largest, unless given.
+    pub mode: Option<SortMode>,
+    /// How a date is shown.
+    pub format: Option<String>,
+    /// An index that does not know the field is no error.
+    pub unmapped: bool,
+}
+
+/// Which of several values counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SortMode {
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// All together.
+    Sum,
+    /// Their average.
+    Avg,
+    /// The one in the middle.
+    Median,
+}
+
+/// A pattern of `fields` or `docvalue_fields`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ShownField {
+    /// With `*`.
+    pub pattern: String,
+    /// How dates are shown.
+    pub format: Option<String>,
+    /// Of `docvalue_fields`: from columns, which texts do not have.
+    pub column: bool,
+}
+
+/// `highlight`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Highlight {
+    /// Patterns of fields and how each is shown.
+    pub fields: Vec<(String, HighlightField)>,
+    /// Only words that were searched for in the field itself are marked.
+    pub same_field_only: bool,
+}
+
+/// How one field is highlighted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HighlightField {
+    /// What stands before a mark.
+    pub before: String,
+    /// What stands behind it.
+    pub after: String,
+    /// Characters of a fragment.
+    pub fragment: usize,
+    /// Fragments at most; 0 is the whole text.
+    pub most: usize,
+    /// Characters shown of a text without a mark.
+    pub unmarked: usize,
+    /// The best fragments first.
+    pub by_score: bool,
 }
 
 /// What of `_source` comes back.
@@ -206,7 +362,15 @@ pub struct SearchRequest {
     /// What of `_source` comes back.
     pub source: SourceFilter,
     /// `fields` and `docvalue_fields` patterns.
-    pub fields: Vec<String>,
+    pub fields: Vec<ShownField>,
+    /// Marked words.
+    pub highlight: Option<Highlight>,
+    /// Narrows the hits and leaves the aggregations alone.
+    pub post_filter: Option<Query>,
+    /// Documents that score less are no hits.
+    pub min_score: Option<f32>,
+    /// Scores are wanted although something else sorts.
+    pub track_scores: bool,
     /// The aggregations.
     pub aggregations: Vec<Aggregation>,
     /// Count exactly up to this many; `u64::MAX` for `true`, 0 for `false`.
@@ -231,6 +395,10 @@ impl Default for SearchRequest {
             search_after: None,
             source: SourceFilter::All,
             fields: Vec::new(),
+            highlight: None,
+            post_filter: None,
+            min_score: None,
+            track_scores: false,
             aggregations: Vec::new(),
             track_total_hits: 10_000,
             seq_no_primary_term: false,
@@ -267,13 +435,40 @@ impl SearchRequest {
         self.sort.push(Sort {
             field: field.into(),
             order,
-            missing_first: false,
+            ..Sort::default()
         });
         self
+    }
+
+    /// Whether hits need scores: by default, when `_score` sorts, or when they are asked for.
+    pub fn scores(&self) -> bool {
+        self.sort.is_empty()
+            || self.track_scores
+            || self.min_score.is_some()
+            || self.sort.iter().any(|sort| sort.field == "_score")
     }
 }
 
 impl Query {
+    /// Whether two documents that match can have different scores.
+    pub fn scores_differ(&self) -> bool {
+        match self {
+            Self::MatchAll
+            | Self::MatchNone
+            | Self::Ids(_)
+            | Self::Constant(..)
+            | Self::Exists(_)
+            | Self::Range { .. }
+            | Self::Terms(..)
+            | Self::Prefix(..)
+            | Self::Wildcard { .. }
+            | Self::Regexp(..) => false,
+            Self::Bool { must, should, .. } => !should.is_empty() || must.iter().any(Self::scores_differ),
+            Self::Weighted(inner, _) => inner.scores_differ(),
+            _ => true,
+        }
+    }
+
     /// `term`.
     pub fn term(field: impl Into<String>, value: impl Into<Value>) -> Self {
         Self::Term(field.into(), value.into())

@@ -9,8 +9,9 @@ use jiff::tz::TimeZone;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::dsl::{Query, RangeBound, Sort, SortOrder};
-use crate::{analysis, date_math, field, pattern};
+use crate::date_math;
+use crate::dsl::{Query, Sort, SortOrder};
+use crate::matcher::Matcher;
 
 /// What a document has beside its source.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,169 +31,8 @@ pub fn matches(query: &Query, source: &Value, meta: &DocumentMeta<'_>) -> bool {
 
 /// [`matches`] with the time that `now` stands for.
 pub fn matches_at(query: &Query, source: &Value, meta: &DocumentMeta<'_>, now: Option<Timestamp>) -> bool {
-    Evaluation { source, meta, now }.holds(query)
-}
-
-struct Evaluation<'a> {
-    source: &'a Value,
-    meta: &'a DocumentMeta<'a>,
-    now: Option<Timestamp>,
-}
-
-impl Evaluation<'_> {
-    fn holds(&self, query: &Query) -> bool {
-        match query {
-            Query::MatchAll => true,
-            Query::MatchNone => false,
-            Query::Bool {
-                must,
-                filter,
-                should,
-                must_not,
-                minimum_should_match,
-            } => {
-                must.iter().chain(filter).all(|clause| self.holds(clause))
-                    && !must_not.iter().any(|clause| self.holds(clause))
-                    && self.enough(should, *minimum_should_match)
-            }
-            Query::Term(name, wanted) => self.any(name, &mut |value| equal(value, wanted)),
-            Query::Terms(name, wanted) => self.any(name, &mut |value| wanted.iter().any(|one| equal(value, one))),
-            Query::Ids(ids) => ids.iter().any(|id| id == self.meta.id),
-            Query::Range { field, from, to } => self.in_range(field, from.as_ref(), to.as_ref()),
-            Query::Exists(name) => self.any(name, &mut |value| !value.is_null()),
-            Query::Prefix(name, prefix) => self.any_text(name, &mut |text| {
-                whole_or_word(text, &|part| part.starts_with(prefix.as_str()))
-            }),
-            Query::Wildcard {
-                field,
-                pattern,
-                case_insensitive: false,
-            } => self.any_text(field, &mut |text| {
-                whole_or_word(text, &|part| pattern::wildcard(pattern, part))
-            }),
-            Query::Wildcard {
-                field,
-                pattern,
-                case_insensitive: true,
-            } => {
-                let pattern = pattern.to_lowercase();
-                let fits = |part: &str| pattern::wildcard(&pattern, &part.to_lowercase());
-                self.any_text(field, &mut |text| whole_or_word(text, &fits))
-            }
-            Query::Regexp(name, expression) => match anchored(expression) {
-                Some(regex) => self.any_text(name, &mut |text| regex.is_match(text)),
-                None => false,
-            },
-            Query::Match { field, text, all } => self.has_words(field, text, *all),
-            Query::MatchPhrase(name, phrase) => {
-                let words: Vec<String> = analysis::words(phrase).collect();
-                self.any_text(name, &mut |text| {
-                    text == phrase || analysis::contains_phrase(text, &words)
-                })
-            }
-        }
-    }
-
-    fn enough(&self, should: &[Query], minimum: usize) -> bool {
-        minimum == 0 || should.iter().filter(|clause| self.holds(clause)).take(minimum).count() >= minimum
-    }
-
-    /// Whether any value of the field passes the test. `name` may be a pattern.
-    fn any(&self, name: &str, test: &mut dyn FnMut(&Value) -> bool) -> bool {
-        let mut found = false;
-        match name {
-            "_id" => return test(&Value::from(self.meta.id)),
-            "_seq_no" => return test(&Value::from(self.meta.seq_no)),
-            "_index" => return test(&Value::from(self.meta.index)),
-            name if pattern::is_pattern(name) => field::visit_all(self.source, &mut |path, value| {
-                found = found || pattern::wildcard(name, path) && test(value);
-            }),
-            name => {
-                field::visit(self.source, name, &mut |value| found = found || test(value));
-                if !found && let Some(plain) = name.strip_suffix(".keyword") {
-                    field::visit(self.source, plain, &mut |value| found = found || test(value));
-                }
-            }
-        }
-        found
-    }
-
-    fn any_text(&self, name: &str, test: &mut dyn FnMut(&str) -> bool) -> bool {
-        self.any(name, &mut |value| match value {
-            Value::String(text) => test(text),
-            Value::Number(number) => test(&number.to_string()),
-            Value::Bool(flag) => test(if *flag { "true" } else { "false" }),
-            _ => false,
-        })
-    }
-
-    fn has_words(&self, name: &str, text: &str, all: bool) -> bool {
-        let wanted: Vec<String> = analysis::words(text).collect();
-        self.any_text(name, &mut |value| {
-            // A value without a space counts as a keyword: it matches as a whole.
-            if !value.contains(' ') {
-                return value.eq_ignore_ascii_case(text) || !all && text.split_whitespace().any(|word| word == value);
-            }
-            let present: Vec<String> = analysis::words(value).collect();
-            if all {
-                !wanted.is_empty() && wanted.iter().all(|word| present.contains(word))
-            } else {
-                wanted.iter().any(|word| present.contains(word))
-            }
-        })
-    }
-
-    fn in_range(&self, name: &str, from: Option<&RangeBound>, to: Option<&RangeBound>) -> bool {
-        let above = |value: &Value| from.is_none_or(|bound| self.within(value, bound, Ordering::Greater));
-        let below = |value: &Value| to.is_none_or(|bound| self.within(value, bound, Ordering::Less));
-        self.any(name, &mut |value| !value.is_null() && above(value) && below(value))
-    }
-
-    /// Whether `value` lies on the wanted side of the bound.
-    fn within(&self, value: &Value, bound: &RangeBound, side: Ordering) -> bool {
-        let round_up = bound.inclusive == (side == Ordering::Less);
-        let ordering = match (value, &bound.value) {
-            (Value::Number(_), Value::Number(_)) => compare_values(value, &bound.value),
-            (Value::Number(number), Value::String(text)) => match text.parse::<f64>() {
-                Ok(wanted) => number
-                    .as_f64()
-                    .unwrap_or(f64::NAN)
-                    .partial_cmp(&wanted)
-                    .unwrap_or(Ordering::Equal),
-                Err(_) => match (number.as_i64(), self.date(text, bound, round_up)) {
-                    (Some(millis), Some(date)) => millis.cmp(&date.as_millisecond()),
-                    _ => return false,
-                },
-            },
-            (Value::String(text), wanted) => {
-                let wanted_text = wanted.as_str().map_or_else(|| wanted.to_string(), ToOwned::to_owned);
-                let dates = date_math::parse(text, &TimeZone::UTC, false).zip(self.date(&wanted_text, bound, round_up));
-                match dates {
-                    Some((value, wanted)) => value.as_millisecond().cmp(&wanted.as_millisecond()),
-                    None if wanted_text.starts_with("now") => return false,
-                    None => text.as_str().cmp(&wanted_text),
-                }
-            }
-            _ => return false,
-        };
-        ordering == side || (bound.inclusive && ordering == Ordering::Equal)
-    }
-
-    fn date(&self, text: &str, bound: &RangeBound, round_up: bool) -> Option<Timestamp> {
-        let zone = match &bound.time_zone {
-            Some(name) => date_math::time_zone(name).ok()?,
-            None => TimeZone::UTC,
-        };
-        if text.starts_with("now") && self.now.is_none() {
-            return None;
-        }
-        date_math::resolve_in(text, self.now.unwrap_or(Timestamp::UNIX_EPOCH), round_up, &zone).ok()
-    }
-}
-
-/// Patterns look at the whole value and, in a text of several words, at each of them.
-fn whole_or_word(text: &str, fits: &dyn Fn(&str) -> bool) -> bool {
-    fits(text) || text.contains(' ') && analysis::words(text).any(|word| fits(&word))
+    // Without a mapping nothing can be wrong with a value.
+    Matcher::compile(query, None, now).is_ok_and(|matcher| matcher.holds(source, meta))
 }
 
 /// A regular expression that must fit the whole text; `None` when it cannot be read.
@@ -205,7 +45,7 @@ pub(crate) fn anchored(expression: &str) -> Option<Regex> {
 }
 
 /// Equality as `term` means it: numbers by value, booleans and numbers also by their text.
-fn equal(value: &Value, wanted: &Value) -> bool {
+pub(crate) fn equal(value: &Value, wanted: &Value) -> bool {
     match (value, wanted) {
         (Value::Number(_), Value::Number(_)) => compare_values(value, wanted) == Ordering::Equal,
         (Value::String(text), Value::String(other)) => {

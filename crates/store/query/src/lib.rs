@@ -4,8 +4,8 @@
 //! names it, never an ignored clause.
 //!
 //! A JSON body becomes a [`SearchRequest`] ([`SearchRequest::from_json`]), a console line becomes a [`Query`]
-//! ([`kql::parse`]). Stores with an index translate the types; stores without one call [`matches`] and the
-//! [`aggregate`] engine for each document.
+//! ([`kql::parse`]). Stores with an index translate the types; stores without one ask a [`matcher::Matcher`] and the
+//! [`aggregate`] engine about each document. What types fields have is a [`mapping::Mapping`].
 
 pub mod aggregate;
 pub mod analysis;
@@ -14,14 +14,18 @@ mod dsl;
 mod evaluate;
 pub mod field;
 pub mod filter_path;
+pub mod highlight;
 pub mod kql;
+pub mod mapping;
+pub mod matcher;
 mod parse;
 pub mod pattern;
 pub mod query_string;
 mod source_filter;
 
 pub use dsl::{
-    Aggregation, AggregationKind, Field, Query, QueryError, RangeBound, SearchRequest, Sort, SortOrder, SourceFilter,
+    Aggregation, AggregationKind, Field, Fuzziness, Highlight, HighlightField, Minimum, Query, QueryError, RangeBound,
+    SearchRequest, ShownField, Sort, SortMode, SortOrder, SourceFilter,
 };
 pub use evaluate::{DocumentMeta, compare_sort_values, compare_values, matches, matches_at};
 pub use source_filter::fields;

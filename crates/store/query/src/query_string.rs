@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::dsl::{Query, QueryError, RangeBound};
+use crate::dsl::{Fuzziness, Minimum, Query, QueryError, RangeBound};
 
 const DEEPEST: usize = 30;
 
@@ -52,12 +52,12 @@ pub fn parse_simple(text: &str, fields: &[String], and: bool) -> Query {
         }
         rest = after.trim_start();
     }
-    let join = |group: Vec<Query>| {
-        if and {
-            Query::all_of(group)
-        } else {
-            Query::any_of(group)
-        }
+    let join = |group: Vec<Query>| Query::Bool {
+        must: if and { group.clone() } else { Vec::new() },
+        filter: Vec::new(),
+        minimum_should_match: usize::from(!and),
+        should: if and { Vec::new() } else { group },
+        must_not: Vec::new(),
     };
     let groups: Vec<Query> = groups.into_iter().filter(|group| !group.is_empty()).map(join).collect();
     match (groups.is_empty(), excluded.is_empty()) {
@@ -106,7 +106,10 @@ fn prefix_of(field: String, prefix: &str) -> Query {
 fn over(fields: &[String], clause: impl Fn(String) -> Query) -> Query {
     match fields {
         [one] => clause(one.clone()),
-        many => Query::any_of(many.iter().map(|field| clause(field.clone())).collect()),
+        many => Query::Best {
+            queries: many.iter().map(|field| clause(field.clone())).collect(),
+            tie_breaker: 0.0,
+        },
     }
 }
 
@@ -310,6 +313,15 @@ impl<'a> Parser<'a> {
             }));
         }
         let and = self.and;
+        if let Some((word, fuzziness)) = token.fuzzy() {
+            return Ok(over(&self.fields, |field| Query::MatchSome {
+                field,
+                text: word.clone(),
+                minimum: Minimum::Any,
+                fuzziness: Some(fuzziness),
+                prefix_last: false,
+            }));
+        }
         Ok(over(&self.fields, |field| {
             if token.wild {
                 Query::Wildcard {
@@ -407,6 +419,21 @@ impl<'a> Parser<'a> {
 struct Token {
     text: String,
     wild: bool,
+}
+
+impl Token {
+    /// `error~` and `error~1`.
+    fn fuzzy(&self) -> Option<(String, Fuzziness)> {
+        let (word, distance) = self
+            .text
+            .rsplit_once('~')
+            .filter(|(word, _)| !self.wild && !word.is_empty())?;
+        let distance = match distance {
+            "" => None,
+            number => Some(number.parse().ok().filter(|distance| *distance <= 2)?),
+        };
+        Some((word.to_owned(), Fuzziness { distance, prefix: 0 }))
+    }
 }
 
 /// `name:` at the start, with `\` taking the meaning off the next character.

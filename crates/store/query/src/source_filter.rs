@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::dsl::SourceFilter;
+use crate::dsl::{ShownField, SourceFilter};
 use crate::{field, pattern};
 
 impl SourceFilter {
@@ -72,14 +72,14 @@ fn covers(pattern: &str, path: &str) -> bool {
             .any(|(dot, _)| pattern::wildcard(pattern, &path[..dot]))
 }
 
-/// The `fields` option: full name to list of values, for every leaf that one of the patterns names.
-pub fn fields(source: &Value, patterns: &[String]) -> Map<String, Value> {
+/// The `fields` option where no mapping is known: full name to list of values, for every leaf that one of the patterns names.
+pub fn fields(source: &Value, patterns: &[ShownField]) -> Map<String, Value> {
     let mut found = Map::new();
     if patterns.is_empty() {
         return found;
     }
     field::visit_all(source, &mut |name, value| {
-        if !value.is_null() && patterns.iter().any(|pattern| pattern::wildcard(pattern, name)) {
+        if !value.is_null() && patterns.iter().any(|one| pattern::wildcard(&one.pattern, name)) {
             let list = found.entry(name).or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(list) = list {
                 list.push(value.clone());
@@ -121,7 +121,10 @@ mod tests {
     fn fields_are_lists() {
         let found = fields(
             &json!({"a": {"b": [1, 2]}, "c": null, "d": "x"}),
-            &["a.*".into(), "c".into()],
+            &["a.*", "c"].map(|pattern| ShownField {
+                pattern: pattern.to_owned(),
+                ..ShownField::default()
+            }),
         );
         assert_eq!(Value::Object(found), json!({"a.b": [1, 2]}));
     }

@@ -67,6 +67,7 @@ impl Inner {
                     documents: newest.total,
                     newest_timestamp: timestamp_of(&newest),
                     template: stream.template,
+                    retention: None,
                 })
             })
             .collect()

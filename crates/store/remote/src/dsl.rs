@@ -3,7 +3,10 @@
 //! Three differences between our dialect and a peer's are levelled here: a field may be a pattern in any clause, `x.keyword`
 //! means `x` where no such sub-field exists, and a value that does not fit its field finds nothing instead of failing.
 
-use query::{Aggregation, AggregationKind, Query, RangeBound, Sort, SortOrder, SourceFilter, pattern};
+use query::{
+    Aggregation, AggregationKind, Fuzziness, Minimum, Query, RangeBound, Sort, SortMode, SortOrder, SourceFilter,
+    pattern,
+};
 use serde_json::{Map, Value, json};
 use store::StoreError;
 
@@ -94,7 +97,80 @@ pub(crate) fn query(query: &Query) -> Result<Value, StoreError> {
         }
         Query::MatchPhrase(field, text) if pattern::is_pattern(field) => anywhere(field, "phrase", text),
         Query::MatchPhrase(field, text) => json!({ "match_phrase": { field: { "query": text } } }),
+        Query::LoosePhrase {
+            field,
+            text,
+            slop,
+            prefix_last,
+        } => {
+            exact("match_phrase", field)?;
+            let clause = if *prefix_last {
+                "match_phrase_prefix"
+            } else {
+                "match_phrase"
+            };
+            json!({ clause: { field: { "query": text, "slop": slop } } })
+        }
+        Query::MatchSome { field, .. } => {
+            exact("match", field)?;
+            some_words(query)
+        }
+        Query::Fuzzy(field, text, fuzziness) => {
+            exact("fuzzy", field)?;
+            let body =
+                json!({ "value": text, "fuzziness": fuzziness_of(*fuzziness), "prefix_length": fuzziness.prefix });
+            with_plain(field, &|field| json!({ "fuzzy": { field: body } }))
+        }
+        Query::Nested {
+            path,
+            query,
+            ignore_unmapped,
+        } => json!({ "nested": { "path": path, "query": self::query(query)?, "ignore_unmapped": ignore_unmapped } }),
+        Query::Best { queries, tie_breaker } => {
+            let queries: Vec<Value> = queries.iter().map(self::query).collect::<Result<_, _>>()?;
+            json!({ "dis_max": { "queries": queries, "tie_breaker": tie_breaker } })
+        }
+        Query::Constant(inner, boost) => {
+            json!({ "constant_score": { "filter": self::query(inner)?, "boost": boost } })
+        }
+        Query::Weighted(inner, boost) => json!({ "bool": { "must": [self::query(inner)?], "boost": boost } }),
+        Query::Demoted(inner, less, factor) => json!({ "boosting": {
+            "positive": self::query(inner)?, "negative": self::query(less)?, "negative_boost": factor,
+        } }),
     })
+}
+
+/// `match` with a minimum, fuzziness or a prefix at the end.
+fn some_words(query: &Query) -> Value {
+    let Query::MatchSome {
+        field,
+        text,
+        minimum,
+        fuzziness,
+        prefix_last,
+    } = query
+    else {
+        return json!({ "match_none": {} });
+    };
+    let mut body = json!({ "query": text });
+    match minimum {
+        Minimum::Any => {}
+        Minimum::All => body["operator"] = json!("and"),
+        Minimum::Count(count) => body["minimum_should_match"] = json!(count),
+        Minimum::Percent(share) => body["minimum_should_match"] = json!(format!("{share}%")),
+    }
+    if let Some(fuzziness) = fuzziness {
+        body["fuzziness"] = fuzziness_of(*fuzziness);
+        body["prefix_length"] = json!(fuzziness.prefix);
+    }
+    let clause = if *prefix_last { "match_bool_prefix" } else { "match" };
+    json!({ clause: { field: body } })
+}
+
+fn fuzziness_of(fuzziness: Fuzziness) -> Value {
+    fuzziness
+        .distance
+        .map_or_else(|| json!("AUTO"), |distance| json!(distance))
 }
 
 /// The clause for `field`; for `x.keyword` also for `x`: the peer may have either.
@@ -172,9 +248,23 @@ pub(crate) fn sort(keys: &[Sort], kind: Kind) -> Value {
         if field.starts_with('_') {
             return json!({ field: { "order": order } });
         }
-        let missing = if key.missing_first { "_first" } else { "_last" };
+        let default = if key.missing_first { "_first" } else { "_last" };
+        let missing = key.missing.clone().unwrap_or_else(|| json!(default));
         let unmapped = if field == "@timestamp" { "date" } else { "long" };
-        json!({ field: { "order": order, "missing": missing, "unmapped_type": unmapped } })
+        let mut body = json!({ "order": order, "missing": missing, "unmapped_type": unmapped });
+        if let Some(format) = &key.format {
+            body["format"] = json!(format);
+        }
+        if let Some(mode) = key.mode {
+            body["mode"] = json!(match mode {
+                SortMode::Min => "min",
+                SortMode::Max => "max",
+                SortMode::Sum => "sum",
+                SortMode::Avg => "avg",
+                SortMode::Median => "median",
+            });
+        }
+        json!({ field: body })
     });
     Value::Array(keys.collect())
 }

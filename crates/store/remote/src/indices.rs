@@ -6,7 +6,7 @@ use http::Method;
 use query::pattern;
 use serde::Deserialize;
 use serde_json::Value;
-use store::{IndexInfo, StoreError};
+use store::{IndexInfo, Name, NameKind, StoreError};
 
 use crate::error::Failure;
 use crate::mappings;
@@ -69,6 +69,46 @@ struct Docs {
 struct Size {
     #[serde(default)]
     size_in_bytes: u64,
+}
+
+/// An answer of `_resolve/index`.
+#[derive(Deserialize)]
+struct Resolved {
+    #[serde(default)]
+    indices: Vec<ResolvedIndex>,
+    #[serde(default)]
+    data_streams: Vec<ResolvedStream>,
+}
+
+#[derive(Deserialize)]
+struct ResolvedIndex {
+    name: String,
+    #[serde(default)]
+    data_stream: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ResolvedStream {
+    name: String,
+    #[serde(default)]
+    backing_indices: Vec<String>,
+}
+
+impl Resolved {
+    fn names(self) -> Vec<Name> {
+        let name = |name: String, kind| Name { name, kind };
+        let indices = self.indices.into_iter().map(|one| {
+            let kind = one.data_stream.map_or(NameKind::Index, NameKind::Backing);
+            name(one.name, kind)
+        });
+        let mut found: Vec<Name> = indices.collect();
+        for stream in self.data_streams {
+            let backing = stream.backing_indices.into_iter();
+            found.extend(backing.map(|one| name(one, NameKind::Backing(stream.name.clone()))));
+            found.push(name(stream.name.clone(), NameKind::DataStream));
+        }
+        found
+    }
 }
 
 impl Inner {
@@ -229,6 +269,35 @@ impl Inner {
         } else {
             Err(answer.into_error(pattern))
         }
+    }
+
+    pub(crate) async fn put_mapping(&self, index: &str, mapping: &Value) -> Result<(), StoreError> {
+        let call = Call::new(Method::PUT, format!("/{}/_mapping", segment(index))).json(mapping);
+        let answer = self.send(call).await?;
+        if answer.is_success() {
+            Ok(())
+        } else {
+            Err(answer.into_error(index))
+        }
+    }
+
+    /// What the patterns stand for, without a look into it.
+    pub(crate) async fn names(&self, patterns: &[String]) -> Result<Vec<Name>, StoreError> {
+        let mut found: Vec<Name> = Vec::new();
+        for pattern in patterns {
+            let path = format!("/_resolve/index/{}?expand_wildcards=all", segment(pattern));
+            let answer = self.send(Call::get(path)).await?;
+            if answer.status == 404 {
+                continue;
+            }
+            let resolved: Resolved = answer.ok(pattern).await?;
+            for name in resolved.names() {
+                if !found.contains(&name) {
+                    found.push(name);
+                }
+            }
+        }
+        Ok(found)
     }
 
     pub(crate) async fn mapping(&self, index: &str) -> Result<Option<Value>, StoreError> {

@@ -140,9 +140,8 @@ fn kind_of(status: u16, kind: &str) -> RejectionKind {
         "version_conflict_engine_exception" => RejectionKind::VersionConflict,
         "document_missing_exception" => RejectionKind::DocumentMissing,
         "index_not_found_exception" => RejectionKind::IndexNotFound,
-        "document_parsing_exception" | "mapper_parsing_exception" | "strict_dynamic_mapping_exception" => {
-            RejectionKind::Malformed
-        }
+        "document_parsing_exception" | "mapper_parsing_exception" => RejectionKind::Malformed,
+        "strict_dynamic_mapping_exception" => RejectionKind::StrictMapping,
         _ if status == 429 || status >= 500 => RejectionKind::TooBusy,
         _ => RejectionKind::IllegalArgument,
     }

@@ -3,7 +3,7 @@
 //! All go through `_msearch`: it takes the index names in its body, where a list of hundreds fits, and a part of a URL does not.
 
 use bytes::Bytes;
-use query::{Query, SearchRequest};
+use query::{Query, SearchRequest, ShownField};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -163,8 +163,25 @@ impl Inner {
         if let Some(after) = &request.search_after {
             body["search_after"] = json!(after);
         }
-        if !request.fields.is_empty() {
-            body["fields"] = json!(request.fields);
+        for (key, column) in [("fields", false), ("docvalue_fields", true)] {
+            let shown: Vec<Value> = request
+                .fields
+                .iter()
+                .filter(|one| one.column == column)
+                .map(shown_field)
+                .collect();
+            if !shown.is_empty() {
+                body[key] = Value::Array(shown);
+            }
+        }
+        if let Some(filter) = &request.post_filter {
+            body["post_filter"] = dsl::query(filter)?;
+        }
+        if let Some(least) = request.min_score {
+            body["min_score"] = json!(least);
+        }
+        if request.track_scores {
+            body["track_scores"] = json!(true);
         }
         if !request.aggregations.is_empty() {
             body["aggs"] = dsl::aggregations(&request.aggregations)?;
@@ -173,6 +190,13 @@ impl Inner {
             body["pit"] = json!({ "id": id });
         }
         Ok(body)
+    }
+}
+
+fn shown_field(field: &ShownField) -> Value {
+    match &field.format {
+        Some(format) => json!({ "field": field.pattern, "format": format }),
+        None => json!(field.pattern),
     }
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use query::{Query, SearchRequest};
 use serde_json::Value;
 use store::{
-    DataStreamInfo, Document, IndexInfo, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store, StoreError,
+    DataStreamInfo, Document, IndexInfo, Name, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store, StoreError,
 };
 
 use crate::api_keys::NativeKeys;
@@ -220,5 +220,13 @@ impl Store for RemoteStore {
 
     async fn mapping(&self, index: &str) -> Result<Option<Value>, StoreError> {
         self.inner.mapping(index).await
+    }
+
+    async fn put_mapping(&self, index: &str, mapping: Value) -> Result<(), StoreError> {
+        self.inner.put_mapping(index, &mapping).await
+    }
+
+    async fn names(&self, patterns: &[String]) -> Result<Vec<Name>, StoreError> {
+        self.inner.names(patterns).await
     }
 }

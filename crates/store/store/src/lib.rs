@@ -95,6 +95,55 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The merged mapping (`{"properties": ..}`) of an index: declared and dynamic fields.
     async fn mapping(&self, index: &str) -> Result<Option<Value>, StoreError>;
+
+    /// Lays a mapping over that of an index.
+    async fn put_mapping(&self, index: &str, _mapping: Value) -> Result<(), StoreError> {
+        Err(StoreError::Unsupported(format!(
+            "changing the mapping of [{index}] is not supported by this store"
+        )))
+    }
+
+    /// Which indices and data streams match any of the patterns, without looking into them.
+    async fn names(&self, patterns: &[String]) -> Result<Vec<Name>, StoreError> {
+        let streams = self.data_streams(patterns).await?.into_iter();
+        let indices = self.indices(patterns).await?.into_iter();
+        let streams = streams.map(|stream| Name {
+            name: stream.name,
+            kind: NameKind::DataStream,
+        });
+        let indices = indices.map(|index| Name {
+            kind: index.data_stream.map_or(NameKind::Index, NameKind::Backing),
+            name: index.name,
+        });
+        Ok(streams.chain(indices).collect())
+    }
+
+    /// Keeps the documents of a data stream for this long; `None` is what the template or the store says.
+    async fn keep_data_stream_for(&self, name: &str, _retention: Option<Duration>) -> Result<(), StoreError> {
+        Err(StoreError::Unsupported(format!(
+            "a retention of the data stream [{name}] alone is not supported by this store"
+        )))
+    }
+}
+
+/// A name that documents are kept under.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Name {
+    /// The name.
+    pub name: String,
+    /// What it stands for.
+    pub kind: NameKind,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NameKind {
+    /// An ordinary index.
+    Index,
+    /// A data stream.
+    DataStream,
+    /// A backing index of this data stream.
+    Backing(String),
 }
 
 /// A document's JSON text, checked to be one object.
@@ -334,6 +383,8 @@ pub enum RejectionKind {
     IndexNotFound,
     /// 400 `document_parsing_exception`: a value does not fit its mapping.
     Malformed,
+    /// 400 `strict_dynamic_mapping_exception`: the mapping takes no new fields.
+    StrictMapping,
     /// 400 `illegal_argument_exception`.
     IllegalArgument,
     /// 429 `es_rejected_execution_exception`: try again later.
@@ -411,6 +462,8 @@ pub struct DataStreamInfo {
     pub newest_timestamp: Option<String>,
     /// The template that made it.
     pub template: Option<String>,
+    /// For how long its documents are kept, when it has a retention of its own.
+    pub retention: Option<Duration>,
 }
 
 /// Why the store as a whole could not answer.
@@ -425,6 +478,9 @@ pub enum StoreError {
     /// A request that this store cannot serve, with the part that it cannot.
     #[error("{0}")]
     Unsupported(String),
+    /// A search or a mapping that does not fit the fields of an index.
+    #[error("{0}")]
+    Misfit(#[from] query::QueryError),
     /// A point in time that is unknown or expired.
     #[error("no search context found for id [{0}]")]
     NoSuchPointInTime(String),

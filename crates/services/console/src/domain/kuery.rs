@@ -94,7 +94,6 @@ fn add_fields<'a>(query: &'a Query, fields: &mut Vec<&'a str>) -> bool {
         Query::Term(field, _)
         | Query::Terms(field, _)
         | Query::Exists(field)
-        | Query::Prefix(field, _)
         | Query::MatchPhrase(field, _)
         | Query::Range { field, .. }
         | Query::Wildcard { field, .. }

@@ -91,12 +91,14 @@ async fn run(
         index,
         pipeline: params.text("pipeline").map(str::to_owned),
         require_data_stream: params.flag("require_data_stream")?,
+        require_alias: params.flag("require_alias")?,
     };
     let refresh = refresh_of(&params)?;
     let large = payload.bytes.len() >= ELSEWHERE_FROM;
     let bytes = payload.bytes.clone();
     let writes = here_or_elsewhere(large, move || scan::scan(&bytes, &defaults)).await??;
-    let targets = Targets::resolve(api, caller, writes.iter().map(|write| write.index.as_str())).await?;
+    let named = writes.iter().map(|write| (write.index.as_str(), write.kind));
+    let targets = Targets::resolve(api, caller, named).await?;
     let (items, operations) = here_or_elsewhere(large, move || prepare_all(writes, &targets)).await?;
     let outcomes = if operations.is_empty() {
         Vec::new()
@@ -105,12 +107,19 @@ async fn run(
     };
     log_refusals(&items);
     let filter = params.text("filter_path").filter(|path| !path.is_empty());
-    Ok(respond(&items, outcomes, filter, started))
+    let forced_refresh = matches!(params.text("refresh"), Some("" | "true"));
+    Ok(respond(&items, outcomes, filter, forced_refresh, started))
 }
 
-fn respond(items: &[Item], outcomes: Vec<Outcome>, filter: Option<&str>, started: Instant) -> Response {
+fn respond(
+    items: &[Item],
+    outcomes: Vec<Outcome>,
+    filter: Option<&str>,
+    forced_refresh: bool,
+    started: Instant,
+) -> Response {
     let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let text = render::render(items, outcomes, filter, took);
+    let text = render::render(items, outcomes, filter, forced_refresh, took);
     let mut response = answer::text_json(StatusCode::OK, text.into()).into_response();
     response.extensions_mut().insert(AlreadyFiltered);
     response

@@ -8,11 +8,18 @@ use crate::error::ApiError;
 use crate::write::Kind;
 
 /// Writes the answer; `filter` is `filter_path`.
-pub(super) fn render(items: &[Item], outcomes: Vec<Outcome>, filter: Option<&str>, took: u64) -> Vec<u8> {
+pub(super) fn render(
+    items: &[Item],
+    outcomes: Vec<Outcome>,
+    filter: Option<&str>,
+    forced_refresh: bool,
+    took: u64,
+) -> Vec<u8> {
     let mut outcomes = outcomes.into_iter();
     let mut errors = false;
     let mut list = Vec::with_capacity(items.len() * 64);
-    let wanted = Wanted::of(filter);
+    let mut wanted = Wanted::of(filter);
+    wanted.forced_refresh = forced_refresh && filter.is_none();
     for item in items {
         let fate = match &item.fate {
             Fate::Sent => match outcomes.next().map(Outcome::written) {
@@ -57,6 +64,7 @@ struct Wanted {
     update: Fields,
     delete: Fields,
     any: bool,
+    forced_refresh: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -84,6 +92,7 @@ impl Wanted {
                 update: all,
                 delete: all,
                 any: true,
+                forced_refresh: false,
             };
         };
         let items: Vec<_> = Kind::ALL.iter().map(|kind| json!({ kind.name(): sample() })).collect();
@@ -101,6 +110,7 @@ impl Wanted {
             update: fields(Kind::Update),
             delete: fields(Kind::Delete),
             any: false,
+            forced_refresh: false,
         }
     }
 
@@ -128,6 +138,9 @@ impl Wanted {
             }
         }
         writer.text(fields.result, "result", result);
+        if self.forced_refresh && written.version != DROPPED {
+            writer.raw("forced_refresh", "true");
+        }
         if fields.shards {
             writer.raw("_shards", r#"{"total":1,"successful":1,"failed":0}"#);
         }
@@ -302,7 +315,7 @@ mod tests {
 
     fn check(filter: Option<&str>, expected: Value) {
         let items = [sent(Kind::Create), refused(), sent(Kind::Create)];
-        let text = render(&items, vec![done(), done()], filter, 3);
+        let text = render(&items, vec![done(), done()], filter, false, 3);
         let found: Value =
             serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&text)));
         assert_eq!(found, expected, "{filter:?}");

@@ -14,6 +14,7 @@ pub(super) struct Defaults {
     pub(super) index: Option<String>,
     pub(super) pipeline: Option<String>,
     pub(super) require_data_stream: bool,
+    pub(super) require_alias: bool,
 }
 
 /// Splits the body into writes.
@@ -22,7 +23,7 @@ pub(super) struct Defaults {
 /// When an action line cannot be read: then nothing of the request is done, as in the original.
 pub(super) fn scan(body: &Bytes, defaults: &Defaults) -> Result<Vec<Write>, ApiError> {
     if body.is_empty() {
-        return Err(ApiError::parsing("request body is required"));
+        return Err(ApiError::no_body());
     }
     if std::str::from_utf8(body).is_err() {
         return Err(malformed("the body is not UTF-8".to_owned()));
@@ -107,6 +108,7 @@ fn write(number: usize, line: &[u8], lines: &mut Lines<'_>, defaults: &Defaults)
         id: meta.id,
         pipeline: meta.pipeline.or_else(|| defaults.pipeline.clone()),
         require_data_stream: meta.require_data_stream.unwrap_or(defaults.require_data_stream),
+        require_alias: meta.require_alias.unwrap_or(defaults.require_alias),
         expected: meta.if_seq_no.map(|seq_no| (seq_no, meta.if_primary_term.unwrap_or(0))),
         body,
     })
@@ -155,8 +157,8 @@ struct Meta {
     /// One shard: routing changes nothing.
     #[serde(default, rename = "routing")]
     _routing: Option<Value>,
-    #[serde(default, rename = "require_alias")]
-    _require_alias: Option<bool>,
+    #[serde(default)]
+    require_alias: Option<bool>,
     /// Updates are atomic in the store and never conflict with themselves.
     #[serde(default, rename = "retry_on_conflict")]
     _retry_on_conflict: Option<u32>,
@@ -230,6 +232,7 @@ mod tests {
             index: None,
             pipeline: None,
             require_data_stream: false,
+            require_alias: false,
         }
     }
 

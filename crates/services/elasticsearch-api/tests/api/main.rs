@@ -4,6 +4,7 @@
 mod harness;
 
 mod bulk;
+mod compatibility;
 mod data_streams;
 mod documents;
 mod fleet;

@@ -1,6 +1,9 @@
 //! What one operation does to one index, inside the writer's transaction.
 
+use std::sync::Arc;
+
 use query::field;
+use query::mapping::{Mapping, Misfit};
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types};
 use serde_json::{Map, Value};
 use store::update_script::{self, Effect};
@@ -14,6 +17,10 @@ pub(crate) struct OpenIndex {
     pub(crate) name: String,
     pub(crate) number: i64,
     pub(crate) next_seq: SeqNo,
+    /// `None` for our own indices, whose documents are not checked.
+    pub(crate) mapping: Option<Arc<Mapping>>,
+    /// Documents or a call have added fields since the last commit.
+    pub(crate) mapping_changed: bool,
 }
 
 /// A document as it stands.
@@ -149,6 +156,9 @@ impl OpenIndex {
         body: &[u8],
         present: Option<Present>,
     ) -> rusqlite::Result<Outcome> {
+        if let Err(rejection) = self.admit(id, body) {
+            return Ok(rejection);
+        }
         let seq_no = self.take_seq();
         let version = present.as_ref().map_or(1, |present| present.version + 1);
         if let Some(present) = &present {
@@ -173,6 +183,22 @@ impl OpenIndex {
             WriteResult::Created
         };
         Ok(self.done(id, version, seq_no, result))
+    }
+
+    /// Checks a document against the mapping, which learns its new fields.
+    fn admit(&mut self, id: &str, body: &[u8]) -> Result<(), Outcome> {
+        let Some(mapping) = &self.mapping else { return Ok(()) };
+        let source: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        match mapping.admit(id, &source) {
+            Ok(None) => Ok(()),
+            Ok(Some(extended)) => {
+                self.mapping = Some(Arc::new(extended));
+                self.mapping_changed = true;
+                Ok(())
+            }
+            Err(Misfit::Value(reason)) => Err(self.reject(id, RejectionKind::Malformed, reason)),
+            Err(Misfit::Strict(reason)) => Err(self.reject(id, RejectionKind::StrictMapping, reason)),
+        }
     }
 
     fn remove(&mut self, connection: &Connection, id: &str, present: Option<Present>) -> rusqlite::Result<Outcome> {

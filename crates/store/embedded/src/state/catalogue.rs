@@ -1,5 +1,8 @@
 //! Rows about data streams, backing indices and templates.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use rusqlite::Connection;
 use store::SeqNo;
 
@@ -73,8 +76,31 @@ pub(crate) fn remove_backing(connection: &Connection, number: u32) -> rusqlite::
         .map(|_| ())
 }
 
+/// Retentions that were set for single streams.
+pub(crate) fn retention(connection: &Connection) -> rusqlite::Result<HashMap<String, Duration>> {
+    let mut statement = connection.prepare("SELECT stream, millis FROM retention")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, Duration::from_millis(row.get(1)?))))?;
+    rows.collect()
+}
+
+pub(crate) fn put_retention(
+    connection: &Connection,
+    stream: &str,
+    retention: Option<Duration>,
+) -> rusqlite::Result<()> {
+    let changed = match retention {
+        Some(retention) => {
+            let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+            connection.execute("INSERT OR REPLACE INTO retention VALUES (?, ?)", (stream, millis))
+        }
+        None => connection.execute("DELETE FROM retention WHERE stream = ?", [stream]),
+    };
+    changed.map(|_| ())
+}
+
 pub(crate) fn remove_stream(connection: &Connection, name: &str) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM backing WHERE stream = ?", [name])?;
+    put_retention(connection, name, None)?;
     connection
         .execute("DELETE FROM streams WHERE name = ?", [name])
         .map(|_| ())

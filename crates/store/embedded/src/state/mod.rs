@@ -6,14 +6,17 @@
 
 pub(crate) mod apply;
 pub(crate) mod catalogue;
+pub(crate) mod mappings;
+mod projection;
 pub(crate) mod search;
 pub(crate) mod writer;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use query::mapping::Mapping;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use store::{SeqNo, StoreError};
 use tokio::sync::watch;
@@ -42,6 +45,7 @@ CREATE TABLE IF NOT EXISTS indices (number INTEGER PRIMARY KEY AUTOINCREMENT, na
   next_seq INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS retired (name TEXT PRIMARY KEY, next_seq INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS templates (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS retention (stream TEXT PRIMARY KEY, millis INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS streams (name TEXT PRIMARY KEY, template TEXT, generation INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS backing (number INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, name TEXT NOT NULL UNIQUE,
   uuid TEXT NOT NULL, created INTEGER NOT NULL, first_seq INTEGER NOT NULL);
@@ -53,6 +57,8 @@ pub(crate) struct IndexMeta {
     pub(crate) number: i64,
     pub(crate) uuid: String,
     pub(crate) looked_up: &'static [&'static str],
+    /// The types of its fields; `None` for our own indices, whose documents are what our own types make of them.
+    pub(crate) mapping: Option<Arc<Mapping>>,
 }
 
 /// The shared side of the database: names, reader connections, checkpoints.
@@ -62,6 +68,7 @@ pub(crate) struct State {
     readers: Mutex<Vec<Connection>>,
     names: RwLock<HashMap<String, IndexMeta>>,
     checkpoints: Mutex<HashMap<String, watch::Sender<Option<SeqNo>>>>,
+    pub(crate) projections: projection::Projections,
 }
 
 impl State {
@@ -78,13 +85,15 @@ impl State {
             readers: Mutex::default(),
             names: RwLock::default(),
             checkpoints: Mutex::default(),
+            projections: projection::Projections::default(),
         };
         state.load(&connection).map_err(damaged)?;
         Ok((state, connection))
     }
 
     fn load(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut statement = connection.prepare("SELECT name, number, uuid, next_seq FROM indices")?;
+        mappings::complete(connection)?;
+        let mut statement = connection.prepare("SELECT name, number, uuid, next_seq, body FROM indices")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let name: String = row.get(0)?;
@@ -93,6 +102,7 @@ impl State {
                 number: row.get(1)?,
                 uuid: row.get(2)?,
                 looked_up: looked_up(&name),
+                mapping: mappings::of(&name, &row.get::<_, String>(4)?),
             };
             self.insert(&name, meta);
             self.publish(&name, next_seq.checked_sub(1));
@@ -123,6 +133,9 @@ impl State {
     }
 
     pub(crate) fn remove(&self, name: &str) {
+        if let Some(meta) = self.index(name) {
+            self.projections.forget(meta.number);
+        }
         self.names.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.publish(name, None);
     }

@@ -1,39 +1,119 @@
-//! Searching ordinary indices: SQL narrows the candidates down, [`query::matches_at`] decides.
+//! Searching ordinary indices: SQL narrows the candidates down, a [`Matcher`] decides.
+
+use std::sync::PoisonError;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use query::{
-    DocumentMeta, Query, RangeBound, SearchRequest, Sort, SortOrder, compare_values, date_math, field, matches_at,
-};
-use rusqlite::{Connection, Row, params_from_iter, types};
+use query::aggregate::Plan;
+use query::mapping::Mapping;
+use query::matcher::{Document as Fields, FieldNames, Matcher, Statistics, field_names};
+use query::{DocumentMeta, Query, RangeBound, SearchRequest, Sort, SortOrder, compare_values, date_math, field};
+use rusqlite::{Connection, OptionalExtension, params_from_iter, types};
 use serde_json::{Map, Value};
 use store::{Document, Hit, Source, StoreError};
 
-use super::{IndexMeta, store_error};
+use super::projection::{Projected, Row};
+use super::{IndexMeta, State, store_error};
 use crate::results::Page;
 
 /// More values than this in one clause are not handed to SQL.
 const MOST_VALUES: usize = 500;
+/// Fewer candidates than this are parsed as they come.
+const WORTH_HOLDING: usize = 50;
+
+/// One index that is searched.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) state: &'a State,
+    pub(crate) name: &'a str,
+    pub(crate) index: &'a IndexMeta,
+    pub(crate) now: Timestamp,
+}
+
+impl<'a> Place<'a> {
+    fn mapping(&self) -> Option<&'a Mapping> {
+        self.index.mapping.as_deref()
+    }
+
+    /// Refuses what the fields of the index cannot do.
+    fn check(&self, request: &SearchRequest, plan: Option<&Plan>) -> Result<(), StoreError> {
+        let Some(mapping) = self.mapping() else { return Ok(()) };
+        request
+            .sort
+            .iter()
+            .try_for_each(|sort| mapping.check_sort(self.name, sort))?;
+        mapping.check_shown(self.name, &request.fields)?;
+        for field in plan.into_iter().flat_map(Plan::fields) {
+            mapping.check_columns(self.name, field)?;
+        }
+        Ok(())
+    }
+
+    /// The fields that a search looks at in each document.
+    fn looked_at(&self, request: &SearchRequest, plan: Option<&Plan>) -> FieldNames {
+        let mapping = self.mapping();
+        let mut names = FieldNames::none();
+        field_names(&request.query, mapping, &mut names);
+        for sort in request.sort.iter().filter(|sort| !sort.field.starts_with('_')) {
+            names.add(
+                &sort.field,
+                mapping.filter(|mapping| mapping.field(&sort.field).is_some()),
+            );
+        }
+        if let Some(plan) = plan {
+            let fields = plan.fields().iter().map(String::as_str).chain(plan.sorted_by());
+            for name in fields.filter(|name| !name.starts_with('_')) {
+                names.add(name, mapping.filter(|mapping| mapping.field(name).is_some()));
+            }
+            plan.filters()
+                .iter()
+                .for_each(|filter| field_names(filter, mapping, &mut names));
+        }
+        names
+    }
+}
 
 /// Adds the index's part to a search: returns how many documents match. `each` sees every match.
 pub(crate) fn search(
-    connection: &Connection,
-    name: &str,
-    index: &IndexMeta,
+    place: Place<'_>,
     request: &SearchRequest,
-    now: Timestamp,
+    plan: Option<&Plan>,
     page: &mut Page,
     each: &mut dyn FnMut(&Found<'_>),
 ) -> Result<u64, StoreError> {
+    place.check(request, plan)?;
+    let matcher = Matcher::compile(&request.query, place.mapping(), Some(place.now))?;
+    let looked_at = place.looked_at(request, plan);
+    let statistics = if request.scores() {
+        statistics(place, &matcher, &looked_at)?
+    } else {
+        None
+    };
+    let sort = page.sort().to_vec();
+    let after = request
+        .search_after
+        .as_ref()
+        .map(|after| cursor(place.mapping(), &request.sort, after));
     let mut total = 0;
-    scan(connection, name, index, &request.query, now, &mut |found| {
+    scan(place, &request.query, &looked_at, &mut |found| {
+        let score = match &statistics {
+            Some(statistics) => match matcher.score(found.fields, &found.meta(), statistics) {
+                Some(score) => score,
+                None => return,
+            },
+            None if matcher.holds(found.fields, &found.meta()) => 0.0,
+            None => return,
+        };
+        if request.min_score.is_some_and(|least| score < least) {
+            return;
+        }
         total += 1;
         each(found);
-        let keys: Vec<Value> = request.sort.iter().map(|sort| sort_value(sort, found)).collect();
-        if page.wants(&keys) {
+        let keys: Vec<Value> = sort.iter().map(|sort| found.sort_value(sort, score)).collect();
+        if page.wants(&keys, after.as_deref()) {
             page.push(Hit {
-                document: found.document(),
-                score: request.sort.is_empty().then_some(1.0),
+                document: found.without_source(),
+                score: statistics.is_some().then_some(score),
                 sort: keys,
                 fields: Map::new(),
             });
@@ -42,20 +122,39 @@ pub(crate) fn search(
     Ok(total)
 }
 
+/// What scores depend on, counted over the whole index.
+fn statistics(place: Place<'_>, matcher: &Matcher, looked_at: &FieldNames) -> Result<Option<Statistics>, StoreError> {
+    let Some(mut statistics) = matcher.statistics() else {
+        return Ok(Some(Statistics::default()));
+    };
+    scan(place, &Query::MatchAll, looked_at, &mut |found| {
+        statistics.observe(found.fields);
+    })?;
+    Ok(Some(statistics))
+}
+
+fn cursor(mapping: Option<&Mapping>, sort: &[Sort], after: &[Value]) -> Vec<Value> {
+    let one =
+        |(sort, value): (&Sort, &Value)| mapping.map_or_else(|| value.clone(), |mapping| mapping.cursor(sort, value));
+    sort.iter().zip(after).map(one).collect()
+}
+
 /// How many documents match.
-pub(crate) fn count(
-    connection: &Connection,
-    name: &str,
-    index: &IndexMeta,
-    query: &Query,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
+pub(crate) fn count(place: Place<'_>, query: &Query) -> Result<u64, StoreError> {
     if *query == Query::MatchAll {
-        let sql = format!("SELECT count(*) FROM d{}", index.number);
-        return connection.query_row(&sql, [], |row| row.get(0)).map_err(store_error);
+        let sql = format!("SELECT count(*) FROM d{}", place.index.number);
+        return place
+            .connection
+            .query_row(&sql, [], |row| row.get(0))
+            .map_err(store_error);
     }
+    let matcher = Matcher::compile(query, place.mapping(), Some(place.now))?;
+    let mut looked_at = FieldNames::none();
+    field_names(query, place.mapping(), &mut looked_at);
     let mut total = 0;
-    scan(connection, name, index, query, now, &mut |_| total += 1)?;
+    scan(place, query, &looked_at, &mut |found| {
+        total += u64::from(matcher.holds(found.fields, &found.meta()));
+    })?;
     Ok(total)
 }
 
@@ -66,58 +165,227 @@ pub(crate) fn get(
     index: &IndexMeta,
     id: &str,
 ) -> Result<Option<Document>, StoreError> {
-    let sql = format!("SELECT seq, id, version, body FROM d{} WHERE id = ?", index.number);
+    let sql = format!("SELECT seq, version, body FROM d{} WHERE id = ?", index.number);
     let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
-    let mut rows = statement.query([id]).map_err(store_error)?;
-    match rows.next().map_err(store_error)? {
-        Some(row) => read_row(row, name).map(Some).map_err(store_error),
-        None => Ok(None),
-    }
+    let found = statement.query_row([id], |row| {
+        let body: Vec<u8> = row.get(2)?;
+        Ok(Document {
+            index: name.to_owned(),
+            seq_no: row.get(0)?,
+            id: id.to_owned(),
+            version: row.get(1)?,
+            source: Source::from_checked(body.into()),
+        })
+    });
+    found.optional().map_err(store_error)
 }
 
-fn read_row(row: &Row<'_>, name: &str) -> rusqlite::Result<Document> {
-    let body: Vec<u8> = row.get(3)?;
-    Ok(Document {
-        index: name.to_owned(),
-        seq_no: row.get(0)?,
-        id: row.get(1)?,
-        version: row.get(2)?,
-        source: Source::from_checked(body.into()),
-    })
+/// The text of the document with that number.
+pub(crate) fn source(connection: &Connection, index: &IndexMeta, seq_no: u64) -> Result<Source, StoreError> {
+    let sql = format!("SELECT body FROM d{} WHERE seq = ?", index.number);
+    let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
+    let body: Vec<u8> = statement.query_row([seq_no], |row| row.get(0)).map_err(store_error)?;
+    Ok(Source::from_checked(body.into()))
 }
 
-/// A matching document while it is looked at.
+/// A document while it is looked at.
 pub(crate) struct Found<'a> {
-    pub(crate) index: &'a str,
+    pub(crate) place: Place<'a>,
     pub(crate) id: &'a str,
     pub(crate) seq_no: u64,
     pub(crate) version: u64,
-    pub(crate) source: &'a Value,
-    body: &'a [u8],
+    pub(crate) fields: &'a dyn Fields,
 }
 
 impl Found<'_> {
-    pub(crate) fn document(&self) -> Document {
+    pub(crate) fn meta(&self) -> DocumentMeta<'_> {
+        DocumentMeta {
+            id: self.id,
+            seq_no: self.seq_no,
+            index: self.place.name,
+        }
+    }
+
+    fn without_source(&self) -> Document {
         Document {
-            index: self.index.to_owned(),
+            index: self.place.name.to_owned(),
             id: self.id.to_owned(),
             version: self.version,
             seq_no: self.seq_no,
-            source: Source::from_checked(self.body.to_vec().into()),
+            source: Source::from_checked(bytes::Bytes::new()),
+        }
+    }
+
+    pub(crate) fn document(&self) -> Result<Document, StoreError> {
+        let source = source(self.place.connection, self.place.index, self.seq_no)?;
+        Ok(Document {
+            source,
+            ..self.without_source()
+        })
+    }
+
+    /// A document's value for one sort key.
+    pub(crate) fn sort_value(&self, sort: &Sort, score: f32) -> Value {
+        match sort.field.as_str() {
+            "_seq_no" | "_doc" | "_shard_doc" => Value::from(self.seq_no),
+            "_id" => Value::from(self.id),
+            "_index" => Value::from(self.place.name),
+            "_score" => Value::from(score),
+            _ => match self.place.mapping() {
+                Some(mapping) => mapping.sort_value(self.fields, sort),
+                None => loose_sort_value(self.fields, sort),
+            },
         }
     }
 }
 
+/// The smallest or largest of several; dates as milliseconds; null when missing.
+fn loose_sort_value(fields: &dyn Fields, sort: &Sort) -> Value {
+    let name = sort.field.strip_suffix(".keyword").unwrap_or(&sort.field);
+    let mut best = Value::Null;
+    fields.visit(name, &mut |value| {
+        if value.is_null() || value.is_object() {
+            return;
+        }
+        let better = match sort.order {
+            SortOrder::Ascending => compare_values(value, &best).is_lt(),
+            SortOrder::Descending => compare_values(value, &best).is_gt(),
+        };
+        if best.is_null() || better {
+            best = value.clone();
+        }
+    });
+    date_as_millis(best)
+}
+
+fn date_as_millis(value: Value) -> Value {
+    match &value {
+        Value::String(text) if date_math::looks_like_date_time(text) => {
+            date_math::millis(text).map_or(value, Value::from)
+        }
+        _ => value,
+    }
+}
+
+/// Shows `visit` every candidate, in the order of their numbers.
 fn scan(
-    connection: &Connection,
-    name: &str,
-    index: &IndexMeta,
+    place: Place<'_>,
     query: &Query,
-    now: Timestamp,
+    looked_at: &FieldNames,
     visit: &mut dyn FnMut(&Found<'_>),
 ) -> Result<(), StoreError> {
+    // What is read below belongs together.
+    let outer = !place.connection.is_autocommit();
+    let transaction = if outer {
+        None
+    } else {
+        Some(place.connection.unchecked_transaction().map_err(store_error)?)
+    };
+    let numbers = candidates(place, query)?;
+    let held = match looked_at {
+        FieldNames::These(names) if numbers.len() >= WORTH_HOLDING => {
+            place.state.projections.of(place.index.number, &mut names.iter())
+        }
+        _ => None,
+    };
+    match held {
+        Some(held) => scan_held(place, &numbers, &held, visit)?,
+        None => read_each(place, &numbers, &mut |seq_no, id, version, source| {
+            visit(&Found {
+                place,
+                id,
+                seq_no,
+                version,
+                fields: source,
+            });
+        })?,
+    }
+    transaction
+        .map_or(Ok(()), rusqlite::Transaction::commit)
+        .map_err(store_error)
+}
+
+fn scan_held(
+    place: Place<'_>,
+    numbers: &[u64],
+    held: &std::sync::RwLock<super::projection::Projection>,
+    visit: &mut dyn FnMut(&Found<'_>),
+) -> Result<(), StoreError> {
+    let (fields, missing) = {
+        let held = held.read().unwrap_or_else(PoisonError::into_inner);
+        let missing: Vec<u64> = numbers
+            .iter()
+            .copied()
+            .filter(|number| held.row(*number).is_none())
+            .collect();
+        (held.fields().to_vec(), missing)
+    };
+    let mut rows = Vec::with_capacity(missing.len());
+    read_each(place, &missing, &mut |seq_no, id, version, source| {
+        rows.push((seq_no, Row::new(id, version, source, &fields)));
+    })?;
+    if !rows.is_empty() {
+        let mut held = held.write().unwrap_or_else(PoisonError::into_inner);
+        held.insert(rows, numbers.len());
+    }
+    let held = held.read().unwrap_or_else(PoisonError::into_inner);
+    let mut rest = Vec::new();
+    for number in numbers {
+        let Some(row) = held.row(*number) else {
+            // Another search has made room, or asked for more fields, meanwhile.
+            rest.push(*number);
+            continue;
+        };
+        let fields = Projected {
+            fields: held.fields(),
+            row,
+        };
+        visit(&Found {
+            place,
+            id: &row.id,
+            seq_no: *number,
+            version: row.version,
+            fields: &fields,
+        });
+    }
+    drop(held);
+    read_each(place, &rest, &mut |seq_no, id, version, source| {
+        visit(&Found {
+            place,
+            id,
+            seq_no,
+            version,
+            fields: source,
+        });
+    })
+}
+
+/// Reads and parses documents by their numbers.
+fn read_each(
+    place: Place<'_>,
+    numbers: &[u64],
+    each: &mut dyn FnMut(u64, &str, u64, &Value),
+) -> Result<(), StoreError> {
+    let sql = format!("SELECT id, version, body FROM d{} WHERE seq = ?", place.index.number);
+    let mut statement = place.connection.prepare_cached(&sql).map_err(store_error)?;
+    for number in numbers {
+        let mut rows = statement.query([number]).map_err(store_error)?;
+        if let Some(row) = rows.next().map_err(store_error)? {
+            let read = || -> rusqlite::Result<(&str, u64, Value)> {
+                let source = serde_json::from_slice(row.get_ref(2)?.as_blob()?).unwrap_or(Value::Null);
+                Ok((row.get_ref(0)?.as_str()?, row.get(1)?, source))
+            };
+            let (id, version, source) = read().map_err(store_error)?;
+            each(*number, id, version, &source);
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of the documents that may match, rising.
+fn candidates(place: Place<'_>, query: &Query) -> Result<Vec<u64>, StoreError> {
     let mut narrowing = Narrowing {
-        index,
+        index: place.index,
         conditions: Vec::new(),
         values: Vec::new(),
     };
@@ -127,46 +395,15 @@ fn scan(
     } else {
         narrowing.conditions.join(" AND ")
     };
-    let sql = format!(
-        "SELECT seq, id, version, body FROM d{} WHERE {condition} ORDER BY seq",
-        index.number
-    );
-    let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
-    let mut rows = statement
-        .query(params_from_iter(narrowing.values))
+    // Without an order of its own the small index of ids answers; the large table need not be read.
+    let sql = format!("SELECT seq FROM d{} WHERE {condition}", place.index.number);
+    let mut statement = place.connection.prepare_cached(&sql).map_err(store_error)?;
+    let numbers = statement
+        .query_map(params_from_iter(narrowing.values), |row| row.get(0))
         .map_err(store_error)?;
-    while let Some(row) = rows.next().map_err(store_error)? {
-        let read = || -> rusqlite::Result<(u64, &str, u64, &[u8])> {
-            Ok((
-                row.get(0)?,
-                row.get_ref(1)?.as_str()?,
-                row.get(2)?,
-                row.get_ref(3)?.as_blob()?,
-            ))
-        };
-        let (seq_no, id, version, body) = read().map_err(store_error)?;
-        let source: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-        if matches_at(
-            query,
-            &source,
-            &DocumentMeta {
-                id,
-                seq_no,
-                index: name,
-            },
-            Some(now),
-        ) {
-            visit(&Found {
-                index: name,
-                id,
-                seq_no,
-                version,
-                source: &source,
-                body,
-            });
-        }
-    }
-    Ok(())
+    let mut numbers: Vec<u64> = numbers.collect::<rusqlite::Result<_>>().map_err(store_error)?;
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// Conditions that every match fulfils.
@@ -180,6 +417,7 @@ impl Narrowing<'_> {
     fn add(&mut self, query: &Query) {
         match query {
             Query::Bool { must, filter, .. } => must.iter().chain(filter).for_each(|clause| self.add(clause)),
+            Query::Constant(inner, _) | Query::Weighted(inner, _) => self.add(inner),
             Query::Ids(ids) if ids.len() <= MOST_VALUES => self.any_of("id", ids.iter().cloned(), false),
             Query::Term(name, Value::String(text)) => self.text(name, std::slice::from_ref(text)),
             Query::Terms(name, values) if values.len() <= MOST_VALUES => {
@@ -231,34 +469,6 @@ impl Narrowing<'_> {
     }
 }
 
-/// A document's value for one sort key: the smallest or largest of several; dates as milliseconds; null when missing.
-pub(crate) fn sort_value(sort: &Sort, found: &Found<'_>) -> Value {
-    match sort.field.as_str() {
-        "_seq_no" | "_doc" | "_shard_doc" => return Value::from(found.seq_no),
-        "_id" => return Value::from(found.id),
-        "_index" => return Value::from(found.index),
-        "_score" => return Value::from(1.0),
-        _ => {}
-    }
-    let name = sort.field.strip_suffix(".keyword").unwrap_or(&sort.field);
-    let candidates = field::values(found.source, name)
-        .into_iter()
-        .filter(|value| !value.is_null() && !value.is_object());
-    let best = match sort.order {
-        SortOrder::Ascending => candidates.min_by(|left, right| compare_values(left, right)),
-        SortOrder::Descending => candidates.max_by(|left, right| compare_values(left, right)),
-    };
-    best.map_or(Value::Null, date_as_millis)
-}
-
-fn date_as_millis(value: &Value) -> Value {
-    match value {
-        Value::String(text) if date_math::looks_like_date_time(text) => date_math::parse(text, &TimeZone::UTC, false)
-            .map_or_else(|| value.clone(), |time| Value::from(time.as_millisecond())),
-        other => other.clone(),
-    }
-}
-
 /// How many documents an index has, and roughly how many bytes.
 pub(crate) fn size(connection: &Connection, index: &IndexMeta) -> Result<(u64, u64), StoreError> {
     let sql = format!(
@@ -272,6 +482,9 @@ pub(crate) fn size(connection: &Connection, index: &IndexMeta) -> Result<(u64, u
 
 /// The declared mapping, with what the newest documents show beside it.
 pub(crate) fn mapping(connection: &Connection, index: &IndexMeta) -> Result<Value, StoreError> {
+    if let Some(mapping) = &index.mapping {
+        return Ok(mapping.to_json());
+    }
     let body: String = connection
         .query_row("SELECT body FROM indices WHERE number = ?", [index.number], |row| {
             row.get(0)

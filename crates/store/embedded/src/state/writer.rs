@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use query::mapping::Mapping;
 use rusqlite::Connection;
 use store::{Operation, Outcome, Rejection, RejectionKind, StoreError};
 use tokio::sync::oneshot;
 
 use super::apply::OpenIndex;
-use super::{IndexMeta, State, looked_up, store_error};
+use super::{IndexMeta, State, looked_up, mappings, store_error};
 use crate::names;
 
 /// Operations that share one transaction, at most.
@@ -167,30 +168,38 @@ impl Writer {
         let mut update = self
             .connection
             .prepare_cached("UPDATE indices SET next_seq = ? WHERE number = ?")?;
-        self.moved(before)
-            .try_for_each(|index| update.execute((index.next_seq, index.number)).map(|_| ()))
+        for index in self.moved(before) {
+            update.execute((index.next_seq, index.number))?;
+            if let (Some(mapping), true) = (&index.mapping, index.mapping_changed) {
+                mappings::store(&self.connection, index.number, mapping)?;
+            }
+        }
+        Ok(())
     }
 
     fn moved<'a>(&'a self, before: &'a HashMap<String, u64>) -> impl Iterator<Item = &'a OpenIndex> {
         self.open
             .values()
-            .filter(|index| before.get(&index.name) != Some(&index.next_seq))
+            .filter(|index| index.mapping_changed || before.get(&index.name) != Some(&index.next_seq))
     }
 
-    fn publish(&self, before: &HashMap<String, u64>) {
+    fn publish(&mut self, before: &HashMap<String, u64>) {
         for index in self.moved(before) {
-            if self.state.index(&index.name).is_none()
-                && let Ok(uuid) = self.uuid_of(index.number)
+            let known = self.state.index(&index.name);
+            if (known.is_none() || index.mapping_changed)
+                && let Ok(uuid) = known.map_or_else(|| self.uuid_of(index.number), |known| Ok(known.uuid))
             {
                 let meta = IndexMeta {
                     number: index.number,
                     uuid,
                     looked_up: looked_up(&index.name),
+                    mapping: index.mapping.clone(),
                 };
                 self.state.insert(&index.name, meta);
             }
             self.state.publish(&index.name, index.next_seq.checked_sub(1));
         }
+        self.open.values_mut().for_each(|index| index.mapping_changed = false);
     }
 
     fn uuid_of(&self, number: i64) -> rusqlite::Result<String> {
@@ -231,15 +240,19 @@ impl Writer {
         if self.open.contains_key(name) {
             return Ok(Ok(()));
         }
-        let found = self
-            .connection
-            .query_row("SELECT number, next_seq FROM indices WHERE name = ?", [name], |row| {
+        let found = self.connection.query_row(
+            "SELECT number, next_seq, body FROM indices WHERE name = ?",
+            [name],
+            |row| {
                 Ok(OpenIndex {
                     name: name.to_owned(),
                     number: row.get(0)?,
                     next_seq: row.get(1)?,
+                    mapping: mappings::of(name, &row.get::<_, String>(2)?),
+                    mapping_changed: false,
                 })
-            });
+            },
+        );
         match found {
             Ok(index) => {
                 self.open.insert(name.to_owned(), index);
@@ -272,14 +285,36 @@ impl Writer {
         )?;
         let number = self.connection.last_insert_rowid();
         OpenIndex::create_table(&self.connection, number, name)?;
+        let mapping = mappings::of(name, body);
         self.open.insert(
             name.to_owned(),
             OpenIndex {
                 name: name.to_owned(),
                 number,
                 next_seq,
+                // Stored with the first commit: what is kept is complete from the beginning.
+                mapping_changed: mapping.is_some(),
+                mapping,
             },
         );
+        Ok(())
+    }
+
+    /// Lays a mapping over that of an index.
+    pub(crate) fn merge_mapping(&mut self, name: &str, added: Mapping) -> Result<(), StoreError> {
+        if self.state.index(name).is_none() {
+            return Err(StoreError::IndexNotFound(name.to_owned()));
+        }
+        self.open_or_create(name)?.map_err(StoreError::Unsupported)?;
+        let Some(index) = self.open.get_mut(name) else {
+            return Err(StoreError::IndexNotFound(name.to_owned()));
+        };
+        if let Some(present) = &index.mapping {
+            let mut merged = (**present).clone();
+            merged.merge(added)?;
+            index.mapping = Some(std::sync::Arc::new(merged));
+            index.mapping_changed = true;
+        }
         Ok(())
     }
 
@@ -314,6 +349,7 @@ fn same(error: &StoreError) -> StoreError {
     match error {
         StoreError::DiskFull(text) => StoreError::DiskFull(text.clone()),
         StoreError::Damaged(text) => StoreError::Damaged(text.clone()),
+        StoreError::Misfit(error) => StoreError::Misfit(error.clone()),
         other => StoreError::Unavailable(other.to_string()),
     }
 }

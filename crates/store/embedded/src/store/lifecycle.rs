@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
+use query::mapping::Mapping;
 use query::{SearchRequest, SortOrder, pattern};
 use serde_json::{Map, Value, json};
 use store::{DataStreamInfo, IndexInfo, StoreError};
@@ -11,7 +13,7 @@ use super::EmbeddedStore;
 use super::reading::blocking;
 use crate::names::{self, Template};
 use crate::state::catalogue::{self, BackingRow, StreamRow};
-use crate::state::{search as state_search, store_error};
+use crate::state::{mappings, search as state_search, store_error};
 use crate::streams::Stream;
 use crate::streams::backing::Backing;
 
@@ -21,12 +23,48 @@ impl EmbeddedStore {
         if self.state.index(name).is_some() || self.streams.get(name).is_some() {
             return Err(StoreError::AlreadyExists(name.to_owned()));
         }
+        let body = self.with_template(name, body);
+        if mappings::is_typed(name) {
+            // Refused before anything is made.
+            Mapping::parse(body.get("mappings").unwrap_or(&Value::Null))?;
+        }
         let owned = name.to_owned();
         self.writer()?
             .admin(move |writer| match writer.state.index(&owned) {
                 Some(_) => Err(StoreError::AlreadyExists(owned)),
                 None => writer.create(&owned, &body.to_string()),
             })
+            .await
+    }
+
+    /// Tells every backing index what its stream's template declares about fields.
+    pub(crate) fn declare_mappings(&self) {
+        let templates = self.templates();
+        for stream in self.streams.all() {
+            let declared = names::template_for(&templates, &stream.name).and_then(names::mapping_of);
+            for backing in &stream.parts().backing {
+                backing.declare(declared.clone());
+            }
+        }
+    }
+
+    /// What the template of a new index says, and the call over it.
+    fn with_template(&self, name: &str, body: Value) -> Value {
+        let templates = self.templates();
+        let Some(mut whole) =
+            names::template_for(&templates, name).and_then(|found| found.body.get("template").cloned())
+        else {
+            return body;
+        };
+        merge(&mut whole, body);
+        whole
+    }
+
+    pub(super) async fn change_mapping(&self, name: &str, mapping: Value) -> Result<(), StoreError> {
+        let added = Mapping::parse(&mapping)?;
+        let owned = name.to_owned();
+        self.writer()?
+            .admin(move |writer| writer.merge_mapping(&owned, added))
             .await
     }
 
@@ -95,7 +133,9 @@ impl EmbeddedStore {
             generation: 1,
         };
         let backing = self.create_backing(&row, 0).await?;
-        Ok(self.streams.insert(&row, backing))
+        let stream = self.streams.insert(&row, backing);
+        self.declare_mappings();
+        Ok(stream)
     }
 
     async fn create_backing(&self, stream: &StreamRow, first_seq: u64) -> Result<BackingRow, StoreError> {
@@ -143,6 +183,7 @@ impl EmbeddedStore {
         let backing = self.create_backing(&row, stream.next_seq()).await?;
         let new = backing.name.clone();
         stream.start(Arc::new(Backing::new(&self.streams.directory, backing)), generation);
+        self.declare_mappings();
         Ok((old, new))
     }
 
@@ -152,9 +193,12 @@ impl EmbeddedStore {
         self.writer()?
             .admin(move |writer| catalogue::put_template(&writer.connection, &stored).map_err(store_error))
             .await?;
-        let mut templates = self.templates.write().unwrap_or_else(PoisonError::into_inner);
-        templates.retain(|known| known.name != template.name);
-        templates.push(template);
+        {
+            let mut templates = self.templates.write().unwrap_or_else(PoisonError::into_inner);
+            templates.retain(|known| known.name != template.name);
+            templates.push(template);
+        }
+        self.declare_mappings();
         Ok(())
     }
 
@@ -230,6 +274,7 @@ impl EmbeddedStore {
                 bytes: backing.iter().map(|one| one.bytes()).sum(),
                 newest_timestamp,
                 template: stream.template.clone(),
+                retention: self.own_retention(&stream.name),
             });
         }
         Ok(found)
@@ -269,11 +314,8 @@ impl EmbeddedStore {
         }
         closed.sort_by_key(|(newest, ..)| *newest);
         for (newest, bytes, stream, backing) in closed {
-            let old = self
-                .options
-                .retention
-                .age
-                .is_some_and(|age| now.saturating_sub(newest) > age.as_millis() as i64);
+            let age = self.own_retention(&stream.name).or(self.options.retention.age);
+            let old = age.is_some_and(|age| now.saturating_sub(newest) > age.as_millis() as i64);
             let over = self.options.retention.bytes.is_some_and(|most| total > most);
             if old || over {
                 tracing::info!(index = %backing.row.name, bytes, "retention deletes a backing index");
@@ -281,6 +323,34 @@ impl EmbeddedStore {
                 total -= bytes;
             }
         }
+        Ok(())
+    }
+
+    /// What was set for the stream alone, else what its template says.
+    fn own_retention(&self, stream: &str) -> Option<Duration> {
+        let alone = self
+            .retention
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(stream)
+            .copied();
+        let templates = self.templates();
+        alone.or_else(|| names::template_for(&templates, stream).and_then(names::retention_of))
+    }
+
+    pub(super) async fn set_retention(&self, stream: &str, retention: Option<Duration>) -> Result<(), StoreError> {
+        if self.streams.get(stream).is_none() {
+            return Err(StoreError::IndexNotFound(stream.to_owned()));
+        }
+        let name = stream.to_owned();
+        self.writer()?
+            .admin(move |writer| catalogue::put_retention(&writer.connection, &name, retention).map_err(store_error))
+            .await?;
+        let mut all = self.retention.write().unwrap_or_else(PoisonError::into_inner);
+        match retention {
+            Some(retention) => all.insert(stream.to_owned(), retention),
+            None => all.remove(stream),
+        };
         Ok(())
     }
 
@@ -297,20 +367,39 @@ impl EmbeddedStore {
                 (None, Some((_, backing))) => vec![backing],
                 (None, None) => return Ok(None),
             };
-            let mut properties = Map::new();
+            let declared = backing
+                .first()
+                .and_then(|one| one.declared())
+                .map(|mapping| mapping.to_json());
+            let mut mapping = declared.unwrap_or_else(|| json!({ "properties": {} }));
+            let properties = mapping.get_mut("properties").and_then(Value::as_object_mut);
+            let mut properties = properties.map_or_else(Map::new, std::mem::take);
             for one in backing {
                 for (name, kind) in crate::streams::search::field_types(&one.searcher()?)? {
                     state_search::add_property(&mut properties, &name, kind);
                 }
             }
-            Ok(Some(json!({ "properties": properties })))
+            mapping["properties"] = Value::Object(properties);
+            Ok(Some(mapping))
         })
         .await
     }
 }
 
+/// Objects are merged, everything else is replaced.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
 /// Listing shows hidden names, too.
-fn listed(patterns: &[String], name: &str) -> bool {
+pub(super) fn listed(patterns: &[String], name: &str) -> bool {
     patterns.is_empty()
         || patterns
             .iter()

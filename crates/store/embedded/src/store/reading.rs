@@ -4,20 +4,24 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use query::aggregate::Plan;
-use query::{Query, QueryError, SearchRequest, SourceFilter, pattern};
+use query::mapping::Mapping;
+use query::matcher::Matcher;
+use query::{Query, SearchRequest, Sort, SortOrder, SourceFilter, pattern};
 use rusqlite::Connection;
 use serde_json::{Map, Value};
-use store::{Document, Hit, SearchResponse, Source, StoreError};
+use store::{Document, Hit, Name, NameKind, SearchResponse, Source, StoreError};
 use tantivy::Searcher;
 
 use super::EmbeddedStore;
 use crate::aggregations::StateView;
 use crate::point_in_time::PointInTime;
 use crate::results::Page;
-use crate::state::search as state_search;
-use crate::state::{State, store_error};
+use crate::state::search::{self as state_search, Place};
+use crate::state::{IndexMeta, State, store_error};
+use crate::streams::Streams;
 use crate::streams::backing::Backing;
 use crate::streams::fast_aggregations;
+use crate::streams::schema::NAMED_MAPPING;
 use crate::streams::search as stream_search;
 
 /// What an index expression stands for.
@@ -45,7 +49,7 @@ impl EmbeddedStore {
 
     pub(super) async fn run_search(&self, request: SearchRequest) -> Result<SearchResponse, StoreError> {
         let now = self.options.clock.now();
-        let state = self.state.clone();
+        let (state, streams) = (self.state.clone(), self.streams.clone());
         if let Some(id) = &request.point_in_time {
             let view = self.points_in_time.get(id)?;
             return blocking(move || {
@@ -54,12 +58,13 @@ impl EmbeddedStore {
                     backing: view.searchers.clone(),
                 };
                 let connection = view.connection.lock().unwrap_or_else(PoisonError::into_inner);
-                search_in(&connection, &state, &targets, &request, now)
+                search_in(&connection, &state, &streams, &targets, &request, now)
             })
             .await;
         }
         let targets = self.targets(&request.indices, request.ignore_unavailable)?;
-        blocking(move || state.read(|connection| search_in(connection, &state, &targets, &request, now))).await
+        blocking(move || state.read(|connection| search_in(connection, &state, &streams, &targets, &request, now)))
+            .await
     }
 
     pub(super) async fn run_count(&self, indices: &[String], query: &Query) -> Result<u64, StoreError> {
@@ -73,8 +78,15 @@ impl EmbeddedStore {
             }
             state.read(|connection| {
                 for name in &targets.indices {
-                    if let Some(meta) = state.index(name) {
-                        total += state_search::count(connection, name, &meta, &query, now)?;
+                    if let Some(index) = state.index(name) {
+                        let place = Place {
+                            connection,
+                            state: &state,
+                            name,
+                            index: &index,
+                            now,
+                        };
+                        total += state_search::count(place, &query)?;
                     }
                 }
                 Ok(total)
@@ -100,6 +112,26 @@ impl EmbeddedStore {
         })
         .await?;
         self.points_in_time.insert(view, keep_alive)
+    }
+
+    pub(super) fn known_names(&self, patterns: &[String]) -> Vec<Name> {
+        let fits = |name: &str| super::lifecycle::listed(patterns, name);
+        let name = |name: &str, kind| Name {
+            name: name.to_owned(),
+            kind,
+        };
+        let indices = self.state.indices().into_iter().filter(|(one, _)| fits(one));
+        let mut found: Vec<Name> = indices.map(|(one, _)| name(&one, NameKind::Index)).collect();
+        for stream in self.streams.all() {
+            let whole = fits(&stream.name);
+            if whole {
+                found.push(name(&stream.name, NameKind::DataStream));
+            }
+            let backing = stream.parts().backing.clone();
+            let backing = backing.iter().filter(|one| whole || fits(&one.row.name));
+            found.extend(backing.map(|one| name(&one.row.name, NameKind::Backing(stream.name.clone()))));
+        }
+        found
     }
 
     /// What an index expression stands for; a name that is not there is an error unless it may be missing.
@@ -150,54 +182,89 @@ impl EmbeddedStore {
 fn search_in(
     connection: &Connection,
     state: &State,
+    streams: &Streams,
     targets: &Targets,
     request: &SearchRequest,
     now: jiff::Timestamp,
 ) -> Result<SearchResponse, StoreError> {
-    let refused = |error: QueryError| StoreError::Unsupported(error.message);
-    let plan = Plan::compile_at(&request.aggregations, now).map_err(refused)?;
+    let plan = Plan::compile_at(&request.aggregations, now)?;
     let mut gathered = plan.start();
     let fast = fast_aggregations(targets, request, now)?;
-    let aggregates = !request.aggregations.is_empty() && fast.is_none();
-    let mut failed = None;
+    let aggregating = (!request.aggregations.is_empty() && fast.is_none()).then_some(&plan);
     let keep = request.from.saturating_add(request.size);
-    let mut page = Page::new(&request.sort, request.search_after.as_deref(), keep);
+    let mut page = Page::new(&order(request, targets), request.search_after.as_deref(), keep);
     let mut total = 0;
     for name in &targets.indices {
-        let Some(meta) = state.index(name) else { continue };
-        total += state_search::search(connection, name, &meta, request, now, &mut page, &mut |found| {
-            if aggregates && failed.is_none() {
-                let mut view = StateView {
-                    plan: &plan,
-                    found,
-                    now,
-                };
-                failed = plan.collect(&mut gathered, &mut view).err();
-            }
-        })?;
+        let Some(index) = state.index(name) else { continue };
+        let place = Place {
+            connection,
+            state,
+            name,
+            index: &index,
+            now,
+        };
+        total += search_state(place, request, aggregating, &mut gathered, &mut page)?;
     }
     for (backing, searcher) in &targets.backing {
-        let aggregating = aggregates.then_some((&plan, &mut gathered));
+        let aggregating = aggregating.map(|plan| (plan, &mut gathered));
         total += stream_search::search(backing, searcher, request, now, &mut page, aggregating)?;
-    }
-    if let Some(error) = failed {
-        return Err(refused(error));
     }
     let aggregations = match fast {
         Some(fast) => fast,
-        None => plan.finish(gathered).map_err(refused)?,
+        None => plan.finish(gathered)?,
     };
-    let hits = page
-        .finish(request.from)
-        .into_iter()
-        .map(|hit| shown(hit, request))
-        .collect();
+    let mut hits = Vec::new();
+    for hit in page.finish(request.from) {
+        hits.push(shown(hit, request, connection, state, streams)?);
+    }
     Ok(SearchResponse {
         hits,
         total,
         total_is_lower_bound: false,
         aggregations,
     })
+}
+
+/// By score where nothing else is asked for and scores can differ; hits of data streams have none.
+fn order(request: &SearchRequest, targets: &Targets) -> Vec<Sort> {
+    if request.sort.is_empty() && !targets.indices.is_empty() && request.query.scores_differ() {
+        return vec![Sort {
+            field: "_score".to_owned(),
+            order: SortOrder::Descending,
+            ..Sort::default()
+        }];
+    }
+    request.sort.clone()
+}
+
+fn search_state(
+    place: Place<'_>,
+    request: &SearchRequest,
+    aggregating: Option<&Plan>,
+    gathered: &mut query::aggregate::State,
+    page: &mut Page,
+) -> Result<u64, StoreError> {
+    let filters = aggregating.map_or(&[][..], Plan::filters).iter();
+    let filters = filters.map(|filter| Matcher::compile(filter, place.index.mapping.as_deref(), Some(place.now)));
+    let filters: Vec<Matcher> = filters.collect::<Result<_, _>>()?;
+    let mut failed = None;
+    let total = state_search::search(place, request, aggregating, page, &mut |found| {
+        let (Some(plan), None) = (aggregating, &failed) else {
+            return;
+        };
+        let mut view = StateView {
+            plan,
+            filters: &filters,
+            found,
+            error: None,
+        };
+        failed = plan
+            .collect(gathered, &mut view)
+            .map_err(StoreError::from)
+            .err()
+            .or(view.error);
+    })?;
+    failed.map_or(Ok(total), Err)
 }
 
 /// What tantivy itself can aggregate, when only data streams are asked.
@@ -212,18 +279,64 @@ fn fast_aggregations(
     fast_aggregations::aggregate(&targets.backing, &request.aggregations, &request.query, now)
 }
 
-/// Cuts the source down to what was asked for.
-fn shown(mut hit: Hit, request: &SearchRequest) -> Hit {
+/// Reads the source, cuts it down to what was asked for, and shows what was asked for beside it.
+fn shown(
+    mut hit: Hit,
+    request: &SearchRequest,
+    connection: &Connection,
+    state: &State,
+    streams: &Streams,
+) -> Result<Hit, StoreError> {
+    let index = state.index(&hit.document.index);
+    if let (Some(index), true) = (&index, hit.document.source.bytes().is_empty()) {
+        hit.document.source = state_search::source(connection, index, hit.document.seq_no)?;
+    }
+    if request.sort.is_empty() {
+        hit.sort = Vec::new();
+    } else {
+        for (sort, value) in request.sort.iter().zip(&mut hit.sort) {
+            format_date(sort, value);
+        }
+    }
     if request.source == SourceFilter::All && request.fields.is_empty() {
-        return hit;
+        return Ok(hit);
     }
     let source = hit.document.source.to_value();
-    hit.fields = query::fields(&source, &request.fields);
+    hit.fields = match (index, streams.backing(&hit.document.index)) {
+        (
+            Some(IndexMeta {
+                mapping: Some(mapping), ..
+            }),
+            _,
+        ) => mapping.shown_fields(&source, &request.fields),
+        (None, Some((_, backing))) => stream_fields(&source, request, backing.declared().as_deref()),
+        _ => query::fields(&source, &request.fields),
+    };
     if request.source != SourceFilter::All {
         let kept = request.source.apply(source).unwrap_or_else(|| serde_json::json!({}));
         hit.document.source = Source::from_checked(kept.to_string().into());
     }
-    hit
+    Ok(hit)
+}
+
+/// Values as the types show them that the template or the layout gives; all others as they came.
+fn stream_fields(source: &Value, request: &SearchRequest, declared: Option<&Mapping>) -> Map<String, Value> {
+    let mut shown = query::fields(source, &request.fields);
+    shown.extend(NAMED_MAPPING.shown_fields(source, &request.fields));
+    if let Some(declared) = declared {
+        shown.extend(declared.shown_fields(source, &request.fields));
+    }
+    shown
+}
+
+/// A sort value of a date in the format that was asked for.
+fn format_date(sort: &Sort, value: &mut Value) {
+    if let (Some(format), Some(millis)) = (&sort.format, value.as_i64())
+        && let Ok(time) = jiff::Timestamp::from_millisecond(millis)
+    {
+        let time = time.to_zoned(jiff::tz::TimeZone::UTC);
+        *value = Value::from(query::date_math::write_format(&time, Some(format)));
+    }
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(

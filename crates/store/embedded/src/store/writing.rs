@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use store::{Operation, Outcome, Refresh, Rejection, RejectionKind, StoreError};
+use serde_json::{Map, Value};
+use store::{Action, Operation, Outcome, Refresh, Rejection, RejectionKind, StoreError};
 
 use super::EmbeddedStore;
 use crate::names;
@@ -78,10 +79,19 @@ impl EmbeddedStore {
         if self.state.index(name).is_some() || names::check(name).is_err() {
             return Ok(None);
         }
-        match names::data_stream_template(&self.templates(), name) {
-            Some(template) => self.create_stream(name, template).await.map(Some),
-            None => Ok(None),
+        let templates = self.templates();
+        if let Some(template) = names::data_stream_template(&templates, name) {
+            return self.create_stream(name, template).await.map(Some);
         }
+        let creates = !matches!(operation.action, Action::Delete { .. });
+        if creates && names::template_for(&templates, name).is_some() {
+            // Another writer may have made it just now.
+            match self.make_index(name, Value::Object(Map::new())).await {
+                Ok(()) | Err(StoreError::AlreadyExists(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     fn refusal(&self, operation: &Operation) -> Option<Rejection> {

@@ -1,10 +1,11 @@
 //! One backing index: a tantivy index in a folder of its own, opened when it is first needed.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
+use query::mapping::Mapping;
 use serde::{Deserialize, Serialize};
 use store::{SeqNo, StoreError};
 use tantivy::Directory as _;
@@ -33,6 +34,8 @@ pub(crate) struct Backing {
     /// Milliseconds since 1970; of committed documents, or the time of creation.
     pub(crate) newest: AtomicI64,
     pub(crate) deleted: AtomicBool,
+    /// What the template declares about fields, when it declares some.
+    declared: RwLock<Option<Arc<Mapping>>>,
     open: Mutex<Option<Open>>,
 }
 
@@ -57,7 +60,28 @@ impl Backing {
             directory,
             newest,
             deleted: AtomicBool::new(false),
+            declared: RwLock::new(None),
             open: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn declare(&self, mapping: Option<Arc<Mapping>>) {
+        *self.declared.write().unwrap_or_else(PoisonError::into_inner) = mapping;
+    }
+
+    pub(crate) fn declared(&self) -> Option<Arc<Mapping>> {
+        self.declared.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a field outside the named ones is made of words: those that the template declares, and messages.
+    /// Source: the `ecs@mappings` and OpenTelemetry templates of Elasticsearch (`*.message`, `body.text`).
+    pub(crate) fn is_text(&self, name: &str) -> bool {
+        let declared = self
+            .declared()
+            .and_then(|mapping| mapping.field(name).map(|field| field.kind()));
+        match declared {
+            Some(kind) => kind == query::mapping::Kind::Text,
+            None => name.ends_with(".message") || name == "body.text",
         }
     }
 

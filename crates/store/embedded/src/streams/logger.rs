@@ -143,7 +143,12 @@ fn number_one(document: Prepared, numbered: &mut Numbered) -> Outcome {
             Ok(false) => {}
             Ok(true) => {
                 let reason = format!("[{id}]: version conflict, document already exists (current version [1])");
-                return reject(RejectionKind::VersionConflict, reason);
+                return Outcome::Rejected(Rejection {
+                    index: backing.row.name.clone(),
+                    id: id.clone(),
+                    kind: RejectionKind::VersionConflict,
+                    reason,
+                });
             }
             Err(error) => return reject(RejectionKind::TooBusy, error.to_string()),
         }

@@ -22,6 +22,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use camino::Utf8PathBuf;
+use query::mapping::Misfit;
 use store::{Document, Operation, Outcome, Rejection, RejectionKind, SeqNo, Source, StoreError};
 use tantivy::TantivyDocument;
 use tokio::sync::{oneshot, watch};
@@ -430,6 +431,14 @@ fn prepare((stream, operation): (Arc<Stream>, Operation)) -> Result<Prepared, Re
             "the id must have 1 to 512 bytes".to_owned(),
         ));
     }
+    let last = stream.parts().backing.last().cloned();
+    if let Some(mapping) = last.and_then(|backing| backing.declared()) {
+        let id = operation.id.as_deref().unwrap_or_default();
+        mapping.admit(id, &source.to_value()).map_err(|misfit| match misfit {
+            Misfit::Value(reason) => reject(RejectionKind::Malformed, reason),
+            Misfit::Strict(reason) => reject(RejectionKind::StrictMapping, reason),
+        })?;
+    }
     match document::parse(source.bytes()) {
         Ok(document) => Ok(Prepared {
             stream,
@@ -542,9 +551,13 @@ impl Replay {
             reason,
         };
         if *committed == u64::MAX {
-            *committed = backing.commit_point().map_err(|error| damaged(error.to_string()))?.wal;
+            *committed = backing
+                .commit_point()
+                .map_err(|error| damaged(error.to_string()))?
+                .next_seq;
         }
-        if position < *committed {
+        // Not by the position: behind a damaged stretch positions may be higher than they were.
+        if entry.seq_no < *committed {
             return Ok(None);
         }
         let mut document = document::parse(&entry.source).map_err(damaged)?;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use query::mapping::Mapping;
 use tantivy::DateTime;
 use tantivy::schema::{
     BytesOptions, DateOptions, DateTimePrecision, Field, IndexRecordOption, JsonObjectOptions, NumericOptions, Schema,
@@ -181,6 +182,19 @@ impl Layout {
         }
     }
 }
+
+/// The types of the named fields, for showing their values.
+pub(crate) static NAMED_MAPPING: LazyLock<Mapping> = LazyLock::new(|| {
+    let kinds = [(KEYWORDS, "keyword"), (LONGS, "long"), (DATES, "date"), (TEXTS, "text")];
+    let named = kinds
+        .iter()
+        .flat_map(|(names, kind)| names.iter().map(move |name| (*name, *kind)));
+    let properties: serde_json::Map<String, serde_json::Value> = named
+        .map(|(name, kind)| (name.to_owned(), serde_json::json!({ "type": kind })))
+        .collect();
+    Mapping::parse(&serde_json::json!({ "properties": properties }))
+        .expect("the types are known and no name is within another")
+});
 
 /// Tokenizers that the schema names.
 pub(crate) fn tokenizers() -> TokenizerManager {

@@ -63,7 +63,7 @@ pub(crate) fn search(
             return Err(error);
         }
         for (keys, document) in keys.settle(best, page) {
-            if page.wants(&keys) {
+            if page.wants(&keys, None) {
                 let address = DocAddress::new(ordinal as u32, document);
                 page.push(hit(backing, searcher, address, keys, request)?);
             }
@@ -93,7 +93,7 @@ fn hit(
     let document = document(backing, searcher, address)?;
     Ok(Hit {
         document,
-        score: request.sort.is_empty().then_some(1.0),
+        score: request.scores().then_some(1.0),
         sort,
         fields: Map::new(),
     })
@@ -284,11 +284,14 @@ impl SortKeys {
                 "_doc" => KeySource::Document,
                 "_score" => KeySource::Constant(Value::from(1.0)),
                 "_index" => KeySource::Constant(Value::from(backing.row.name.as_str())),
-                "_id" | "message" => {
-                    return Err(StoreError::Unsupported(format!(
-                        "data streams cannot be sorted by [{}]",
-                        key.field
-                    )));
+                "_id" => {
+                    return Err(StoreError::Unsupported(
+                        "Fielddata access on the _id field is disallowed: data streams cannot be sorted by it"
+                            .to_owned(),
+                    ));
+                }
+                name if matches!(LAYOUT.named(name), Some((_, Kind::Text))) || backing.is_text(name) => {
+                    return Err(query::mapping::no_columns(&backing.row.name, name).into());
                 }
                 name => KeySource::Columns(FieldColumns::open(segment, name)?),
             })
@@ -326,7 +329,7 @@ impl SortKeys {
             return;
         }
         let keys = self.keys(document);
-        if !page.wants(&keys) {
+        if !page.wants(&keys, None) {
             return;
         }
         best.push((keys, document));

@@ -6,14 +6,14 @@ use std::ops::Bound;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use query::{Query, RangeBound, analysis, date_math, pattern};
-use regex::bytes::Regex;
+use query::{Minimum, Query, RangeBound, analysis, date_math, pattern};
 use serde_json::Value;
 use store::StoreError;
 use tantivy::columnar::{ColumnType, ColumnarReader};
 use tantivy::index::SegmentComponent;
 use tantivy::query::{
-    AllQuery, BooleanQuery, EmptyQuery, ExistsQuery, Occur, PhraseQuery, RangeQuery, TermQuery, TermSetQuery,
+    AllQuery, BooleanQuery, EmptyQuery, ExistsQuery, FuzzyTermQuery, Occur, PhrasePrefixQuery, PhraseQuery, RangeQuery,
+    TermQuery, TermSetQuery,
 };
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{Searcher, Term};
@@ -55,7 +55,10 @@ impl<'a> Translator<'a> {
     pub(crate) fn query(&self, query: &Query) -> Result<Translated, StoreError> {
         match query {
             Query::MatchAll => Ok(Box::new(AllQuery)),
-            Query::MatchNone => Ok(nothing()),
+            Query::MatchNone
+            | Query::Nested {
+                ignore_unmapped: true, ..
+            } => Ok(nothing()),
             Query::Bool {
                 must,
                 filter,
@@ -91,7 +94,30 @@ impl<'a> Translator<'a> {
             }
             Query::Regexp(name, expression) => self.words_like(name, expression),
             Query::Match { field, text, all } => self.any_target(field, &|target| self.words(target, text, *all)),
-            Query::MatchPhrase(field, text) => self.any_target(field, &|target| self.phrase(target, text)),
+            Query::MatchPhrase(field, text) => self.any_target(field, &|target| self.phrase(target, text, 0, false)),
+            Query::LoosePhrase {
+                field,
+                text,
+                slop,
+                prefix_last,
+            } => self.any_target(field, &|target| self.phrase(target, text, *slop, *prefix_last)),
+            Query::MatchSome { field, .. } => self.any_target(field, &|target| self.some_words(target, query)),
+            Query::Fuzzy(field, text, fuzziness) => {
+                let distance = fuzziness.distance_of(text);
+                self.any_target(field, &|target| Ok(fuzzy(target, text, distance)))
+            }
+            Query::Nested { path, .. } => Err(StoreError::Misfit(query::QueryError {
+                kind: "query_shard_exception",
+                message: format!("failed to create query: [nested] failed to find nested object under path [{path}]"),
+            })),
+            Query::Best { queries, .. } => Ok(any_of(
+                queries
+                    .iter()
+                    .map(|query| self.query(query))
+                    .collect::<Result<_, _>>()?,
+            )),
+            // Hits of data streams have no scores: they come by time.
+            Query::Constant(inner, _) | Query::Weighted(inner, _) | Query::Demoted(inner, ..) => self.query(inner),
         }
     }
 
@@ -200,6 +226,10 @@ impl<'a> Translator<'a> {
     }
 
     fn other_term(&self, name: &str, value: &Value, target: &Target) -> Result<Translated, StoreError> {
+        if self.backing.is_text(name) {
+            let word = text_of(value);
+            return self.values_that(name, &|text| analysis::words(text).any(|one| one == word));
+        }
         let mut options = Vec::new();
         match value {
             Value::Bool(flag) => options.push(flag_term(name, *flag)),
@@ -341,6 +371,19 @@ impl<'a> Translator<'a> {
         let Target::Named(field, Kind::Text) = target else {
             let value = Value::from(text);
             return match target {
+                Target::Other(name) if self.backing.is_text(name) => {
+                    let wanted: Vec<String> = analysis::words(text).collect();
+                    self.values_that(name, &|value| {
+                        let present: Vec<String> = analysis::words(value).collect();
+                        let there = |word: &String| present.contains(word);
+                        !wanted.is_empty()
+                            && if all {
+                                wanted.iter().all(there)
+                            } else {
+                                wanted.iter().any(there)
+                            }
+                    })
+                }
                 Target::Named(_, Kind::Long) if number_of(&value).is_none() => Ok(nothing()),
                 Target::Named(_, Kind::Date) if date_math::resolve(text, self.now, false).is_err() => Ok(nothing()),
                 _ => self.term(target, &value),
@@ -356,18 +399,78 @@ impl<'a> Translator<'a> {
         }
     }
 
-    fn phrase(&self, target: &Target, text: &str) -> Result<Translated, StoreError> {
+    fn phrase(&self, target: &Target, text: &str, slop: usize, prefix_last: bool) -> Result<Translated, StoreError> {
+        let words: Vec<String> = analysis::words(text).collect();
         let Target::Named(field, Kind::Text) = target else {
-            return self.words(target, text, true);
+            return match target {
+                Target::Other(name) if self.backing.is_text(name) => {
+                    self.values_that(name, &|value| analysis::contains_phrase(value, &words))
+                }
+                _ => self.words(target, text, true),
+            };
         };
-        let terms: Vec<Term> = analysis::words(text)
-            .map(|word| Term::from_field_text(*field, &word))
+        let terms: Vec<(usize, Term)> = words
+            .iter()
+            .map(|word| Term::from_field_text(*field, word))
+            .enumerate()
             .collect();
         match terms.len() {
             0 => Ok(nothing()),
-            1 => Ok(term_query(terms[0].clone())),
-            _ => Ok(Box::new(PhraseQuery::new(terms))),
+            1 if prefix_last => self.words_like(
+                LAYOUT.schema.get_field_name(*field),
+                &format!("{}.*", regex::escape(&words[0])),
+            ),
+            1 => Ok(term_query(terms[0].1.clone())),
+            _ if prefix_last => Ok(Box::new(PhrasePrefixQuery::new_with_offset(terms))),
+            _ => Ok(Box::new(PhraseQuery::new_with_offset_and_slop(terms, slop as u32))),
         }
+    }
+
+    /// `match` with a minimum, fuzziness or a prefix at the end.
+    fn some_words(&self, target: &Target, query: &Query) -> Result<Translated, StoreError> {
+        let Query::MatchSome {
+            text,
+            minimum,
+            fuzziness,
+            prefix_last,
+            ..
+        } = query
+        else {
+            return Ok(nothing());
+        };
+        let Target::Named(field, Kind::Text) = target else {
+            return match fuzziness {
+                Some(fuzziness) => Ok(fuzzy(target, text, fuzziness.distance_of(text))),
+                None => self.words(target, text, *minimum == Minimum::All),
+            };
+        };
+        let words: Vec<String> = analysis::words(text).collect();
+        let minimum = minimum.of(words.len()).max(1);
+        let last = words.len().saturating_sub(1);
+        let mut clauses: Vec<(Occur, Translated)> = Vec::with_capacity(words.len());
+        for (at, word) in words.iter().enumerate() {
+            let clause = match fuzziness {
+                _ if *prefix_last && at == last => self.words_like(
+                    LAYOUT.schema.get_field_name(*field),
+                    &format!("{}.*", regex::escape(word)),
+                )?,
+                Some(fuzziness) => fuzzy(target, word, fuzziness.distance_of(word)),
+                None => term_query(Term::from_field_text(*field, word)),
+            };
+            clauses.push((Occur::Should, clause));
+        }
+        if clauses.is_empty() {
+            return Ok(nothing());
+        }
+        Ok(Box::new(BooleanQuery::with_minimum_required_clauses(clauses, minimum)))
+    }
+
+    /// The texts outside the named fields whose whole value passes the test.
+    fn values_that(&self, name: &str, passes: &dyn Fn(&str) -> bool) -> Result<Translated, StoreError> {
+        let prefix = text_term(name, "");
+        self.matching_terms(LAYOUT.texts, prefix.serialized_value_bytes(), &|word| {
+            std::str::from_utf8(word).is_ok_and(passes)
+        })
     }
 
     /// All words of the dictionary that fit an anchored expression.
@@ -377,16 +480,25 @@ impl<'a> Translator<'a> {
             .build()
             .map_err(|error| StoreError::Unsupported(format!("cannot read the expression [{expression}]: {error}")))?;
         self.any_target(name, &|target| match target {
-            Target::Named(field, Kind::Keyword | Kind::Text) => self.matching_terms(*field, &[], &regex),
+            Target::Named(field, Kind::Keyword | Kind::Text) => {
+                self.matching_terms(*field, &[], &|word| regex.is_match(word))
+            }
             Target::Named(..) => Ok(nothing()),
             Target::Other(name) => {
                 let prefix = text_term(name, "");
-                self.matching_terms(LAYOUT.texts, prefix.serialized_value_bytes(), &regex)
+                self.matching_terms(LAYOUT.texts, prefix.serialized_value_bytes(), &|word| {
+                    regex.is_match(word)
+                })
             }
         })
     }
 
-    fn matching_terms(&self, field: Field, prefix: &[u8], regex: &Regex) -> Result<Translated, StoreError> {
+    fn matching_terms(
+        &self,
+        field: Field,
+        prefix: &[u8],
+        fits: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Translated, StoreError> {
         let mut terms = Vec::new();
         for segment in self.searcher.segment_readers() {
             let index = segment.inverted_index(field).map_err(index_error)?;
@@ -400,7 +512,7 @@ impl<'a> Translator<'a> {
                 let Some(word) = stream.key().strip_prefix(prefix) else {
                     break;
                 };
-                if regex.is_match(word) {
+                if fits(word) {
                     let mut term = if field == LAYOUT.texts {
                         Term::from_field_json_path(field, "", true)
                     } else {
@@ -494,6 +606,15 @@ fn any_of(mut options: Vec<Translated>) -> Translated {
 
 fn term_query(term: Term) -> Translated {
     Box::new(TermQuery::new(term, IndexRecordOption::Basic))
+}
+
+fn fuzzy(target: &Target, word: &str, distance: usize) -> Translated {
+    let term = match target {
+        Target::Named(field, Kind::Keyword | Kind::Text) => Term::from_field_text(*field, word),
+        Target::Named(..) => return nothing(),
+        Target::Other(name) => return term_query(text_term(name, word)),
+    };
+    Box::new(FuzzyTermQuery::new(term, distance.min(2) as u8, true))
 }
 
 fn text_term(name: &str, text: &str) -> Term {

@@ -4,7 +4,8 @@
 //! records: length, CRC-32 of the payload, payload. A payload is a group of documents. A record that is cut short or
 //! fails its checksum at the end of the last file was never acknowledged: the file is cut back to the record before it.
 //! When whole records follow it, it is damage in the middle of what was acknowledged: those records are kept, the bytes
-//! between are told and set aside in a file beside the log. The same in an earlier file is an error.
+//! between are told and set aside in a file beside the log. The same in an earlier file is an error, unless it was told
+//! and set aside before.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -84,11 +85,30 @@ struct Segment {
     first: Position,
 }
 
+/// A file that the log is appended to.
+trait LogFile: Write + Seek + std::fmt::Debug + Send {
+    /// Returns when everything written is on the disk.
+    fn sync_data(&self) -> std::io::Result<()>;
+
+    /// Cuts the file.
+    fn set_len(&self, length: u64) -> std::io::Result<()>;
+}
+
+impl LogFile for fs::File {
+    fn sync_data(&self) -> std::io::Result<()> {
+        Self::sync_data(self)
+    }
+
+    fn set_len(&self, length: u64) -> std::io::Result<()> {
+        Self::set_len(self, length)
+    }
+}
+
 /// The log, open for appending.
 #[derive(Debug)]
 pub(crate) struct Wal {
     directory: Utf8PathBuf,
-    file: fs::File,
+    file: Box<dyn LogFile>,
     length: u64,
     next: Position,
     /// Oldest first; the last one is open.
@@ -145,7 +165,7 @@ impl Wal {
         kept.push(segment);
         Ok(Self {
             directory: directory.to_owned(),
-            file,
+            file: Box::new(file),
             length,
             next,
             segments: kept,
@@ -195,7 +215,7 @@ impl Wal {
 
     fn roll(&mut self) -> std::io::Result<()> {
         let (file, length, segment) = create(&self.directory, self.next)?;
-        self.file = file;
+        self.file = Box::new(file);
         self.length = length;
         self.segments.push(segment);
         Ok(())
@@ -281,7 +301,7 @@ fn read_segment(
     let mut good = HEADER;
     while good < size {
         let Some(payload) = read_record(&mut reader, size - good).map_err(failed)? else {
-            if !last {
+            if !last && !set_aside(&segment.path, good).exists() {
                 return Err(damaged(format!("the record at byte {good} is damaged")));
             }
             if let Some((next_good, records)) = salvage(&segment.path, good).map_err(failed)? {
@@ -317,7 +337,7 @@ fn salvage(path: &Utf8Path, bad: u64) -> std::io::Result<Option<(u64, u64)>> {
         return Ok(None);
     };
     let lost = &bytes[bad as usize..next_good];
-    let aside = Utf8PathBuf::from(format!("{path}.damaged-at-{bad}"));
+    let aside = set_aside(path, bad);
     if !aside.exists() {
         write_beside(&aside, lost)?;
     }
@@ -328,7 +348,13 @@ fn salvage(path: &Utf8Path, bad: u64) -> std::io::Result<Option<(u64, u64)>> {
     Ok(Some((next_good as u64, records_in(lost))))
 }
 
-/// How many records a damaged stretch was: exact where their lengths are whole, else one.
+/// Where the bytes of a damaged stretch are kept.
+fn set_aside(path: &Utf8Path, bad: u64) -> Utf8PathBuf {
+    Utf8PathBuf::from(format!("{path}.damaged-at-{bad}"))
+}
+
+/// How many records a damaged stretch was: exact where their lengths are whole, else as many as have room in it. Too many
+/// leaves numbers out; too few would give numbers a second time.
 fn records_in(stretch: &[u8]) -> u64 {
     let (mut at, mut count) = (0_usize, 0);
     while let Some(length) = stretch
@@ -342,7 +368,7 @@ fn records_in(stretch: &[u8]) -> u64 {
             return count;
         }
     }
-    1
+    (stretch.len() / (8 + SMALLEST_ENTRY)).max(1) as u64
 }
 
 /// The first place from `from` on where a record with a fitting length and checksum, made of documents, begins.
@@ -392,6 +418,9 @@ fn read_record(reader: &mut impl Read, left: u64) -> std::io::Result<Option<Byte
     reader.read_exact(&mut payload)?;
     Ok((crc32fast::hash(&payload) == checksum).then(|| Bytes::from(payload)))
 }
+
+#[cfg(test)]
+mod faults;
 
 #[cfg(test)]
 mod tests {
@@ -505,6 +534,32 @@ mod tests {
         }
         let aside = path.join(format!("{:020}.wal.damaged-at-{}", 0, ends[2]));
         assert_eq!(fs::metadata(aside).unwrap().len(), ends[3] - ends[2]);
+    }
+
+    /// Damages the lengths of two records that follow each other: what is behind them comes back, no number is given twice,
+    /// and the log goes on over new files.
+    #[test]
+    fn several_damaged_records_in_a_row_are_passed_over() {
+        let (_guard, path) = temporary();
+        let (file, ends) = five_records(&path);
+        let mut bytes = fs::read(&file).unwrap();
+        for record in [1, 2] {
+            for byte in 0..8 {
+                bytes[ends[record] as usize + byte] ^= 0x5a;
+            }
+        }
+        fs::write(&file, &bytes).unwrap();
+        let (mut wal, seen) = open(&path);
+        assert_eq!(seen, [0, 3, 4]);
+        assert!(wal.next() >= 5, "numbers are never too low");
+        let next = wal.next();
+        wal.append(&[payload(5)]).unwrap();
+        wal.roll().unwrap();
+        wal.append(&[payload(6)]).unwrap();
+        drop(wal);
+        let (wal, seen) = open(&path);
+        assert_eq!(seen, [0, 3, 4, 5, 6], "a start after the log went on in another file");
+        assert_eq!(wal.next(), next + 2);
     }
 
     #[test]

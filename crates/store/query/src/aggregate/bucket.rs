@@ -48,14 +48,18 @@ impl Bucket {
         let count = self.count;
         shown.insert("doc_count".to_owned(), json!(count));
         let mut children = finish(nodes, self.children, buckets)?;
-        for result in children.values_mut() {
-            // Hits do not know how many documents there were.
-            if let Some(total) = result.pointer_mut("/hits/total/value") {
-                *total = json!(count);
-            }
-        }
+        set_totals(&mut children, count);
         shown.extend(children);
         Ok(Value::Object(shown))
+    }
+}
+
+/// Hits do not know how many documents there were.
+pub(crate) fn set_totals(results: &mut Map<String, Value>, count: u64) {
+    for result in results.values_mut() {
+        if let Some(total) = result.pointer_mut("/hits/total/value") {
+            *total = json!(count);
+        }
     }
 }
 

@@ -91,6 +91,7 @@ impl Compiler {
             field: self.field(parameters)?,
             missing: missing(parameters),
             metric,
+            format: parameters.get("format").and_then(Value::as_str).map(ToOwned::to_owned),
         })
     }
 

@@ -52,12 +52,12 @@ impl Gathered {
         }
     }
 
-    pub(crate) fn finish(&self, metric: &Metric) -> Value {
+    pub(crate) fn finish(&self, metric: &Metric, format: Option<&str>) -> Value {
         let average = (self.count > 0).then(|| self.sum / self.count as f64);
         match metric {
-            Metric::Min => self.single(self.min),
-            Metric::Max => self.single(self.max),
-            Metric::Avg => self.single(average),
+            Metric::Min => self.single(self.min, format),
+            Metric::Max => self.single(self.max, format),
+            Metric::Avg => self.single(average, format),
             Metric::Sum => json!({ "value": self.sum }),
             Metric::Count => json!({ "value": self.count }),
             Metric::Cardinality => json!({ "value": self.distinct.len() }),
@@ -69,7 +69,7 @@ impl Gathered {
 
     /// The number by which buckets are ordered: `property` is empty for metrics of one value.
     pub(crate) fn property(&self, metric: &Metric, property: &str) -> f64 {
-        let shown = self.finish(metric);
+        let shown = self.finish(metric, None);
         let path = if property.is_empty() { "value" } else { property };
         let value = shown
             .get(path)
@@ -77,19 +77,32 @@ impl Gathered {
         value.and_then(Value::as_f64).unwrap_or(f64::NEG_INFINITY)
     }
 
-    fn single(&self, value: Option<f64>) -> Value {
+    fn single(&self, value: Option<f64>, format: Option<&str>) -> Value {
         let Some(value) = value else {
             return json!({ "value": null });
         };
         if self.dates {
-            json!({ "value": value, "value_as_string": super::bucket::date_text(value, None, None) })
+            json!({ "value": value, "value_as_string": super::bucket::date_text(value, format, None) })
         } else {
             json!({ "value": value })
         }
     }
 
     fn stats(&self, average: Option<f64>) -> Value {
-        json!({ "count": self.count, "min": self.min, "max": self.max, "avg": average, "sum": self.sum })
+        let mut shown =
+            json!({ "count": self.count, "min": self.min, "max": self.max, "avg": average, "sum": self.sum });
+        if self.dates {
+            for (name, value) in [
+                ("min", self.min),
+                ("max", self.max),
+                ("avg", average),
+                ("sum", Some(self.sum)),
+            ] {
+                let text = value.map(|value| super::bucket::date_text(value, None, None));
+                shown[format!("{name}_as_string")] = json!(text);
+            }
+        }
+        shown
     }
 
     fn extended(&self, average: Option<f64>) -> Value {
@@ -111,6 +124,16 @@ impl Gathered {
             map.insert("std_deviation".to_owned(), json!(deviation));
             map.insert("std_deviation_population".to_owned(), json!(deviation));
             map.insert("std_deviation_sampling".to_owned(), json!(sampling.map(f64::sqrt)));
+            let end = |deviation: Option<f64>, sign: f64| {
+                average.zip(deviation).map(|(average, one)| average + sign * 2.0 * one)
+            };
+            let sample = sampling.map(f64::sqrt);
+            let bounds = json!({
+                "upper": end(deviation, 1.0), "lower": end(deviation, -1.0),
+                "upper_population": end(deviation, 1.0), "lower_population": end(deviation, -1.0),
+                "upper_sampling": end(sample, 1.0), "lower_sampling": end(sample, -1.0),
+            });
+            map.insert("std_deviation_bounds".to_owned(), bounds);
         }
         shown
     }

@@ -28,6 +28,7 @@ pub struct Plan {
 pub struct State {
     nodes: Vec<NodeState>,
     keys: usize,
+    documents: u64,
 }
 
 /// A `top_hits` aggregation.
@@ -60,6 +61,8 @@ pub(crate) enum Kind {
         field: usize,
         missing: Option<Scalar>,
         metric: Metric,
+        /// How dates are written.
+        format: Option<String>,
     },
     Terms(Terms),
     Histogram(Histogram),
@@ -100,6 +103,13 @@ impl Plan {
         &self.fields
     }
 
+    /// The fields by which `top_hits` sort.
+    pub fn sorted_by(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        sorted_by(&self.roots, &mut found);
+        found
+    }
+
     /// The filters that the plan asks for.
     pub fn filters(&self) -> &[Query] {
         &self.filters
@@ -110,6 +120,7 @@ impl Plan {
         State {
             nodes: start(&self.roots),
             keys: 0,
+            documents: 0,
         }
     }
 
@@ -119,6 +130,7 @@ impl Plan {
     /// When there are too many buckets.
     pub fn collect(&self, state: &mut State, view: &mut dyn View) -> Result<(), QueryError> {
         collect(&self.roots, &mut state.nodes, &mut state.keys, view);
+        state.documents += 1;
         if state.keys > MOST_KEYS {
             return Err(too_many_buckets(MOST_KEYS));
         }
@@ -131,7 +143,18 @@ impl Plan {
     /// When there are too many buckets.
     pub fn finish(&self, state: State) -> Result<Map<String, Value>, QueryError> {
         let mut buckets = 0;
-        finish(&self.roots, state.nodes, &mut buckets)
+        let mut results = finish(&self.roots, state.nodes, &mut buckets)?;
+        super::bucket::set_totals(&mut results, state.documents);
+        Ok(results)
+    }
+}
+
+fn sorted_by<'a>(nodes: &'a [Node], found: &mut Vec<&'a str>) {
+    for node in nodes {
+        if let Kind::TopHits(top_hits) = &node.kind {
+            found.extend(top_hits.sort.iter().map(|sort| sort.field.as_str()));
+        }
+        sorted_by(&node.children, found);
     }
 }
 
@@ -158,7 +181,12 @@ pub(crate) fn start(nodes: &[Node]) -> Vec<NodeState> {
 pub(crate) fn collect(nodes: &[Node], states: &mut [NodeState], keys: &mut usize, view: &mut dyn View) {
     for (node, state) in nodes.iter().zip(states) {
         match (&node.kind, state) {
-            (Kind::Metric { field, missing, metric }, NodeState::Metric(gathered)) => {
+            (
+                Kind::Metric {
+                    field, missing, metric, ..
+                },
+                NodeState::Metric(gathered),
+            ) => {
                 for value in values_or(view, *field, missing.as_ref()) {
                     gathered.add(metric, &value);
                 }
@@ -237,7 +265,9 @@ pub(crate) fn finish(
     let mut results = Map::new();
     for (node, state) in nodes.iter().zip(states) {
         let result = match (&node.kind, state) {
-            (Kind::Metric { metric, .. }, NodeState::Metric(gathered)) => gathered.finish(metric),
+            (Kind::Metric { metric, format, .. }, NodeState::Metric(gathered)) => {
+                gathered.finish(metric, format.as_deref())
+            }
             (Kind::Terms(terms), NodeState::Keyed(found)) => terms.finish(&node.children, found, buckets)?,
             (Kind::Histogram(histogram), NodeState::Keyed(found)) => {
                 histogram.finish(&node.children, found, buckets)?

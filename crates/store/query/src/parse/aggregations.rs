@@ -115,6 +115,11 @@ fn level(value: &Value, depth: usize) -> Result<Vec<Aggregation>, QueryError> {
 }
 
 fn one(name: &str, body: &Value, depth: usize) -> Result<Aggregation, QueryError> {
+    if name.is_empty() || name.contains(['[', ']', '>']) {
+        return Err(QueryError::parsing(format!(
+            "Invalid aggregation name [{name}]. Aggregation names can contain any character except '[', ']', and '>'"
+        )));
+    }
     let map = body
         .as_object()
         .ok_or_else(|| QueryError::parsing(format!("aggregation [{name}] must be an object")))?;
@@ -147,7 +152,7 @@ fn kind_of(name: &str, kind: &str, parameters: &Value) -> Result<AggregationKind
     }
     let Some((kind, known)) = KINDS.iter().find(|(known, _)| *known == kind) else {
         return Err(QueryError::parsing(format!(
-            "aggregation [{name}]: unknown type [{kind}]"
+            "Unknown aggregation type [{kind}] of [{name}]"
         )));
     };
     let mut keys = Keys::of(format!("aggregation [{name}] of type {kind}"), parameters)?;

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::{Keys, scalar_text, single, text_list};
-use crate::dsl::{Query, QueryError, RangeBound};
+use crate::dsl::{Fuzziness, Minimum, Query, QueryError, RangeBound};
 use crate::{date_math, evaluate, query_string};
 
 /// Clauses may hold clauses this deep; deeper bodies are refused.
@@ -43,7 +43,13 @@ fn clause(body: &Value, depth: usize) -> Result<Query, QueryError> {
         "regexp" => regexp(body),
         "match" => match_words(body),
         "match_phrase" => match_phrase(body),
+        "match_phrase_prefix" => match_phrase_prefix(body),
+        "match_bool_prefix" => match_bool_prefix(body),
         "multi_match" => multi_match(body),
+        "fuzzy" => fuzzy(body),
+        "nested" => nested(body, depth),
+        "dis_max" => dis_max(body, depth),
+        "boosting" => boosting(body, depth),
         "query_string" => query_string_clause(body),
         "simple_query_string" => simple_query_string(body),
         unknown => Err(QueryError::parsing(format!("unknown query [{unknown}]"))),
@@ -52,9 +58,24 @@ fn clause(body: &Value, depth: usize) -> Result<Query, QueryError> {
 
 fn plain(kind: &str, body: &Value, query: Query) -> Result<Query, QueryError> {
     let mut keys = Keys::of(kind, body)?;
-    keys.ignore(&["boost", "_name"]);
+    let boost = boost(&mut keys)?;
     keys.finish()?;
-    Ok(query)
+    Ok(weighted(query, boost))
+}
+
+/// `boost`, 1 when it is missing; `_name` is only for the client.
+fn boost(keys: &mut Keys<'_>) -> Result<f32, QueryError> {
+    keys.ignore(&["_name"]);
+    Ok(keys.number("boost")?.unwrap_or(1.0) as f32)
+}
+
+#[expect(clippy::float_cmp, reason = "exactly 1 is what a missing boost is")]
+fn weighted(query: Query, boost: f32) -> Query {
+    if boost == 1.0 {
+        query
+    } else {
+        Query::Weighted(Box::new(query), boost)
+    }
 }
 
 fn boolean(body: &Value, depth: usize) -> Result<Query, QueryError> {
@@ -65,15 +86,20 @@ fn boolean(body: &Value, depth: usize) -> Result<Query, QueryError> {
         Some(value) => minimum_should_match("bool", value, should.len())?,
         None => usize::from(must.is_empty() && filter.is_empty() && !should.is_empty()),
     };
-    keys.ignore(&["boost", "_name", "adjust_pure_negative"]);
+    keys.ignore(&["adjust_pure_negative"]);
+    let boost = boost(&mut keys)?;
     keys.finish()?;
-    Ok(Query::Bool {
+    if must.is_empty() && filter.is_empty() && should.is_empty() && must_not.is_empty() {
+        return Ok(weighted(Query::MatchAll, boost));
+    }
+    let query = Query::Bool {
         must,
         filter,
         should,
         must_not,
         minimum_should_match,
-    })
+    };
+    Ok(weighted(query, boost))
 }
 
 fn clauses(value: &Value, depth: usize) -> Result<Vec<Query>, QueryError> {
@@ -83,32 +109,89 @@ fn clauses(value: &Value, depth: usize) -> Result<Vec<Query>, QueryError> {
     }
 }
 
-/// A count (`2`, `-1`) or a share (`75%`, `-25%`) of `available`.
-fn minimum_should_match(owner: &str, value: &Value, available: usize) -> Result<usize, QueryError> {
+/// A count (`2`, `-1`) or a share (`75%`, `-25%`).
+fn minimum(owner: &str, value: &Value) -> Result<Minimum, QueryError> {
     let wrong = || {
         QueryError::parsing(format!(
             "[{owner}] [minimum_should_match] must be a number or a percentage"
         ))
     };
     let text = scalar_text(value).ok_or_else(wrong)?;
-    let available_signed = i64::try_from(available).unwrap_or(i64::MAX);
-    let number = match text.strip_suffix('%') {
-        Some(share) => {
-            let share: i64 = share.trim().parse().map_err(|_| wrong())?;
-            available_signed.saturating_mul(share) / 100
-        }
-        None => text.trim().parse().map_err(|_| wrong())?,
-    };
-    let wanted = if number < 0 { available_signed + number } else { number };
-    Ok(usize::try_from(wanted.max(0)).unwrap_or(usize::MAX))
+    match text.strip_suffix('%') {
+        Some(share) => share.trim().parse().map(Minimum::Percent).map_err(|_| wrong()),
+        None => text.trim().parse().map(Minimum::Count).map_err(|_| wrong()),
+    }
+}
+
+/// Of `available` clauses. More than there are can never match.
+fn minimum_should_match(owner: &str, value: &Value, available: usize) -> Result<usize, QueryError> {
+    Ok(match minimum(owner, value)? {
+        Minimum::Count(count) if count >= 0 => usize::try_from(count).unwrap_or(usize::MAX),
+        other => other.of(available),
+    })
 }
 
 fn constant_score(body: &Value, depth: usize) -> Result<Query, QueryError> {
     let mut keys = Keys::of("constant_score", body)?;
     let filter = clause(keys.required("filter")?, depth + 1)?;
-    keys.ignore(&["boost", "_name"]);
+    let boost = boost(&mut keys)?;
     keys.finish()?;
-    Ok(filter)
+    Ok(Query::Constant(Box::new(filter), boost))
+}
+
+fn dis_max(body: &Value, depth: usize) -> Result<Query, QueryError> {
+    let mut keys = Keys::of("dis_max", body)?;
+    let queries = clauses(keys.required("queries")?, depth)?;
+    let tie_breaker = keys.number("tie_breaker")?.unwrap_or(0.0) as f32;
+    let boost = boost(&mut keys)?;
+    keys.finish()?;
+    Ok(weighted(Query::Best { queries, tie_breaker }, boost))
+}
+
+fn boosting(body: &Value, depth: usize) -> Result<Query, QueryError> {
+    let mut keys = Keys::of("boosting", body)?;
+    let positive = clause(keys.required("positive")?, depth + 1)?;
+    let negative = clause(keys.required("negative")?, depth + 1)?;
+    keys.required("negative_boost")?;
+    let factor = keys.number("negative_boost")?.unwrap_or(1.0) as f32;
+    let boost = boost(&mut keys)?;
+    keys.finish()?;
+    Ok(weighted(
+        Query::Demoted(Box::new(positive), Box::new(negative), factor),
+        boost,
+    ))
+}
+
+fn nested(body: &Value, depth: usize) -> Result<Query, QueryError> {
+    let mut keys = Keys::of("nested", body)?;
+    let query = Box::new(clause(keys.required("query")?, depth + 1)?);
+    keys.required("path")?;
+    let path = keys.text("path")?.unwrap_or_default();
+    let ignore_unmapped = keys.flag("ignore_unmapped")?.unwrap_or(false);
+    keys.ignore(&["score_mode"]);
+    let boost = boost(&mut keys)?;
+    keys.finish()?;
+    let query = Query::Nested {
+        path,
+        query,
+        ignore_unmapped,
+    };
+    Ok(weighted(query, boost))
+}
+
+fn fuzzy(body: &Value) -> Result<Query, QueryError> {
+    let (field, value, mut keys) = field_value("fuzzy", "value", body)?;
+    let mut fuzziness = Fuzziness {
+        distance: None,
+        prefix: 0,
+    };
+    if let Some(keys) = keys.as_mut() {
+        fuzziness = self::fuzziness("fuzzy", keys)?.unwrap_or(fuzziness);
+        keys.ignore(&["max_expansions", "transpositions", "rewrite"]);
+    }
+    let boost = finish(keys)?;
+    let text = scalar_text(value).ok_or_else(|| QueryError::parsing("[fuzzy] takes a string"))?;
+    Ok(weighted(Query::Fuzzy(field, text, fuzziness), boost))
 }
 
 /// `{"field": {"value": .., ..}}` or `{"field": ..}`: the field, the value, and the other keys when there are any.
@@ -123,12 +206,15 @@ fn field_value<'a>(
     }
     let mut keys = Keys::of(kind, inner)?;
     let value = keys.required(key)?;
-    keys.ignore(&["boost", "_name"]);
     Ok((field.to_owned(), value, Some(keys)))
 }
 
-fn finish(keys: Option<Keys<'_>>) -> Result<(), QueryError> {
-    keys.map_or(Ok(()), Keys::finish)
+/// Refuses what was not taken; returns the `boost`.
+fn finish(keys: Option<Keys<'_>>) -> Result<f32, QueryError> {
+    let Some(mut keys) = keys else { return Ok(1.0) };
+    let boost = boost(&mut keys)?;
+    keys.finish()?;
+    Ok(boost)
 }
 
 fn term(body: &Value) -> Result<Query, QueryError> {
@@ -137,16 +223,17 @@ fn term(body: &Value) -> Result<Query, QueryError> {
         .as_mut()
         .map_or(Ok(None), |keys| keys.flag("case_insensitive"))?
         .unwrap_or(false);
-    finish(keys)?;
+    let boost = finish(keys)?;
     scalar_or_error("term", value)?;
-    match value.as_str().filter(|_| insensitive) {
-        Some(text) => Ok(Query::Wildcard {
+    let query = match value.as_str().filter(|_| insensitive) {
+        Some(text) => Query::Wildcard {
             field,
             pattern: text.to_owned(),
             case_insensitive: true,
-        }),
-        None => Ok(Query::Term(field, value.clone())),
-    }
+        },
+        None => Query::Term(field, value.clone()),
+    };
+    Ok(weighted(query, boost))
 }
 
 fn scalar_or_error(kind: &str, value: &Value) -> Result<(), QueryError> {
@@ -172,24 +259,25 @@ fn terms(body: &Value) -> Result<Query, QueryError> {
         )));
     };
     values.iter().try_for_each(|value| scalar_or_error("terms", value))?;
-    Ok(Query::Terms(field.clone(), values.clone()))
+    let boost = map.get("boost").and_then(Value::as_f64).unwrap_or(1.0) as f32;
+    Ok(weighted(Query::Terms(field.clone(), values.clone()), boost))
 }
 
 fn ids(body: &Value) -> Result<Query, QueryError> {
     let mut keys = Keys::of("ids", body)?;
     let ids = text_list("ids", keys.required("values")?)?;
-    keys.ignore(&["boost", "_name"]);
+    let boost = boost(&mut keys)?;
     keys.finish()?;
-    Ok(Query::Ids(ids))
+    Ok(weighted(Query::Ids(ids), boost))
 }
 
 fn exists(body: &Value) -> Result<Query, QueryError> {
     let mut keys = Keys::of("exists", body)?;
     keys.required("field")?;
     let field = keys.text("field")?.unwrap_or_default();
-    keys.ignore(&["boost", "_name"]);
+    let boost = boost(&mut keys)?;
     keys.finish()?;
-    Ok(Query::Exists(field))
+    Ok(weighted(Query::Exists(field), boost))
 }
 
 fn range(body: &Value) -> Result<Query, QueryError> {
@@ -218,7 +306,8 @@ fn range(body: &Value) -> Result<Query, QueryError> {
     let (old_from, old_to) = (bound("from", true)?, bound("to", true)?);
     let lower = keys.flag("include_lower")?.unwrap_or(true);
     let upper = keys.flag("include_upper")?.unwrap_or(true);
-    keys.ignore(&["boost", "_name", "relation"]);
+    keys.ignore(&["relation"]);
+    let boost = boost(&mut keys)?;
     keys.finish()?;
     let from = from.or(old_from.map(|bound| RangeBound {
         inclusive: lower,
@@ -228,11 +317,12 @@ fn range(body: &Value) -> Result<Query, QueryError> {
         inclusive: upper,
         ..bound
     }));
-    Ok(Query::Range {
+    let query = Query::Range {
         field: field.to_owned(),
         from,
         to,
-    })
+    };
+    Ok(weighted(query, boost))
 }
 
 /// A bound in a format of its own becomes RFC 3339.
@@ -273,16 +363,18 @@ fn prefix(body: &Value) -> Result<Query, QueryError> {
     if let Some(keys) = keys.as_mut() {
         keys.ignore(&["rewrite"]);
     }
-    finish(keys)?;
+    let boost = finish(keys)?;
     let text = scalar_text(value).ok_or_else(|| QueryError::parsing("[prefix] takes a string"))?;
-    if insensitive {
-        return Ok(Query::Wildcard {
+    let query = if insensitive {
+        Query::Wildcard {
             field,
             pattern: format!("{text}*"),
             case_insensitive: true,
-        });
-    }
-    Ok(Query::Prefix(field, text))
+        }
+    } else {
+        Query::Prefix(field, text)
+    };
+    Ok(weighted(query, boost))
 }
 
 fn wildcard(body: &Value) -> Result<Query, QueryError> {
@@ -298,13 +390,15 @@ fn wildcard(body: &Value) -> Result<Query, QueryError> {
     let pattern = keys.text("value")?.or(keys.text("wildcard")?);
     let pattern = pattern.ok_or_else(|| QueryError::parsing("[wildcard] needs [value]"))?;
     let case_insensitive = keys.flag("case_insensitive")?.unwrap_or(false);
-    keys.ignore(&["boost", "_name", "rewrite"]);
+    keys.ignore(&["rewrite"]);
+    let boost = boost(&mut keys)?;
     keys.finish()?;
-    Ok(Query::Wildcard {
+    let query = Query::Wildcard {
         field: field.to_owned(),
         pattern,
         case_insensitive,
-    })
+    };
+    Ok(weighted(query, boost))
 }
 
 fn regexp(body: &Value) -> Result<Query, QueryError> {
@@ -316,26 +410,64 @@ fn regexp(body: &Value) -> Result<Query, QueryError> {
     if let Some(keys) = keys.as_mut() {
         keys.ignore(&["flags", "max_determinized_states", "rewrite"]);
     }
-    finish(keys)?;
+    let boost = finish(keys)?;
     let text = scalar_text(value).ok_or_else(|| QueryError::parsing("[regexp] takes a string"))?;
     let text = if insensitive { format!("(?i){text}") } else { text };
     if evaluate::anchored(&text).is_none() {
-        return Err(QueryError::parsing(format!("[regexp] cannot read [{text}]")));
+        return Err(QueryError {
+            kind: "query_shard_exception",
+            message: format!("failed to create query: [regexp] cannot read [{text}]"),
+        });
     }
-    Ok(Query::Regexp(field, text))
+    Ok(weighted(Query::Regexp(field, text), boost))
 }
 
 fn match_words(body: &Value) -> Result<Query, QueryError> {
     let (field, value, mut keys) = field_value("match", "query", body)?;
-    let mut all = false;
+    let (mut least, mut near) = (Minimum::Any, None);
     if let Some(keys) = keys.as_mut() {
-        all = operator_is_and("match", keys)?;
-        keys.ignore(&["lenient", "zero_terms_query", "auto_generate_synonyms_phrase_query"]);
-        refuse_fuzziness("match", keys)?;
+        least = least_words("match", keys)?;
+        near = fuzziness("match", keys)?;
+        keys.ignore(&[
+            "analyzer",
+            "auto_generate_synonyms_phrase_query",
+            "fuzzy_rewrite",
+            "fuzzy_transpositions",
+            "lenient",
+            "max_expansions",
+            "zero_terms_query",
+        ]);
     }
-    finish(keys)?;
+    let boost = finish(keys)?;
     let text = scalar_text(value).ok_or_else(|| QueryError::parsing("[match] takes a string, number or boolean"))?;
-    Ok(Query::Match { field, text, all })
+    Ok(weighted(words(field, text, least, near), boost))
+}
+
+/// The plainest clause that says it.
+fn words(field: String, text: String, minimum: Minimum, fuzziness: Option<Fuzziness>) -> Query {
+    match (minimum, fuzziness) {
+        (Minimum::Any | Minimum::All, None) => Query::Match {
+            field,
+            text,
+            all: minimum == Minimum::All,
+        },
+        _ => Query::MatchSome {
+            field,
+            text,
+            minimum,
+            fuzziness,
+            prefix_last: false,
+        },
+    }
+}
+
+/// `operator` and `minimum_should_match`.
+fn least_words(owner: &str, keys: &mut Keys<'_>) -> Result<Minimum, QueryError> {
+    let all = operator_is_and(owner, keys)?;
+    match keys.take("minimum_should_match") {
+        Some(value) if !all => minimum(owner, value),
+        _ => Ok(if all { Minimum::All } else { Minimum::Any }),
+    }
 }
 
 fn operator_is_and(owner: &str, keys: &mut Keys<'_>) -> Result<bool, QueryError> {
@@ -348,26 +480,80 @@ fn operator_is_and(owner: &str, keys: &mut Keys<'_>) -> Result<bool, QueryError>
     }
 }
 
-fn refuse_fuzziness(owner: &str, keys: &mut Keys<'_>) -> Result<(), QueryError> {
-    match keys.text("fuzziness")?.as_deref() {
-        None | Some("0") => Ok(()),
-        Some(_) => Err(QueryError::argument(format!(
-            "[{owner}] does not support [fuzziness] here"
-        ))),
-    }
+/// `fuzziness` and `prefix_length`; `None` where words must be exact.
+fn fuzziness(owner: &str, keys: &mut Keys<'_>) -> Result<Option<Fuzziness>, QueryError> {
+    let prefix = keys.size("prefix_length")?.unwrap_or(0);
+    let Some(text) = keys.text("fuzziness")? else {
+        return Ok(None);
+    };
+    let distance = match text.to_uppercase().as_str() {
+        "0" => return Ok(None),
+        auto if auto.starts_with("AUTO") => None,
+        "1" => Some(1),
+        "2" => Some(2),
+        _ => {
+            return Err(QueryError::argument(format!(
+                "[{owner}] [fuzziness] must be `AUTO`, 0, 1 or 2, not [{text}]"
+            )));
+        }
+    };
+    Ok(Some(Fuzziness { distance, prefix }))
 }
 
 fn match_phrase(body: &Value) -> Result<Query, QueryError> {
     let (field, value, mut keys) = field_value("match_phrase", "query", body)?;
+    let mut slop = 0;
     if let Some(keys) = keys.as_mut() {
-        if keys.size("slop")?.unwrap_or(0) > 0 {
-            return Err(QueryError::argument("[match_phrase] does not support [slop] here"));
-        }
-        keys.ignore(&["zero_terms_query"]);
+        slop = keys.size("slop")?.unwrap_or(0);
+        keys.ignore(&["analyzer", "zero_terms_query"]);
     }
-    finish(keys)?;
+    let boost = finish(keys)?;
     let text = scalar_text(value).ok_or_else(|| QueryError::parsing("[match_phrase] takes a string"))?;
-    Ok(Query::MatchPhrase(field, text))
+    Ok(weighted(phrase(field, text, slop, false), boost))
+}
+
+fn match_phrase_prefix(body: &Value) -> Result<Query, QueryError> {
+    let (field, value, mut keys) = field_value("match_phrase_prefix", "query", body)?;
+    let mut slop = 0;
+    if let Some(keys) = keys.as_mut() {
+        slop = keys.size("slop")?.unwrap_or(0);
+        keys.ignore(&["analyzer", "max_expansions", "zero_terms_query"]);
+    }
+    let boost = finish(keys)?;
+    let text = scalar_text(value).ok_or_else(|| QueryError::parsing("[match_phrase_prefix] takes a string"))?;
+    Ok(weighted(phrase(field, text, slop, true), boost))
+}
+
+fn phrase(field: String, text: String, slop: usize, prefix_last: bool) -> Query {
+    if slop == 0 && !prefix_last {
+        return Query::MatchPhrase(field, text);
+    }
+    Query::LoosePhrase {
+        field,
+        text,
+        slop,
+        prefix_last,
+    }
+}
+
+fn match_bool_prefix(body: &Value) -> Result<Query, QueryError> {
+    let (field, value, mut keys) = field_value("match_bool_prefix", "query", body)?;
+    let (mut minimum, mut near) = (Minimum::Any, None);
+    if let Some(keys) = keys.as_mut() {
+        minimum = least_words("match_bool_prefix", keys)?;
+        near = fuzziness("match_bool_prefix", keys)?;
+        keys.ignore(&["analyzer", "max_expansions", "fuzzy_rewrite", "fuzzy_transpositions"]);
+    }
+    let boost = finish(keys)?;
+    let text = scalar_text(value).ok_or_else(|| QueryError::parsing("[match_bool_prefix] takes a string"))?;
+    let query = Query::MatchSome {
+        field,
+        text,
+        minimum,
+        fuzziness: near,
+        prefix_last: true,
+    };
+    Ok(weighted(query, boost))
 }
 
 fn multi_match(body: &Value) -> Result<Query, QueryError> {
@@ -376,37 +562,78 @@ fn multi_match(body: &Value) -> Result<Query, QueryError> {
     let fields = keys
         .take("fields")
         .map_or(Ok(vec!["*".to_owned()]), |value| text_list("fields", value))?;
-    let all = operator_is_and("multi_match", &mut keys)?;
+    let minimum = least_words("multi_match", &mut keys)?;
     let kind = keys.text("type")?.unwrap_or_else(|| "best_fields".to_owned());
-    keys.ignore(&["boost", "_name", "lenient", "tie_breaker", "zero_terms_query"]);
-    refuse_fuzziness("multi_match", &mut keys)?;
+    let tie_breaker = keys.number("tie_breaker")?.unwrap_or(0.0) as f32;
+    let slop = keys.size("slop")?.unwrap_or(0);
+    let near = fuzziness("multi_match", &mut keys)?;
+    keys.ignore(&[
+        "analyzer",
+        "auto_generate_synonyms_phrase_query",
+        "fuzzy_transpositions",
+        "lenient",
+        "max_expansions",
+        "zero_terms_query",
+    ]);
+    let boost = boost(&mut keys)?;
     keys.finish()?;
-    let phrase = match kind.as_str() {
-        "best_fields" | "most_fields" | "cross_fields" => false,
-        "phrase" => true,
+    let over = |clause: &dyn Fn(String) -> Query| fields.iter().map(|field| with_weight(field, clause)).collect();
+    let query = match kind.as_str() {
+        "best_fields" => Query::Best {
+            queries: over(&|field| words(field, text.clone(), minimum, near)),
+            tie_breaker,
+        },
+        "most_fields" => Query::any_of(over(&|field| words(field, text.clone(), minimum, near))),
+        "cross_fields" => across(&text, &fields, minimum),
+        "phrase" | "phrase_prefix" => Query::Best {
+            queries: over(&|field| phrase(field, text.clone(), slop, kind == "phrase_prefix")),
+            tie_breaker,
+        },
+        "bool_prefix" => Query::any_of(over(&|field| Query::MatchSome {
+            field,
+            text: text.clone(),
+            minimum,
+            fuzziness: near,
+            prefix_last: true,
+        })),
         other => {
             return Err(QueryError::argument(format!(
                 "[multi_match] does not support [type] [{other}]"
             )));
         }
     };
-    let one = |field: String| {
-        if phrase {
-            Query::MatchPhrase(field, text.clone())
-        } else {
-            Query::Match {
-                field,
-                text: text.clone(),
-                all,
-            }
-        }
-    };
-    Ok(Query::any_of(
-        fields.iter().map(|field| one(without_boost(field))).collect(),
-    ))
+    Ok(weighted(query, boost))
 }
 
-/// `title^3` without the weight: nothing here scores.
+/// Every word in any of the fields.
+fn across(text: &str, fields: &[String], minimum: Minimum) -> Query {
+    let one = |word: &str| Query::Best {
+        queries: fields
+            .iter()
+            .map(|field| with_weight(field, &|field| words(field, word.to_owned(), Minimum::Any, None)))
+            .collect(),
+        tie_breaker: 0.0,
+    };
+    let should: Vec<Query> = text.split_whitespace().map(one).collect();
+    Query::Bool {
+        must: Vec::new(),
+        filter: Vec::new(),
+        minimum_should_match: minimum.of(should.len()).max(1),
+        should,
+        must_not: Vec::new(),
+    }
+}
+
+/// The clause for `title`, or for `title^3` with that weight.
+fn with_weight(field: &str, clause: &dyn Fn(String) -> Query) -> Query {
+    let weight = field
+        .split_once('^')
+        .and_then(|(_, weight)| weight.parse().ok())
+        .unwrap_or(1.0);
+    weighted(clause(without_boost(field)), weight)
+}
+
+/// `title^3` without the weight.
 fn without_boost(field: &str) -> String {
     field.split('^').next().unwrap_or(field).to_owned()
 }
@@ -427,15 +654,22 @@ fn query_string_clause(body: &Value) -> Result<Query, QueryError> {
     };
     keys.ignore(&[
         "analyze_wildcard",
+        "analyzer",
+        "auto_generate_synonyms_phrase_query",
         "lenient",
-        "boost",
-        "_name",
         "allow_leading_wildcard",
         "time_zone",
         "escape",
+        "type",
+        "tie_breaker",
     ]);
+    let boost = boost(&mut keys)?;
     keys.finish()?;
-    query_string::parse(&text, &fields, and)
+    let query = query_string::parse(&text, &fields, and).map_err(|error| QueryError {
+        kind: "query_shard_exception",
+        message: format!("Failed to parse query [{text}]: {}", error.message),
+    })?;
+    Ok(weighted(query, boost))
 }
 
 fn default_fields(keys: &mut Keys<'_>) -> Result<Vec<String>, QueryError> {
@@ -464,9 +698,10 @@ fn simple_query_string(body: &Value) -> Result<Query, QueryError> {
         Some("and") => true,
         Some(_) => return Err(keys.wrong("default_operator", "`and` or `or`")),
     };
-    keys.ignore(&["analyze_wildcard", "lenient", "boost", "_name", "flags"]);
+    keys.ignore(&["analyze_wildcard", "analyzer", "lenient", "flags"]);
+    let boost = boost(&mut keys)?;
     keys.finish()?;
-    Ok(query_string::parse_simple(&text, &fields, and))
+    Ok(weighted(query_string::parse_simple(&text, &fields, and), boost))
 }
 
 #[cfg(test)]
@@ -483,17 +718,18 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         check_error(json!({"nested": {"path": "a"}}), "[nested]");
+        check_error(json!({"span_near": {}}), "[span_near]");
         check_error(json!({"term": {"a": {"value": 1, "bost": 2}}}), "[bost]");
         check_error(json!({"term": {"a": 1, "b": 2}}), "[b]");
         check_error(json!({"range": {"a": {"gte": 1, "than": 2}}}), "[than]");
         check_error(json!({"range": {"a": {"gte": "now-1x"}}}), "now-1x");
         check_error(json!({"range": {"a": {"gte": "now", "time_zone": "Mars"}}}), "Mars");
         check_error(json!({"bool": {"mist": []}}), "[mist]");
-        check_error(json!({"bool": {"must": [{"fuzzy": {}}]}}), "[fuzzy]");
+        check_error(json!({"bool": {"must": [{"script": {}}]}}), "[script]");
         check_error(json!({"terms": {"a": 1}}), "[a]");
         check_error(json!({"regexp": {"a": "("}}), "(");
         check_error(
-            json!({"match": {"a": {"query": "x", "fuzziness": "AUTO"}}}),
+            json!({"match": {"a": {"query": "x", "fuzziness": "MUCH"}}}),
             "fuzziness",
         );
         check_error(json!({}), "empty");

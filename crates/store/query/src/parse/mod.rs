@@ -72,6 +72,17 @@ impl<'a> Keys<'a> {
             .transpose()
     }
 
+    pub(crate) fn number(&mut self, key: &'static str) -> Result<Option<f64>, QueryError> {
+        self.take(key)
+            .map(|value| {
+                let number = value
+                    .as_f64()
+                    .or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+                number.ok_or_else(|| self.wrong(key, "a number"))
+            })
+            .transpose()
+    }
+
     pub(crate) fn required(&mut self, key: &'static str) -> Result<&'a Value, QueryError> {
         self.take(key)
             .ok_or_else(|| QueryError::parsing(format!("[{}] needs [{key}]", self.owner)))
@@ -85,12 +96,28 @@ impl<'a> Keys<'a> {
     /// When a key was not taken.
     pub(crate) fn finish(self) -> Result<(), QueryError> {
         match self.map.keys().find(|key| !self.taken.contains(&key.as_str())) {
+            Some(unknown) if self.owner == "search" => Err(QueryError::parsing(format!(
+                "Unknown key for a {} in [{unknown}].",
+                token_of(&self.map[unknown])
+            ))),
             Some(unknown) => Err(QueryError::parsing(format!(
                 "[{}] does not support [{unknown}]",
                 self.owner
             ))),
             None => Ok(()),
         }
+    }
+}
+
+/// What the original calls a value when it finds it at the wrong place.
+fn token_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "VALUE_NULL",
+        Value::Bool(_) => "VALUE_BOOLEAN",
+        Value::Number(_) => "VALUE_NUMBER",
+        Value::String(_) => "VALUE_STRING",
+        Value::Array(_) => "START_ARRAY",
+        Value::Object(_) => "START_OBJECT",
     }
 }
 

@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Keys, scalar_text, single, text_list};
-use crate::dsl::{Query, QueryError, SearchRequest, Sort, SortOrder, SourceFilter};
+use super::{Keys, scalar_text, text_list};
+use crate::dsl::{
+    Highlight, HighlightField, Query, QueryError, SearchRequest, ShownField, Sort, SortMode, SortOrder, SourceFilter,
+};
 
 /// `from` + `size` may not go beyond this. Source: Elasticsearch, `index.max_result_window`.
 const LARGEST_WINDOW: usize = 10_000;
@@ -22,11 +24,8 @@ impl SearchRequest {
         if let Some(query) = keys.take("query") {
             request.query = Query::from_json(query)?;
         }
-        if let Some(filter) = keys.take("post_filter") {
-            return Err(QueryError::argument(format!(
-                "[post_filter] is not supported: put [{filter}] into the query"
-            )));
-        }
+        request.post_filter = keys.take("post_filter").map(Query::from_json).transpose()?;
+        refuse_negative(&mut keys)?;
         request.from = keys.size("from")?.unwrap_or(0);
         request.size = keys.size("size")?.unwrap_or(10);
         request.sort = keys.take("sort").map_or(Ok(Vec::new()), sort_keys)?;
@@ -39,16 +38,19 @@ impl SearchRequest {
         request.point_in_time = point_in_time(&mut keys)?;
         let aggregations = keys.take("aggs").or(keys.take("aggregations"));
         request.aggregations = aggregations.map_or(Ok(Vec::new()), super::aggregations)?;
-        // Known keys that change nothing here: nothing scores, nothing is explained, no shard may time out alone.
+        request.highlight = keys.take("highlight").map(highlight).transpose()?;
+        request.min_score = keys.number("min_score")?.map(|score| score as f32);
+        request.track_scores = keys.flag("track_scores")?.unwrap_or(false);
+        stored_fields(&mut keys, &mut request)?;
+        // Known keys that change nothing here: nothing is explained, no shard may time out alone.
         keys.ignore(&[
             "timeout",
-            "track_scores",
             "explain",
             "profile",
             "stats",
             "terminate_after",
-            "highlight",
-            "stored_fields",
+            "ext",
+            "indices_boost",
         ]);
         keys.finish()?;
         check_window(&request)?;
@@ -56,14 +58,34 @@ impl SearchRequest {
     }
 }
 
+fn refuse_negative(keys: &mut Keys<'_>) -> Result<(), QueryError> {
+    let negative = |value: Option<&Value>| value.and_then(Value::as_i64).filter(|number| *number < 0);
+    if let Some(size) = negative(keys.take("size")) {
+        return Err(QueryError::argument(format!(
+            "[size] parameter cannot be negative, found [{size}]"
+        )));
+    }
+    if let Some(from) = negative(keys.take("from")) {
+        return Err(QueryError::argument(format!(
+            "[from] parameter cannot be negative but was [{from}]"
+        )));
+    }
+    Ok(())
+}
+
 fn check_window(request: &SearchRequest) -> Result<(), QueryError> {
     if request.from.saturating_add(request.size) > LARGEST_WINDOW {
         return Err(QueryError::argument(format!(
-            "Result window is too large, from + size must be less than or equal to: [{LARGEST_WINDOW}] but was [{}]",
+            "Result window is too large, from + size must be less than or equal to: [{LARGEST_WINDOW}] but was [{}]. See the scroll api for a more efficient way to request large data sets. This limit can be set by changing the [index.max_result_window] index level setting.",
             request.from.saturating_add(request.size)
         )));
     }
     match &request.search_after {
+        Some(_) if request.from > 0 => Err(QueryError {
+            kind: "action_request_validation_exception",
+            message: "Validation Failed: 1: [from] parameter must be set to 0 when [search_after] is used;".to_owned(),
+        }),
+        Some(_) if request.sort.is_empty() => Err(QueryError::argument("Sort must contain at least one field.")),
         Some(values) if values.len() != request.sort.len() => Err(QueryError::argument(format!(
             "search_after has {} value(s) but sort has {}.",
             values.len(),
@@ -82,52 +104,77 @@ fn search_after(keys: &mut Keys<'_>) -> Result<Option<Vec<Value>>, QueryError> {
 }
 
 fn sort_keys(value: &Value) -> Result<Vec<Sort>, QueryError> {
-    match value {
-        Value::Array(items) => items.iter().map(sort_key).collect(),
-        one => Ok(vec![sort_key(one)?]),
-    }
+    let lists: Vec<Vec<Sort>> = match value {
+        Value::Array(items) => items.iter().map(sort_key).collect::<Result<_, _>>()?,
+        one => vec![sort_key(one)?],
+    };
+    let keys: Vec<Sort> = lists.into_iter().flatten().collect();
+    // By score alone is how hits come anyway.
+    let by_score = |key: &Sort| key.field == "_score" && key.order == SortOrder::Descending;
+    Ok(if keys.len() == 1 && keys.iter().all(by_score) {
+        Vec::new()
+    } else {
+        keys
+    })
 }
 
-fn sort_key(value: &Value) -> Result<Sort, QueryError> {
+/// One key, or several in one object.
+fn sort_key(value: &Value) -> Result<Vec<Sort>, QueryError> {
     if let Value::String(text) = value {
         let (field, order) = text
             .split_once(':')
             .map_or((text.as_str(), None), |(field, order)| (field, Some(order)));
-        return Ok(Sort {
+        return Ok(vec![Sort {
             field: field.to_owned(),
             order: order_of(field, order)?,
-            missing_first: false,
-        });
+            ..Sort::default()
+        }]);
     }
-    let (field, options) = single("sort", value)?;
+    let Value::Object(keys) = value else {
+        return Err(QueryError::argument(
+            "malformed sort format, within the sort array, an object, or an actual string are allowed",
+        ));
+    };
+    keys.iter()
+        .map(|(field, options)| sort_options(field, options))
+        .collect()
+}
+
+fn sort_options(field: &str, options: &Value) -> Result<Sort, QueryError> {
     if let Value::String(order) = options {
         return Ok(Sort {
             field: field.to_owned(),
             order: order_of(field, Some(order))?,
-            missing_first: false,
+            ..Sort::default()
         });
     }
     let mut keys = Keys::of(format!("sort.{field}"), options)?;
     let order = order_of(field, keys.text("order")?.as_deref())?;
-    let missing_first = match keys.text("missing")?.as_deref() {
-        None | Some("_last") => false,
-        Some("_first") => true,
-        Some(_) => return Err(keys.wrong("missing", "`_first` or `_last`")),
+    let missing = keys.take("missing").cloned();
+    let missing_first = missing.as_ref().is_some_and(|missing| missing == "_first");
+    let mode = match keys.text("mode")?.as_deref() {
+        None => None,
+        Some("min") => Some(SortMode::Min),
+        Some("max") => Some(SortMode::Max),
+        Some("sum") => Some(SortMode::Sum),
+        Some("avg") => Some(SortMode::Avg),
+        Some("median") => Some(SortMode::Median),
+        Some(mode) => {
+            return Err(QueryError::argument(format!("Unknown SortMode [{mode}]")));
+        }
     };
-    keys.ignore(&["unmapped_type", "format", "numeric_type", "ignore_unmapped"]);
-    if let Some(mode) = keys
-        .text("mode")?
-        .filter(|mode| !matches!(mode.as_str(), "min" | "max"))
-    {
-        return Err(QueryError::argument(format!(
-            "[sort.{field}] does not support [mode] [{mode}]"
-        )));
-    }
+    let unmapped = keys.text("unmapped_type")?.is_some() || keys.flag("ignore_unmapped")?.unwrap_or(false);
+    let format = keys.text("format")?;
+    keys.ignore(&["numeric_type", "nested"]);
     keys.finish()?;
     Ok(Sort {
         field: field.to_owned(),
         order,
         missing_first,
+        missing: missing.filter(|missing| missing != "_first" && missing != "_last"),
+        mode,
+        format,
+        unmapped,
     })
 }
 
@@ -169,7 +216,7 @@ fn source_filter(value: &Value) -> Result<SourceFilter, QueryError> {
     }
 }
 
-fn field_patterns(keys: &mut Keys<'_>) -> Result<Vec<String>, QueryError> {
+fn field_patterns(keys: &mut Keys<'_>) -> Result<Vec<ShownField>, QueryError> {
     let mut patterns = Vec::new();
     for key in ["fields", "docvalue_fields"] {
         match keys.take(key) {
@@ -177,13 +224,94 @@ fn field_patterns(keys: &mut Keys<'_>) -> Result<Vec<String>, QueryError> {
             Some(Value::Array(items)) => {
                 for item in items {
                     let pattern = item.as_str().or_else(|| item.get("field").and_then(Value::as_str));
-                    patterns.push(pattern.ok_or_else(|| keys.wrong(key, "a list of fields"))?.to_owned());
+                    patterns.push(ShownField {
+                        pattern: pattern.ok_or_else(|| keys.wrong(key, "a list of fields"))?.to_owned(),
+                        format: item.get("format").and_then(Value::as_str).map(str::to_owned),
+                        column: key == "docvalue_fields",
+                    });
                 }
             }
             Some(_) => return Err(keys.wrong(key, "a list of fields")),
         }
     }
     Ok(patterns)
+}
+
+/// Nothing is stored apart from `_source`: asking for stored fields is asking for no `_source`.
+fn stored_fields(keys: &mut Keys<'_>, request: &mut SearchRequest) -> Result<(), QueryError> {
+    let asked_for_source = keys.take("_source").is_some();
+    let Some(value) = keys.take("stored_fields") else {
+        return Ok(());
+    };
+    let names = text_list("stored_fields", value)?;
+    if !asked_for_source && !names.iter().any(|name| name == "_source") {
+        request.source = SourceFilter::None;
+    }
+    Ok(())
+}
+
+fn highlight(value: &Value) -> Result<Highlight, QueryError> {
+    let mut keys = Keys::of("highlight", value)?;
+    let default = HighlightField {
+        before: "<em>".to_owned(),
+        after: "</em>".to_owned(),
+        fragment: 100,
+        most: 5,
+        unmarked: 0,
+        by_score: false,
+    };
+    let general = highlight_options(&mut keys, &default)?;
+    let same_field_only = keys.flag("require_field_match")?.unwrap_or(true);
+    let mut fields = Vec::new();
+    let named: Vec<(&String, &Value)> = match keys.required("fields")? {
+        Value::Object(map) => map.iter().collect(),
+        Value::Array(list) => list.iter().filter_map(Value::as_object).flatten().collect(),
+        _ => return Err(keys.wrong("fields", "an object")),
+    };
+    for (name, options) in named {
+        let mut keys = Keys::of("highlight_field", options)?;
+        let field = highlight_options(&mut keys, &general)?;
+        keys.ignore(&["matched_fields", "require_field_match"]);
+        keys.finish()?;
+        fields.push((name.clone(), field));
+    }
+    keys.finish()?;
+    Ok(Highlight {
+        fields,
+        same_field_only,
+    })
+}
+
+fn highlight_options(keys: &mut Keys<'_>, default: &HighlightField) -> Result<HighlightField, QueryError> {
+    let mut tag = |key: &'static str, default: &str| match keys.take(key) {
+        None => Ok(default.to_owned()),
+        Some(value) => text_list(key, value).map(|tags| tags.first().cloned().unwrap_or_default()),
+    };
+    let (before, after) = (tag("pre_tags", &default.before)?, tag("post_tags", &default.after)?);
+    let field = HighlightField {
+        before,
+        after,
+        fragment: keys.size("fragment_size")?.unwrap_or(default.fragment),
+        most: keys.size("number_of_fragments")?.unwrap_or(default.most),
+        unmarked: keys.size("no_match_size")?.unwrap_or(default.unmarked),
+        by_score: keys.text("order")?.map_or(default.by_score, |order| order == "score"),
+    };
+    keys.ignore(&[
+        "boundary_chars",
+        "boundary_max_scan",
+        "boundary_scanner",
+        "boundary_scanner_locale",
+        "encoder",
+        "fragmenter",
+        "force_source",
+        "highlight_query",
+        "max_analyzed_offset",
+        "options",
+        "phrase_limit",
+        "tags_schema",
+        "type",
+    ]);
+    Ok(field)
 }
 
 fn track_total_hits(keys: &mut Keys<'_>) -> Result<u64, QueryError> {
@@ -230,7 +358,7 @@ mod tests {
             [Sort {
                 field: "_seq_no".into(),
                 order: SortOrder::Ascending,
-                missing_first: false
+                ..Sort::default()
             }]
         );
         assert_eq!(
@@ -245,19 +373,23 @@ mod tests {
     #[test]
     fn sort_forms() {
         let check = |value: Value, field: &str, order: SortOrder, missing_first: bool| {
-            let request = SearchRequest::from_json(&json!({"sort": value})).unwrap();
+            let request = SearchRequest::from_json(&json!({ "sort": &value })).unwrap();
             assert_eq!(
                 request.sort,
                 [Sort {
                     field: field.into(),
                     order,
-                    missing_first
+                    missing_first,
+                    unmapped: value
+                        .get(field)
+                        .is_some_and(|options| options.get("unmapped_type").is_some()),
+                    ..Sort::default()
                 }]
             );
         };
         check(json!("a"), "a", SortOrder::Ascending, false);
         check(json!("a:desc"), "a", SortOrder::Descending, false);
-        check(json!(["_score"]), "_score", SortOrder::Descending, false);
+        check(json!([{"_score": "asc"}]), "_score", SortOrder::Ascending, false);
         check(json!([{"a": "desc"}]), "a", SortOrder::Descending, false);
         check(
             json!({"a": {"order": "desc", "missing": "_first", "unmapped_type": "date"}}),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use query::SearchRequest;
 use serde_json::{Value, json};
 
-use super::fill;
+use super::{declare, fill};
 use crate::Store;
 
 pub(super) async fn run(store: &Arc<dyn Store>, prefix: &str) {
     let index = format!("{prefix}-index");
     let stream = format!("logs-{prefix}.aggregate-default");
+    declare(store, &index).await;
     fill(store, &index, 60, true).await;
     fill(store, &stream, 30, false).await;
     store.rollover(&stream).await.expect("rolled over");

@@ -63,6 +63,17 @@ async fn one(store: &Arc<dyn Store>, operation: Operation) -> Result<Written, Re
     bulk(store, vec![operation]).await.remove(0).written()
 }
 
+/// Makes an index in which strings are keywords and messages are words. Left to itself a string is what the store takes
+/// it for: a keyword, or, as in the original, both.
+async fn declare(store: &Arc<dyn Store>, index: &str) {
+    let rules = json!([
+        { "messages": { "match_mapping_type": "string", "match": "message", "mapping": { "type": "text" } } },
+        { "strings": { "match_mapping_type": "string", "mapping": { "type": "keyword" } } },
+    ]);
+    let body = json!({ "mappings": { "dynamic_templates": rules } });
+    store.create_index(index, body).await.expect("the index is made");
+}
+
 /// Documents `0..count` of the shape that the searching tests know, in `index`.
 async fn fill(store: &Arc<dyn Store>, index: &str, count: u64, with_ids: bool) {
     let operations = (0..count)

@@ -6,12 +6,13 @@ use std::time::Duration;
 use query::{Query, SearchRequest};
 use serde_json::{Value, json};
 
-use super::{as_written, fill, one, source};
+use super::{as_written, declare, fill, one, source};
 use crate::{Operation, Store, StoreError};
 
 pub(super) async fn run(store: &Arc<dyn Store>, prefix: &str) {
     let index = format!("{prefix}-index");
     let stream = format!("logs-{prefix}.search-default");
+    declare(store, &index).await;
     fill(store, &index, 100, true).await;
     fill(store, &stream, 100, true).await;
     for target in [&index, &stream] {

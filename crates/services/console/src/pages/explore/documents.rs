@@ -62,7 +62,7 @@ pub(super) fn order() -> Vec<Sort> {
     let key = |field: &str, order| Sort {
         field: field.to_owned(),
         order,
-        missing_first: false,
+        ..Sort::default()
     };
     vec![
         key("@timestamp", SortOrder::Descending),
