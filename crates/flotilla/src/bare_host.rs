@@ -35,14 +35,6 @@ fn programs(folder: Option<&Utf8Path>) -> Vec<Program> {
 
 /// One line for a shell: the server is checked by the keys of its certificates before anything of it runs.
 pub(crate) fn command(leaves: &[CertificateDer<'_>], join: &JoinString) -> String {
-    let pins: Vec<_> = leaves
-        .iter()
-        .map(|leaf| format!("sha256//{}", certs::spki_pin(leaf)))
-        .collect();
-    let url = join.urls.first().map(String::as_str).unwrap_or_default();
-    format!(
-        "curl -fsSk --pinnedpubkey '{}' {url}/install | sh -s -- --join {}",
-        pins.join(";"),
-        join.encode()
-    )
+    let pins: Vec<String> = leaves.iter().map(certs::spki_pin).collect();
+    join.install_command(&pins)
 }

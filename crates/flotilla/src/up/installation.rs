@@ -109,17 +109,21 @@ impl Installation {
         brought.unwrap_or_else(|| self.authorities.root_certificate())
     }
 
-    /// What the Fleet Server presents as its own, each of its pairs.
-    pub(super) fn fleet_server_leaves(&self) -> Result<Vec<CertificateDer<'static>>> {
-        let files = match &self.fleet_server_files {
+    /// The files of [`Self::fleet_server_leaves`], each with its chain.
+    pub(super) fn fleet_server_certificates(&self) -> Vec<Utf8PathBuf> {
+        match &self.fleet_server_files {
             Some(files) => vec![files.certificate.clone()],
             None => self
                 .pairs(Role::FleetServer)
                 .map(|(certificate, _)| certificate)
                 .to_vec(),
-        };
+        }
+    }
+
+    /// What the Fleet Server presents as its own, each of its pairs.
+    pub(super) fn fleet_server_leaves(&self) -> Result<Vec<CertificateDer<'static>>> {
         let mut leaves = Vec::new();
-        for path in files {
+        for path in self.fleet_server_certificates() {
             let chain = certs::load_certificates(&PemSource::Path(path), "--fleet-server-cert")?;
             leaves.extend(chain.into_iter().next());
         }

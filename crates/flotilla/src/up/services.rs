@@ -342,6 +342,7 @@ fn console_settings(installation: &Installation) -> Result<ConsoleSettings> {
         version: version::STACK.to_owned(),
         host_name: crate::host_names::own_name(),
         instance_id: installation.identity.cluster_uuid.clone(),
+        fleet_server_certificates: installation.fleet_server_certificates(),
         ..ConsoleSettings::default()
     })
 }

@@ -231,12 +231,11 @@ pub async fn summary(console: &Console, filter: &AgentFilter) -> Result<StatusSu
         show_inactive: true,
         ..filter.clone()
     };
-    let statuses: Vec<AgentStatus> = match taken(console, &rules, &filter).await? {
-        Some(taken) => taken.into_iter().map(|taken| taken.status).collect(),
-        None => {
-            let selected = select_by(console, &rules, query_of(&rules, &filter)?).await?;
-            selected.into_iter().map(|agent| agent.status).collect()
-        }
+    let statuses: Vec<AgentStatus> = if let Some(taken) = taken(console, &rules, &filter).await? {
+        taken.into_iter().map(|taken| taken.status).collect()
+    } else {
+        let selected = select_by(console, &rules, query_of(&rules, &filter)?).await?;
+        selected.into_iter().map(|agent| agent.status).collect()
     };
     let count = |wanted| statuses.iter().map(|status| u64::from(*status == wanted)).sum::<u64>();
     let counts = AgentStatus::ALL.map(|status| (status, count(status))).to_vec();
@@ -627,15 +626,12 @@ pub(crate) fn key_ids(agent: &AgentDocument) -> Vec<String> {
 /// KQL that is none.
 pub async fn tags(console: &Console, filter: &AgentFilter) -> Result<Vec<String>, FleetError> {
     let rules = status_rules(console).await?;
-    let mut tags: Vec<String> = match taken(console, &rules, filter).await? {
-        Some(taken) => taken
-            .iter()
-            .flat_map(|taken| taken.brief.texts("tags").map(str::to_owned))
-            .collect(),
-        None => {
-            let selected = select_by(console, &rules, query_of(&rules, filter)?).await?;
-            selected.into_iter().flat_map(|agent| agent.document.tags).collect()
-        }
+    let mut tags: Vec<String> = if let Some(taken) = taken(console, &rules, filter).await? {
+        let tags = taken.iter().flat_map(|taken| taken.brief.texts("tags"));
+        tags.map(str::to_owned).collect()
+    } else {
+        let selected = select_by(console, &rules, query_of(&rules, filter)?).await?;
+        selected.into_iter().flat_map(|agent| agent.document.tags).collect()
     };
     tags.sort();
     tags.dedup();

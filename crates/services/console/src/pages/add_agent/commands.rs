@@ -98,7 +98,7 @@ impl Commands {
             Platform::Windows => one("in an elevated PowerShell", self.windows()),
             Platform::Packages => self.packages(),
             Platform::Container => one("where containers run, with the CA beside it", self.container()),
-            Platform::Kubernetes => self.kubernetes(),
+            Platform::Kubernetes => Self::kubernetes(),
         }
     }
 
@@ -171,7 +171,7 @@ impl Commands {
         )
     }
 
-    fn kubernetes(&self) -> Vec<Command> {
+    fn kubernetes() -> Vec<Command> {
         vec![
             Command {
                 place: "where kubectl works: the CA, once",

@@ -47,6 +47,14 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
         });
         return;
     }
+    if let Some(summary) = one_sided(before, after) {
+        found.push(Difference {
+            path: path.to_owned(),
+            before: before.map(|_| summary.clone()).unwrap_or_default(),
+            after: after.map(|_| summary).unwrap_or_default(),
+        });
+        return;
+    }
     let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for name in names {
@@ -57,6 +65,21 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
         };
         compare(&path, old.get(name), new.get(name), found);
     }
+}
+
+/// In words, an entry of a list that only one revision has: that it came or went says more than all its settings.
+fn one_sided(before: Option<&Value>, after: Option<&Value>) -> Option<String> {
+    let ((Some(entry), None) | (None, Some(entry))) = (before, after) else {
+        return None;
+    };
+    entry.get("id")?;
+    let words = ["type", "name"].iter().filter_map(|key| entry[*key].as_str());
+    let words: Vec<&str> = words.collect();
+    Some(if words.is_empty() {
+        "the whole of it".to_owned()
+    } else {
+        words.join(", ")
+    })
 }
 
 /// What a value is made of: the members of an object, or of a list of objects by their id or name. None for plain values.
@@ -119,14 +142,14 @@ mod tests {
 
     #[test]
     fn an_input_that_is_added_in_front_moves_no_other() {
-        let input = |id: &str, enabled: bool| json!({"id": id, "enabled": enabled});
+        let input =
+            |id: &str, enabled: bool| json!({"id": id, "enabled": enabled, "type": "logfile", "name": "system-1"});
         check(
             &json!({"inputs": [input("logs", true)]}),
             &json!({"inputs": [input("metrics", true), input("logs", false)]}),
             &[
                 ("inputs.logs.enabled", "true", "false"),
-                ("inputs.metrics.enabled", "", "true"),
-                ("inputs.metrics.id", "", "metrics"),
+                ("inputs.metrics", "", "logfile, system-1"),
             ],
         );
     }
