@@ -1,6 +1,6 @@
-//! The body of a `_bulk` request: action line, document, newline; gzip when asked. Bytes are copied once, no JSON is built.
+//! The body of a `_bulk` request: action line, document, newline; gzip when asked. No JSON is built.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use event::Stream;
 use flate2::Compression;
@@ -16,6 +16,9 @@ pub(crate) struct BulkBody {
     /// Bytes before compression.
     pub(crate) uncompressed: usize,
 }
+
+/// What the encoder gets at once. Piece by piece of single documents its checksum costs more than the compression.
+const PIECE: usize = 64 << 10;
 
 /// Writes `batch` as a bulk body; level 0 is not compressed. CPU work: about 1 us an event.
 pub(crate) fn encode(batch: &[Queued], compression_level: u32) -> BulkBody {
@@ -34,11 +37,12 @@ pub(crate) fn encode(batch: &[Queued], compression_level: u32) -> BulkBody {
     }
     let encoder = GzEncoder::new(Vec::with_capacity(size / 8), Compression::new(compression_level));
     let mut gzip = Counted {
-        inner: encoder,
+        inner: BufWriter::with_capacity(PIECE, encoder),
         written: 0,
     };
     write_lines(batch, &mut gzip);
-    let bytes = gzip.inner.finish().expect("writing to memory cannot fail");
+    let encoder = gzip.inner.into_inner().expect("writing to memory cannot fail");
+    let bytes = encoder.finish().expect("writing to memory cannot fail");
     BulkBody {
         bytes,
         gzip: true,
