@@ -45,7 +45,7 @@ pub(super) struct CheckArguments {
     /// Key of the client certificate.
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<String>,
-    /// File with the passphrase of the key.
+    /// File with the passphrase of the key. Without it the variable FLOTILLA_KEY_PASSPHRASE counts, then a question.
     #[arg(long, value_name = "FILE")]
     pub(super) key_passphrase_path: Option<String>,
     /// How the server is verified: full, strict, certificate or none.
@@ -102,7 +102,7 @@ pub(super) struct ShowArguments {
     /// Files in PEM, DER or PKCS#12.
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<Utf8PathBuf>,
-    /// File with the passphrase of keys and bundles.
+    /// File with the passphrase of keys and bundles. Without it the variable FLOTILLA_KEY_PASSPHRASE counts, then a question.
     #[arg(long, value_name = "FILE")]
     pub(super) passphrase_path: Option<Utf8PathBuf>,
     /// One line of JSON for each certificate and key.

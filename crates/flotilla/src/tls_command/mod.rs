@@ -3,6 +3,7 @@
 //! What they do is in [`transport::diagnose`].
 
 mod arguments;
+mod passphrase;
 mod run;
 mod settings_file;
 

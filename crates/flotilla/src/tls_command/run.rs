@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8Path;
+use secret::Secret;
 use serde_json::{Value, json};
 use tls::{ClientTls, Explanation, LoadOptions, Reloader, ServerTls, SslError, SslSettings};
 use tokio_util::sync::CancellationToken;
-use transport::diagnose::{self, CheckRequest, Report, ShowError, TestServer};
+use transport::diagnose::{self, CheckRequest, Item, ItemKind, Report, ShowError, TestServer};
 use transport::{HeaderName, HeaderValue, ProxySettings};
 
 use super::arguments::{CheckArguments, ServeArguments, ShowArguments, TlsArguments, TlsCommand};
+use super::passphrase::{self, with_passphrase};
 use super::settings_file;
 use crate::printer;
 
@@ -81,9 +83,9 @@ fn prepare_check(arguments: &CheckArguments) -> Result<(Arc<ClientTls>, CheckReq
     let mut request = CheckRequest::from_url(&arguments.url, arguments.timeout)?;
     request.connect_to = arguments.connect_to;
     request.proxy = proxy(arguments)?;
-    let tls =
-        ClientTls::load(&settings_file::of_client(arguments)?, options).map_err(|error| Explanation::from(&error))?;
-    Ok((tls, request))
+    let settings = settings_file::of_client(arguments)?;
+    let tls = with_passphrase(&settings, |settings| ClientTls::load(settings, options.clone()));
+    Ok((tls.map_err(|error| Explanation::from(&error))?, request))
 }
 
 fn proxy(arguments: &CheckArguments) -> Result<Option<ProxySettings>, Explanation> {
@@ -188,7 +190,7 @@ fn prepare_serve(arguments: &ServeArguments) -> Result<TestServer, Explanation> 
 
 fn show(arguments: &ShowArguments) -> bool {
     let passphrase = match &arguments.passphrase_path {
-        None => None,
+        None => passphrase::from_environment(),
         Some(path) => match certs::read_passphrase_file(path, "--passphrase-path") {
             Ok(passphrase) => Some(passphrase),
             Err(error) => {
@@ -199,7 +201,7 @@ fn show(arguments: &ShowArguments) -> bool {
     };
     let mut worked = true;
     for file in &arguments.files {
-        match diagnose::show(file, passphrase.as_ref()) {
+        match show_file(file, passphrase.as_ref()) {
             Ok(items) if arguments.json => items.iter().for_each(|item| printer::line(json!(item))),
             Ok(items) => items.iter().for_each(printer::line),
             Err(error) => {
@@ -209,6 +211,19 @@ fn show(arguments: &ShowArguments) -> bool {
         }
     }
     worked
+}
+
+/// What is encrypted is asked for, where somebody can answer and has not done so yet.
+fn show_file(file: &Utf8Path, passphrase: Option<&Secret>) -> Result<Vec<Item>, ShowError> {
+    let items = diagnose::show(file, passphrase)?;
+    let closed = items.iter().any(|item| matches!(item.kind, ItemKind::Encrypted { .. }));
+    if !closed || passphrase.is_some() {
+        return Ok(items);
+    }
+    match passphrase::typed(&format!("Passphrase of `{file}`: ")) {
+        Some(passphrase) => diagnose::show(file, Some(&passphrase)),
+        None => Ok(items),
+    }
 }
 
 /// Says why a file cannot be shown, in the form of a failed check.

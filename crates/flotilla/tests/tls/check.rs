@@ -120,6 +120,32 @@ fn what_fails_is_classed_and_explained() {
 }
 
 #[test]
+fn the_passphrase_may_come_from_a_file_or_the_environment() {
+    let folder = Folder::new();
+    let server = Server::mutual(&folder);
+    let key = certs::load_key(&certs::PemSource::Path(folder.path("client.key").into()), "key", None).unwrap();
+    let format = certs::KeyFormat::Pkcs8Encrypted(&"hunter2".into());
+    let sealed = folder.write("sealed.key", certs::write_pem_key(&key, format).unwrap().expose());
+    let passphrase = folder.write("passphrase", "hunter2\n");
+    let (url, ca, certificate) = (server.url(), folder.path("ca.crt"), folder.path("client.crt"));
+    let arguments = [&url, "-a", &ca, "--certificate", &certificate, "--key", &sealed];
+    fails(&arguments, "load", "key_needs_passphrase");
+    works(&[&arguments[..], &["--key-passphrase-path", &passphrase]].concat());
+    for (passphrase, status) in [("hunter2", 0), ("hunter3", 1)] {
+        let output = std::process::Command::new(FLOTILLA)
+            .args(["tls", "check", "--json"])
+            .args(arguments)
+            .env("FLOTILLA_KEY_PASSPHRASE", passphrase)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert_eq!(said.contains("key_wrong_passphrase"), status == 1, "{said}");
+        assert!(!said.contains(passphrase), "{said}");
+    }
+}
+
+#[test]
 fn a_bad_url_is_a_load_error_and_keeps_its_password() {
     let (status, lines) = check(&["https://user:hunter2@[/"]);
     assert_eq!(status, 1);
