@@ -60,3 +60,37 @@ fn add(builder: &mut PackageBuilder, from: &Path, to: &str, mode: u16) -> Result
         .with_context(|| format!("cannot pack `{}`", from.display()))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn the_package_is_whole_and_has_what_users_install() {
+        let folder = std::env::temp_dir().join(format!("flotilla-rpm-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(PROGRAM), "#!/bin/sh\n").unwrap();
+        let dist = Dist {
+            root: super::super::root().unwrap(),
+            version: "1.2.3".to_owned(),
+            stack: "9.6.0".to_owned(),
+            staging: folder.clone(),
+        };
+        let name = package(&dist).unwrap();
+        let package = rpm::Package::open(folder.join(&name)).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        package.verify_digests().unwrap();
+        assert_eq!(name, format!("flotilla-1.2.3-1.{}.rpm", std::env::consts::ARCH));
+        let files = [
+            "/usr/bin/flotilla",
+            "/usr/lib/systemd/system/flotilla.service",
+            "/usr/lib/sysusers.d/flotilla.conf",
+            "/usr/share/licenses/flotilla/LICENSE",
+        ];
+        assert_eq!(package.metadata.get_file_paths().unwrap(), files.map(PathBuf::from));
+        let script = package.metadata.get_post_install_script().unwrap().script;
+        assert!(script.contains("update-alternatives --install"), "{script}");
+    }
+}
