@@ -23,6 +23,7 @@ pub(crate) async fn run(console: &Console, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
+        console.roster.tidy().await;
         if let Err(error) = round(console).await {
             tracing::warn!(error = %error, "agents could not be looked after; the next round tries again");
         }

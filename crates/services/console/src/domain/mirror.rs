@@ -14,6 +14,8 @@ use crate::domain::error::FleetError;
 
 /// Documents that are read at once.
 const BATCH: usize = 5_000;
+/// Looks for leftovers, one a minute, after which an index that nobody asked for is let go.
+const UNUSED: u32 = 10;
 
 /// What is kept of every document of an index.
 pub(crate) type Entries<T> = HashMap<Arc<str>, Arc<T>>;
@@ -30,19 +32,36 @@ pub(crate) struct Mirror<T> {
 struct State<T> {
     seen: Option<SeqNo>,
     entries: Arc<Entries<T>>,
+    /// Since somebody asked.
+    unused: u32,
+}
+
+impl<T> State<T> {
+    fn empty() -> Self {
+        Self {
+            seen: None,
+            entries: Arc::default(),
+            unused: 0,
+        }
+    }
 }
 
 impl<T> Mirror<T> {
     /// `keep` takes from a document what is kept of it.
     pub(crate) fn of(index: &'static str, keep: fn(&Document) -> Result<T, FleetError>) -> Self {
-        let state = State {
-            seen: None,
-            entries: Arc::default(),
-        };
         Self {
             index,
             keep,
-            state: Mutex::new(state),
+            state: Mutex::new(State::empty()),
+        }
+    }
+
+    /// Called now and then: lets go of what nobody has asked for lately.
+    pub(crate) async fn tidy(&self) {
+        let mut state = self.state.lock().await;
+        state.unused += 1;
+        if state.unused >= UNUSED {
+            *state = State::empty();
         }
     }
 
@@ -52,6 +71,7 @@ impl<T> Mirror<T> {
     /// The store cannot answer, or a document cannot be read.
     pub(crate) async fn current(&self, store: &dyn Store) -> Result<Arc<Entries<T>>, FleetError> {
         let mut state = self.state.lock().await;
+        state.unused = 0;
         let checkpoint = match store.checkpoint(self.index).await {
             Err(StoreError::IndexNotFound(_)) => None,
             checkpoint => checkpoint?,
@@ -60,10 +80,7 @@ impl<T> Mirror<T> {
             return Ok(Arc::clone(&state.entries));
         }
         if checkpoint.is_none() || checkpoint < state.seen {
-            *state = State {
-                seen: None,
-                entries: Arc::default(),
-            };
+            *state = State::empty();
         }
         self.read_changes(store, &mut state, checkpoint).await?;
         let there = store.count(&[self.index.to_owned()], &Query::MatchAll).await;
@@ -72,8 +89,7 @@ impl<T> Mirror<T> {
             there => there?,
         };
         if state.entries.len() as u64 > there {
-            state.seen = None;
-            state.entries = Arc::default();
+            *state = State::empty();
             self.read_changes(store, &mut state, checkpoint).await?;
         }
         Ok(Arc::clone(&state.entries))
@@ -114,5 +130,57 @@ impl<T> Mirror<T> {
         // What was written meanwhile is read once more the next time.
         state.seen = checkpoint;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use embedded::{EmbeddedOptions, EmbeddedStore};
+    use serde_json::json;
+    use store::{Operation, Refresh, Source};
+
+    use super::*;
+
+    const INDEX: &str = ".fleet-agents";
+
+    fn name(document: &Document) -> Result<String, FleetError> {
+        Ok(document.source.to_value()["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
+    }
+
+    async fn check(mirror: &Mirror<String>, store: &dyn Store, expected: &[&str]) {
+        let entries = mirror.current(store).await.unwrap();
+        let mut names: Vec<String> = entries.iter().map(|(id, name)| format!("{id} {name}")).collect();
+        names.sort();
+        assert_eq!(names, expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_changed_and_deleted_is_seen_at_the_next_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = camino::Utf8Path::from_path(folder.path()).unwrap().join("store");
+        let store = EmbeddedStore::open(EmbeddedOptions::new(path, clock::system())).unwrap();
+        let write = async |operations: Vec<Operation>| {
+            store.bulk(operations, Refresh::WaitFor).await.unwrap();
+        };
+        let put = |id: &str, name: &str| Operation::index(INDEX, id, Source::of(&json!({"name": name})));
+        let mirror = Mirror::of(INDEX, name);
+        check(&mirror, &*store, &[]).await;
+        write(vec![put("a", "one"), put("b", "two")]).await;
+        check(&mirror, &*store, &["a one", "b two"]).await;
+        write(vec![put("b", "three"), put("c", "four")]).await;
+        check(&mirror, &*store, &["a one", "b three", "c four"]).await;
+        // One goes and one comes: the number alone would say nothing.
+        write(vec![Operation::delete(INDEX, "a"), put("d", "five")]).await;
+        check(&mirror, &*store, &["b three", "c four", "d five"]).await;
+        write(vec![Operation::delete(INDEX, "d")]).await;
+        check(&mirror, &*store, &["b three", "c four"]).await;
+        for _ in 0..UNUSED {
+            mirror.tidy().await;
+        }
+        assert!(mirror.state.lock().await.entries.is_empty(), "nobody has asked for it");
+        check(&mirror, &*store, &["b three", "c four"]).await;
     }
 }
