@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::cluster_command::{self, ClusterArguments, Part};
 use crate::fleet_command::FleetArguments;
 use crate::fleet_server_command::FleetServerArguments;
 use crate::search_command::{self, SearchArguments};
@@ -30,6 +31,10 @@ enum Command {
     Up(Box<UpArguments>),
     /// A Fleet Server alone, on an Elasticsearch, by the stock configuration file and the container image's variables
     FleetServer(FleetServerArguments),
+    /// The Elasticsearch API alone, on an OpenSearch cluster
+    ElasticsearchApi(ClusterArguments),
+    /// The console alone, on an OpenSearch cluster
+    Console(ClusterArguments),
     /// Find documents and print them, once or as they arrive
     Search(Box<SearchArguments>),
     /// Check, compact, back up and restore what `flotilla up` keeps
@@ -65,6 +70,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     match parsed.command {
         Command::Up(arguments) => finish(up::run(*arguments)),
         Command::FleetServer(arguments) => finish(fleet_server_command::run(&arguments)),
+        Command::ElasticsearchApi(arguments) => finish(cluster_command::run(Part::ElasticsearchApi, &arguments)),
+        Command::Console(arguments) => finish(cluster_command::run(Part::Console, &arguments)),
         Command::Search(arguments) => finish(search_command::run(&arguments)),
         Command::Store(arguments) => finish(store_command::run(arguments)),
         Command::Agent(forwarded) => {

@@ -78,7 +78,7 @@ async fn reload_on(hangup: &tokio::sync::Notify, reloader: &Reloader) {
 }
 
 /// `FLOTILLA_LOG` wins over `logging.level`.
-fn log_to_stderr(logging: &Value) {
+pub(crate) fn log_to_stderr(logging: &Value) {
     let level = match logging.get("level").and_then(Value::as_str) {
         Some("warning") => "warn",
         Some("critical") => "error",

@@ -9,7 +9,7 @@ pub(crate) mod enrollment_token;
 mod listener;
 mod remote_outputs;
 
-pub(crate) use elasticsearch::{Elasticsearch, written_host};
+pub(crate) use elasticsearch::{Elasticsearch, connect as connect_store, written_host};
 pub(crate) use listener::Listening;
 pub(crate) use remote_outputs::RemoteOutputs;
 

@@ -9,6 +9,7 @@ mod printer;
 mod version;
 
 mod certutil_command;
+mod cluster_command;
 mod elastic_agent;
 mod fleet_command;
 mod fleet_server_command;

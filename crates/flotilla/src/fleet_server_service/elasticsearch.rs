@@ -83,7 +83,7 @@ impl Elasticsearch {
 }
 
 /// The store that an output names; certificate files are followed by `reloader` from then on.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     output: &OutputSettings,
     reloader: &Reloader,
 ) -> Result<Arc<RemoteStore>, ElasticsearchError> {

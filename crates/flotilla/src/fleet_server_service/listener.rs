@@ -53,13 +53,13 @@ impl Listening {
         self.tls.as_ref().map(|tls| tls.warnings()).unwrap_or_default()
     }
 
-    pub(super) fn watch(&self, reloader: &Reloader) {
+    pub(crate) fn watch(&self, reloader: &Reloader) {
         if let Some(tls) = &self.tls {
             reloader.watch(tls);
         }
     }
 
-    pub(super) async fn serve(self, router: Router, stop: CancellationToken) {
+    pub(crate) async fn serve(self, router: Router, stop: CancellationToken) {
         let address = self.address();
         let stopped = transport::serve(self.listener, self.tls, router, self.options, stop).await;
         if let Stopped::GraceExceeded { still_running } = stopped {
