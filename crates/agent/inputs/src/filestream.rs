@@ -11,6 +11,7 @@ mod glob;
 mod harvester;
 mod identity;
 mod lines;
+mod owner;
 mod parsers;
 mod scan;
 mod settings;

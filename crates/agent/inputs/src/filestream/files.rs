@@ -151,6 +151,7 @@ impl Files {
             path: meta.path.clone(),
             inode: meta.inode.unwrap_or(Inode { device: 0, inode: 0 }),
             fingerprint: wanted.then(|| meta.prefix.hash.clone()),
+            owner: None,
         }
     }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::counters::Counters;
 use super::identity::Look;
 use super::lines::{LineReader, Next};
+use super::owner::Owner;
 use super::parsers::{Message, Parsers};
 use super::settings::{FileSettings, LineSettings};
 use super::writer::{Batch, EventWriter, FileFacts};
@@ -80,6 +81,8 @@ pub(super) struct FileReader {
     pub(super) counters: Arc<Counters>,
     /// How the file looked before the last read.
     pub(super) look: Option<Look>,
+    /// Whose file it was at the last read.
+    pub(super) owner: Option<Owner>,
 }
 
 /// Why a batch is no longer.
@@ -198,8 +201,11 @@ impl FileReader {
 
     /// Reads the next events, at most a batch. Blocks.
     fn read_batch(&mut self) -> io::Result<(Vec<Event>, Reached)> {
-        self.look = Some(Look::of(&self.lines.file().metadata()?));
-        let facts = self.shared.facts().clone();
+        let metadata = self.lines.file().metadata()?;
+        self.look = Some(Look::of(&metadata));
+        self.owner = self.settings.owner_names.of(&metadata, self.owner.take());
+        let mut facts = self.shared.facts().clone();
+        facts.owner.clone_from(&self.owner);
         let mut batch = self.writer.batch(facts);
         let settings = Arc::clone(&self.settings);
         let mut issued = self.lines.position();

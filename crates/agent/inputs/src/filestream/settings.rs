@@ -9,6 +9,7 @@ use regex::Regex;
 
 use super::encoding::{Encoding, Terminator};
 use super::glob::PathPattern;
+use super::owner::OwnerNames;
 use super::parsers::ParserSettings;
 use crate::build::{BuildError, StreamConfig};
 use crate::config::Config;
@@ -36,6 +37,8 @@ pub(super) struct FileSettings {
     pub(super) compression: Compression,
     /// Give every event an id of its own that a replay repeats.
     pub(super) event_ids: bool,
+    /// Names of the file's owner in every event.
+    pub(super) owner_names: OwnerNames,
 }
 
 /// How bytes become messages.
@@ -89,12 +92,10 @@ pub(super) struct Close {
 }
 
 /// Switches of newer stock agents that this one does not have.
-const WITHOUT_EFFECT: [&str; 6] = [
+const WITHOUT_EFFECT: [&str; 4] = [
     "delete.enabled",
     "take_over.enabled",
     "read_until_eof.enabled",
-    "include_file_owner_name",
-    "include_file_owner_group_name",
     "prospector.scanner.resend_on_touch",
 ];
 
@@ -145,6 +146,10 @@ impl FileSettings {
             lines: LineSettings::read(config)?,
             compression: compression(config)?,
             event_ids: config.boolean(&["event_ids"], false)?,
+            owner_names: OwnerNames {
+                user: config.boolean(&["include_file_owner_name"], false)?,
+                group: config.boolean(&["include_file_owner_group_name"], false)?,
+            },
         };
         settings.check(config)?;
         Ok(settings)

@@ -181,6 +181,7 @@ impl Watch {
                 shared,
                 counters,
                 look: None,
+                owner: None,
             }))
         };
         let counters = Arc::clone(&self.counters);

@@ -9,6 +9,7 @@ use event::{AckTracker, Documents, Event, Stream};
 use serde_json::{Value, json};
 
 use super::identity::Inode;
+use super::owner::Owner;
 use super::parsers::Message;
 
 /// What events say of their file.
@@ -18,6 +19,8 @@ pub(super) struct FileFacts {
     pub(super) inode: Inode,
     /// The fingerprint, once the file has enough bytes for it.
     pub(super) fingerprint: Option<String>,
+    /// Filled in by who reads the file, for streams that want it.
+    pub(super) owner: Option<Owner>,
 }
 
 impl FileFacts {
@@ -30,6 +33,15 @@ impl FileFacts {
         });
         if let Some(fingerprint) = &self.fingerprint {
             file["fingerprint"] = json!(fingerprint);
+        }
+        let names = self
+            .owner
+            .iter()
+            .flat_map(|owner| [("owner", &owner.user), ("group", &owner.group)]);
+        for (key, name) in names {
+            if let Some(name) = name {
+                file[key] = json!(name);
+            }
         }
         file
     }

@@ -53,6 +53,29 @@ async fn a_line_becomes_a_document_with_the_common_fields() {
 }
 
 #[tokio::test]
+async fn the_owner_of_a_file_is_named_when_that_is_wanted() {
+    let folder = Folder::new();
+    append(&folder.path.join("app.log"), "first\n");
+    let more = json!({"include_file_owner_name": true, "include_file_owner_group_name": true});
+    let mut running = Running::start(&folder.path, &input(&folder, more));
+    let documents = running.documents(1).await;
+    let file = &documents[0]["log"]["file"];
+    let named = |format: &str| {
+        let log = folder.path.join("app.log");
+        let said = std::process::Command::new("stat")
+            .args(["-c", format, log.as_str()])
+            .output()
+            .unwrap();
+        String::from_utf8(said.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(
+        (&file["owner"], &file["group"]),
+        (&json!(named("%U")), &json!(named("%G")))
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn reading_goes_on_where_it_was_acknowledged() {
     let folder = Folder::new();
     let log = folder.path.join("app.log");
