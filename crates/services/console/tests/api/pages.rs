@@ -237,6 +237,26 @@ async fn a_search_shows_what_was_shipped() {
 }
 
 #[tokio::test]
+async fn a_text_has_no_list_of_values() {
+    let fleet = Fleet::start().await;
+    let line =
+        json!({"@timestamp": "2026-01-02T11:59:30Z", "message": "disk is full", "data_stream": {"dataset": "app"}});
+    let operation = store::Operation::append("logs-app-default", store::Source::of(&line));
+    let written = fleet
+        .store
+        .bulk(vec![operation], store::Refresh::WaitFor)
+        .await
+        .unwrap();
+    assert!(written.into_iter().all(|outcome| outcome.written().is_ok()));
+    let reader = log_in(&fleet, "elastic").await;
+    let page = reader.get("/app/explore?field=message").await;
+    assert_eq!(page.status, StatusCode::OK, "{}", text(&page));
+    assert!(text(&page).contains("its values are not counted"), "{}", text(&page));
+    let page = reader.get("/app/explore?field=data_stream.dataset").await;
+    assert!(text(&page).contains("100%"), "{}", text(&page));
+}
+
+#[tokio::test]
 async fn what_was_done_is_in_the_audit_log() {
     let fleet = Fleet::start().await;
     let reader = log_in(&fleet, "elastic").await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use query::{Query, SearchRequest, SortOrder};
 use serde_json::{Value, json};
+use store::StoreError;
 
 use super::state::{State, kql};
 use crate::Console;
@@ -153,7 +154,7 @@ pub(super) async fn frequent(
     let answer = match answer {
         Ok(answer) => answer,
         // A field whose values cannot be counted, such as a text in words, has none to show.
-        Err(FleetError::Store(store::StoreError::Unsupported(_))) => return Ok(Vec::new()),
+        Err(FleetError::Store(StoreError::Unsupported(_) | StoreError::Misfit(_))) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let buckets = answer.get("values").and_then(|values| values["buckets"].as_array());
