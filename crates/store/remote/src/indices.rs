@@ -118,7 +118,7 @@ impl Inner {
             if is_made_by_the_peer(&self.peer, name) {
                 return Err(StoreError::AlreadyExists(name.to_owned()));
             }
-            body = mappings::completed(body);
+            body = mappings::completed(name, body);
             if self.peer.kind == Kind::OpenSearch {
                 fit_to_opensearch(&mut body);
             }

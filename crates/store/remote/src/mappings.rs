@@ -1,7 +1,8 @@
 //! What a new index looks like when nobody has said it.
 //!
-//! Left to itself a peer maps each string to analysed text, in which `terms`, sorting and `term` on a whole value fail. Ours
-//! are keywords, and only messages are text: what the embedded store does as well.
+//! Left to itself a peer maps each string to analysed text, in which `terms`, sorting and `term` on a whole value fail. In our
+//! own indices, those with a dot, strings are keywords, and only messages are text; indices that clients made are as they said,
+//! and as the peer fills it in. The embedded store does the same.
 
 use serde_json::{Map, Value, json};
 
@@ -29,11 +30,11 @@ pub(crate) fn of_new_index(name: &str) -> Value {
             .map(|field| ((*field).to_owned(), json!({ "type": "object", "enabled": false })));
         mappings["properties"] = Value::Object(kept.collect());
     }
-    completed(json!({ "mappings": mappings }))
+    completed(name, json!({ "mappings": mappings }))
 }
 
-/// A body for a new index with what it leaves open filled in.
-pub(crate) fn completed(mut body: Value) -> Value {
+/// A body for the new index `name` with what it leaves open filled in.
+pub(crate) fn completed(name: &str, mut body: Value) -> Value {
     if !body.is_object() {
         body = json!({});
     }
@@ -50,7 +51,7 @@ pub(crate) fn completed(mut body: Value) -> Value {
     let fixed = mappings
         .get("dynamic")
         .is_some_and(|dynamic| dynamic != &json!(true) && dynamic != &json!("true"));
-    if !fixed && mappings.get("dynamic_templates").is_none() {
+    if name.starts_with('.') && !fixed && mappings.get("dynamic_templates").is_none() {
         mappings["dynamic_templates"] = dynamic_templates();
     }
     body
@@ -71,15 +72,17 @@ mod tests {
     #[test]
     fn what_was_said_stays() {
         let body = json!({"settings": {"index": {"number_of_shards": 3}}, "mappings": {"dynamic": false, "properties": {"a": {"type": "date"}}}});
-        assert_eq!(completed(body.clone()), body);
+        assert_eq!(completed(".mine", body.clone()), body);
     }
 
     #[test]
     fn what_was_left_open_is_filled_in() {
-        let body = completed(json!({"mappings": {"properties": {"a": {"type": "date"}}}}));
+        let given = json!({"mappings": {"properties": {"a": {"type": "date"}}}});
+        let body = completed(".mine", given.clone());
         assert_eq!(body["settings"]["index"]["number_of_shards"], 1);
         assert_eq!(body["mappings"]["properties"]["a"]["type"], "date");
         assert!(body["mappings"]["dynamic_templates"].is_array());
+        assert!(completed("mine", given)["mappings"].get("dynamic_templates").is_none());
         assert_eq!(
             of_new_index(".fleet-policies")["mappings"]["properties"]["data"]["enabled"],
             false
