@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a task tells what it does")]
 #![expect(clippy::disallowed_methods, reason = "tasks run with the developer's environment")]
 
+mod axe;
 mod bench;
 mod dist;
 mod nodes;

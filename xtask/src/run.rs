@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::nodes;
+use crate::{axe, nodes};
 
 /// `cargo test` over the whole workspace.
 pub(crate) fn tests(arguments: &[String]) -> Result<()> {
@@ -17,6 +17,7 @@ fn cargo(fixed: &[&str], more: &[String]) -> Result<()> {
         .args(fixed)
         .args(more)
         .envs(nodes::variables())
+        .envs(axe::variable())
         .status()
         .context("cannot start cargo")?;
     ensure!(status.success(), "cargo {} failed", fixed.join(" "));

@@ -3,15 +3,20 @@
 //! Pictures are kept in `artefacts/pages`; with `FLOTILLA_README_PICTURES` set, the README's are made anew.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
 use testkit::{Browser, Flotilla, eventually, skip};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 const SOON: Duration = Duration::from_mins(1);
 const WIDTHS: [(u32, u32); 3] = [(1440, 900), (1024, 800), (390, 844)];
 const THEMES: [&str; 2] = ["light", "dark"];
+
+/// Bytes that a page may load, all files included, as they go over the wire.
+const HEAVIEST: u64 = 200_000;
 
 /// Every page that a reader can open without knowing an id.
 const PAGES: &[&str] = &[
@@ -20,13 +25,51 @@ const PAGES: &[&str] = &[
     "/app/fleet/agents?status=offline",
     "/app/fleet/agents?q=not%20%28kql",
     "/app/fleet/agents/add",
+    "/app/fleet/agents/add?platform=packages",
+    "/app/fleet/agents/add?platform=windows",
+    "/app/fleet/agents/add?platform=kubernetes",
+    "/app/fleet/agents/add-fleet-server",
     "/app/fleet/policies",
     "/app/fleet/policies/default-policy",
+    "/app/fleet/policies/default-policy?tab=settings",
+    "/app/fleet/policies/default-policy?tab=yaml",
+    "/app/fleet/policies/default-policy?tab=history",
+    "/app/fleet/policies/default-policy/integrations?package=system",
     "/app/fleet/enrollment-tokens",
+    "/app/fleet/enrollment-tokens?q=nothing-has-this-name",
+    "/app/fleet/uninstall-tokens",
     "/app/fleet/data-streams",
     "/app/fleet/data-streams/metrics-system.cpu-default",
     "/app/fleet/settings",
+    "/app/fleet/settings?flyout=host-new",
+    "/app/fleet/settings?flyout=output-new",
+    "/app/fleet/settings?flyout=output-new&type=remote_elasticsearch",
+    "/app/fleet/settings?flyout=output-new&type=logstash",
+    "/app/fleet/settings?flyout=output-new&type=kafka",
+    "/app/fleet/settings?flyout=proxy-new",
+    "/app/fleet/settings?flyout=source-new",
+    "/app/trust/map",
+    "/app/trust/certificates",
+    "/app/explore",
+    "/app/explore?q=no%20%28kql",
+    "/app/hosts",
+    "/app/audit",
 ];
+
+/// Parts of an agent's page.
+const AGENT_PARTS: [&str; 4] = ["", "/logs", "/diagnostics", "/settings"];
+
+/// What this page and its files weigh, in bytes on the wire.
+const WEIGHT: &str = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]\
+    .filter(entry => !entry.name.includes('/events')).reduce((sum, entry) => sum + entry.encodedBodySize, 0)";
+
+/// Names of icons that the page uses and the sprite does not have.
+const MISSING_ICONS: &str = "fetch('/assets/icons.svg').then(answer => answer.text()).then(sprite => \
+    [...document.querySelectorAll('use')].map(use => use.getAttribute('href').split('#')[1]).filter(name => !sprite.includes(`id=\"${name}\"`)).join(', '))";
+
+/// Where this page's links lead, without their fragments; what changes or downloads something is left out.
+const LINKS: &str = "[...new Set([...document.querySelectorAll('main a[href^=\"/\"], nav a[href^=\"/\"]')]\
+    .filter(link => !link.hasAttribute('download')).map(link => link.getAttribute('href').split('#')[0]))]";
 
 #[test]
 fn people_find_their_way_in_a_browser() {
@@ -44,6 +87,8 @@ fn people_find_their_way_in_a_browser() {
     the_theme_is_remembered(&mut browser, &site);
     let agent = agent_page(&mut browser);
     every_page_fits_and_is_silent(&mut browser, &site, &agent);
+    no_link_leads_nowhere(&mut browser, &site, &agent);
+    axe_finds_nothing_serious(&mut browser, &site, &agent);
     the_phone_menu_opens_without_leaving(&mut browser, &site);
 }
 
@@ -111,33 +156,91 @@ fn agent_page(browser: &mut Browser) -> String {
     path.as_str().unwrap().to_owned()
 }
 
+fn all_pages(agent: &str) -> Vec<String> {
+    let of_agent = AGENT_PARTS.iter().map(|part| format!("{agent}{part}"));
+    PAGES.iter().map(|page| (*page).to_owned()).chain(of_agent).collect()
+}
+
 fn every_page_fits_and_is_silent(browser: &mut Browser, site: &Site, agent: &str) {
     let mut wrong = Vec::new();
-    for path in PAGES.iter().copied().chain([agent]) {
+    for path in all_pages(agent) {
         for (width, height) in WIDTHS {
             for theme in THEMES {
                 browser.resize(width, height);
                 browser.prefer(theme);
-                browser.go(&site.url(path));
-                let overflow = browser.overflow();
-                if !overflow.is_empty() {
-                    wrong.push(format!("{path} at {width}: too wide: {overflow}"));
-                }
-                wrong.extend(
-                    browser
-                        .messages()
-                        .into_iter()
-                        .map(|said| format!("{path} at {width}: {said}")),
-                );
-                let name = if path == agent {
-                    "agent".to_owned()
-                } else {
-                    file_name(path)
-                };
-                picture(browser, &format!("{name}-{width}-{theme}"));
+                browser.go(&site.url(&path));
+                let found = faults(browser).into_iter();
+                wrong.extend(found.map(|fault| format!("{path} at {width}, {theme}: {fault}")));
+                let name = file_name(&path.replace(agent, "agent"));
+                whole_picture(browser, &format!("{name}-{width}-{theme}"));
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with the page that is shown.
+fn faults(browser: &mut Browser) -> Vec<String> {
+    let mut faults = Vec::new();
+    let overflow = browser.overflow();
+    if !overflow.is_empty() {
+        faults.push(format!("too wide: {overflow}"));
+    }
+    // Violations of the policy are said here, too.
+    faults.extend(browser.messages());
+    let weight = browser.evaluate(WEIGHT).as_u64().unwrap();
+    if weight > HEAVIEST {
+        faults.push(format!("weighs {weight} bytes"));
+    }
+    let icons = browser.evaluate(MISSING_ICONS);
+    if icons != "" {
+        faults.push(format!("no such icon: {icons}"));
+    }
+    faults
+}
+
+fn no_link_leads_nowhere(browser: &mut Browser, site: &Site, agent: &str) {
+    let mut links = BTreeSet::new();
+    for path in all_pages(agent) {
+        browser.go(&site.url(&path));
+        let found = browser.evaluate(LINKS);
+        links.extend(
+            found
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|link| link.as_str().unwrap().to_owned()),
+        );
+    }
+    assert!(links.len() > 40, "{links:?}");
+    let dead = links.iter().filter(|link| {
+        let status = browser.evaluate(&format!(
+            "fetch({}).then(answer => answer.status)",
+            Value::from(link.as_str())
+        ));
+        status != 200
+    });
+    let dead: Vec<_> = dead.collect();
+    browser.messages();
+    assert!(dead.is_empty(), "{dead:?}");
+}
+
+fn axe_finds_nothing_serious(browser: &mut Browser, site: &Site, agent: &str) {
+    let Some(axe) = Browser::axe() else {
+        skip("axe is not there: `cargo xtask test` fetches it and names it in FLOTILLA_AXE");
+        return;
+    };
+    let mut wrong = Vec::new();
+    for path in all_pages(agent) {
+        for (width, theme) in [(1440, "dark"), (390, "light")] {
+            browser.resize(width, 900);
+            browser.prefer(theme);
+            browser.go(&site.url(&path));
+            let found = browser.serious(&axe).into_iter();
+            wrong.extend(found.map(|fault| format!("{path} at {width}, {theme}: {fault}")));
+        }
+    }
+    browser.messages();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -151,11 +254,28 @@ fn file_name(path: &str) -> String {
 
 fn picture(browser: &mut Browser, name: &str) {
     let png = browser.screenshot();
+    keep(&png, name);
+    readme_picture(&png, name);
+}
+
+/// Of the page as long as it is, for people to look at.
+fn whole_picture(browser: &mut Browser, name: &str) {
+    let png = browser.whole_screenshot();
+    keep(&png, name);
+    if name == "fleet-agents-1440-light" {
+        readme_picture(&browser.screenshot(), name);
+    }
+}
+
+fn keep(png: &[u8], name: &str) {
     assert!(png.len() > 1_000, "{name} is empty");
-    fs_err::write(testkit::artefacts("pages").join(format!("{name}.png")), &png).unwrap();
+    fs_err::write(testkit::artefacts("pages").join(format!("{name}.png")), png).unwrap();
+}
+
+fn readme_picture(png: &[u8], name: &str) {
     let wanted = std::env::var_os("FLOTILLA_README_PICTURES").is_some();
     if wanted && name == "fleet-agents-1440-light" {
-        fs_err::write(root().join("docs/images/agents.png"), &png).unwrap();
+        fs_err::write(root().join("docs/images/agents.png"), png).unwrap();
     }
 }
 

@@ -41,6 +41,15 @@ const OVERFLOW: &str = "(() => { const width = document.documentElement.clientWi
     if (document.documentElement.scrollWidth > width) names.push('the page is ' + document.documentElement.scrollWidth + ' wide'); \
     return names.join('\\n'); })()";
 
+/// An expression whose value is what axe holds against the page, a text for each.
+const SERIOUS: &str = "axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }).then(found => found.violations \
+    .filter(one => ['serious', 'critical'].includes(one.impact)) \
+    .map(one => `${one.id}: ${one.help}: ${one.nodes.slice(0, 3).map(node => node.html.slice(0, 160)).join(' | ')}`))";
+
+/// An expression whose value is the place of the whole page; no picture is longer than people scroll.
+const WHOLE: &str = "(() => { const root = document.documentElement; \
+    return { x: 0, y: 0, scale: 1, width: root.clientWidth, height: Math.min(root.scrollHeight, 4000) }; })()";
+
 /// One tab of a browser of its own.
 #[derive(Debug)]
 pub struct Browser {
@@ -144,6 +153,20 @@ impl Browser {
         found.as_str().unwrap_or_default().to_owned()
     }
 
+    /// The script of axe, which `cargo xtask test` fetches and names in `FLOTILLA_AXE`.
+    #[expect(clippy::disallowed_methods, reason = "a test asks its caller")]
+    pub fn axe() -> Option<String> {
+        std::fs::read_to_string(std::env::var_os("FLOTILLA_AXE")?).ok()
+    }
+
+    /// What axe, whose script that is, finds wrong in the page and calls serious or critical: WCAG 2.0 to 2.2, A and AA.
+    pub fn serious(&mut self, axe: &str) -> Vec<String> {
+        self.evaluate(&format!("{axe}; 0"));
+        let found = self.evaluate(SERIOUS);
+        let texts = found.as_array().into_iter().flatten();
+        texts.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
     /// Gives the page another size, in CSS pixels.
     pub fn resize(&mut self, width: u32, height: u32) {
         let parameters = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 720});
@@ -159,6 +182,14 @@ impl Browser {
     /// The visible part of the page as PNG.
     pub fn screenshot(&mut self) -> Vec<u8> {
         let answer = self.call("Page.captureScreenshot", json!({"format": "png"}));
+        let data = answer["data"].as_str().expect("a picture is text");
+        STANDARD.decode(data).expect("a picture is base64")
+    }
+
+    /// The page from its top to its end as PNG.
+    pub fn whole_screenshot(&mut self) -> Vec<u8> {
+        let parameters = json!({"format": "png", "captureBeyondViewport": true, "clip": self.evaluate(WHOLE)});
+        let answer = self.call("Page.captureScreenshot", parameters);
         let data = answer["data"].as_str().expect("a picture is text");
         STANDARD.decode(data).expect("a picture is base64")
     }
