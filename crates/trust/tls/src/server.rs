@@ -226,7 +226,9 @@ impl ResolvesServerCert for OwnPairs {
             let failure = self.nothing_for_this_client();
             note(|observation| observation.failure = Some(Arc::new(failure)));
         }
-        found.cloned()
+        // The library refuses a pair that does not fit with the alert of a failed handshake; no pair at all with one that
+        // scanners do not expect.
+        found.or(self.usable.first()).cloned()
     }
 }
 
