@@ -5,6 +5,7 @@ use std::sync::Arc;
 use access::{ClusterPrivilege, IndexPrivilege};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use http::header;
 use query::Query;
 use serde_json::{Map, Value};
@@ -448,34 +449,18 @@ pub(crate) async fn master(
     Table { columns, rows }.answer(&params)
 }
 
-/// `GET /_cat/pending_tasks`: there are none.
-pub(crate) async fn pending_tasks(
-    State(_): State<Arc<ElasticsearchApi>>,
-    _caller: Caller,
-    params: Params,
-) -> Result<Response, ApiError> {
-    let params = params.only(PARAMETERS)?;
-    let columns = &["insertOrder", "timeInQueue", "priority", "source"];
-    Table {
-        columns,
-        rows: Vec::new(),
-    }
-    .answer(&params)
-}
-
-/// `GET /_cat/plugins`: there are none.
-pub(crate) async fn plugins(
-    State(_): State<Arc<ElasticsearchApi>>,
-    _caller: Caller,
-    params: Params,
-) -> Result<Response, ApiError> {
-    let params = params.only(PARAMETERS)?;
-    let columns = &["name", "component", "version"];
-    Table {
-        columns,
-        rows: Vec::new(),
-    }
-    .answer(&params)
+/// A table of what there is none of here.
+pub(crate) fn empty(columns: &'static [&'static str]) -> MethodRouter<Arc<ElasticsearchApi>> {
+    get(
+        move |State(_): State<Arc<ElasticsearchApi>>, _caller: Caller, params: Params| async move {
+            let params = params.only(PARAMETERS)?;
+            let table = Table {
+                columns,
+                rows: Vec::new(),
+            };
+            table.answer(&params)
+        },
+    )
 }
 
 /// `GET /_cat`: what there is.
@@ -488,14 +473,21 @@ pub(crate) async fn help(
         "aliases",
         "component_templates",
         "count",
+        "fielddata",
         "health",
         "indices",
         "master",
+        "nodeattrs",
         "nodes",
         "pending_tasks",
         "plugins",
+        "recovery",
+        "repositories",
+        "segments",
         "shards",
+        "tasks",
         "templates",
+        "thread_pool",
     ];
     params.only(PARAMETERS)?;
     let paths: Vec<String> = TABLES.iter().map(|name| format!("/_cat/{name}")).collect();

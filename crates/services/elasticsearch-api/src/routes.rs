@@ -14,6 +14,42 @@ use crate::{
     mappings, pipelines, scroll, search, security, templates,
 };
 
+const FIELD_DATA: &[&str] = &["id", "host", "ip", "node", "field", "size"];
+const RECOVERIES: &[&str] = &[
+    "index",
+    "shard",
+    "time",
+    "type",
+    "stage",
+    "source_host",
+    "source_node",
+    "target_host",
+    "target_node",
+];
+const SEGMENTS: &[&str] = &[
+    "index",
+    "shard",
+    "prirep",
+    "ip",
+    "segment",
+    "generation",
+    "docs.count",
+    "docs.deleted",
+    "size",
+];
+const TASKS: &[&str] = &[
+    "action",
+    "task_id",
+    "parent_task_id",
+    "type",
+    "start_time",
+    "timestamp",
+    "running_time",
+    "ip",
+    "node",
+];
+const THREAD_POOLS: &[&str] = &["node_name", "name", "active", "queue", "rejected"];
+
 /// One path and what answers on it.
 pub(crate) struct Route {
     pub(crate) path: &'static str,
@@ -67,8 +103,22 @@ fn whole() -> Vec<Route> {
         route("/_cat/shards", get(cat::shards)),
         route("/_cat/shards/{index}", get(cat::shards)),
         route("/_cat/master", get(cat::master)),
-        route("/_cat/pending_tasks", get(cat::pending_tasks)),
-        route("/_cat/plugins", get(cat::plugins)),
+        route(
+            "/_cat/pending_tasks",
+            cat::empty(&["insertOrder", "timeInQueue", "priority", "source"]),
+        ),
+        route("/_cat/plugins", cat::empty(&["name", "component", "version"])),
+        route("/_cat/fielddata", cat::empty(FIELD_DATA)),
+        route("/_cat/fielddata/{fields}", cat::empty(FIELD_DATA)),
+        route("/_cat/nodeattrs", cat::empty(&["node", "host", "ip", "attr", "value"])),
+        route("/_cat/recovery", cat::empty(RECOVERIES)),
+        route("/_cat/recovery/{index}", cat::empty(RECOVERIES)),
+        route("/_cat/repositories", cat::empty(&["id", "type"])),
+        route("/_cat/segments", cat::empty(SEGMENTS)),
+        route("/_cat/segments/{index}", cat::empty(SEGMENTS)),
+        route("/_cat/tasks", cat::empty(TASKS)),
+        route("/_cat/thread_pool", cat::empty(THREAD_POOLS)),
+        route("/_cat/thread_pool/{patterns}", cat::empty(THREAD_POOLS)),
     ]
 }
 

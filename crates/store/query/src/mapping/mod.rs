@@ -123,6 +123,11 @@ impl<'m> Field<'m> {
         }
     }
 
+    /// Whether values that are none of its type are kept without being searched.
+    pub fn ignore_malformed(&self) -> bool {
+        self.leaf.ignore_malformed
+    }
+
     /// `type` as it is written.
     pub fn type_name(&self) -> &'m str {
         self.leaf.type_name()

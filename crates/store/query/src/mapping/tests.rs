@@ -157,3 +157,13 @@ fn a_type_cannot_change() {
         "mapper [a] cannot be changed from type [long] to [keyword]"
     );
 }
+
+#[test]
+fn a_value_that_is_passed_over_does_not_exist() {
+    let mapping = mapping(&json!({ "properties": { "lax": { "type": "long", "ignore_malformed": true } } }));
+    let query = crate::Query::from_json(&json!({ "exists": { "field": "lax" } })).unwrap();
+    let matcher = crate::matcher::Matcher::compile(&query, Some(&mapping), None).unwrap();
+    let holds = |document: Value| matcher.holds(&document, &crate::DocumentMeta::default());
+    assert!(holds(json!({ "lax": 1 })) && holds(json!({ "lax": ["x", 2] })));
+    assert!(!holds(json!({ "lax": "x" })) && !holds(json!({})));
+}

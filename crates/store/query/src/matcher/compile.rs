@@ -260,7 +260,11 @@ fn placed(field: &Field<'_>, name: &str, test: Test) -> FieldTest {
 }
 
 fn present(field: &Field<'_>, name: &str) -> FieldTest {
-    placed(field, name, Test::Value(ValueTest::Present))
+    let readable = field
+        .ignore_malformed()
+        .then(|| typed::range(field, None, None, None).ok().flatten())
+        .flatten();
+    placed(field, name, Test::Value(readable.unwrap_or(ValueTest::Present)))
 }
 
 /// A `constant_keyword` matches with all documents or none.
