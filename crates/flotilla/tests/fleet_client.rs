@@ -1,5 +1,4 @@
 //! A Go program with the client library of the Elastic Stack's own agents, against our Fleet API.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::Path;
 use std::process::Command;

@@ -144,10 +144,8 @@ mod tests {
     const INDEX: &str = ".fleet-agents";
 
     fn name(document: &Document) -> Result<String, FleetError> {
-        Ok(document.source.to_value()["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned())
+        let name = document.source.to_value()["name"].as_str().map(str::to_owned);
+        name.ok_or_else(|| FleetError::invalid("a document without a name"))
     }
 
     async fn check(mirror: &Mirror<String>, store: &dyn Store, expected: &[&str]) {
