@@ -8,20 +8,19 @@
 //!
 //! All calls block: use them from `spawn_blocking`.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use camino::{Utf8Path, Utf8PathBuf};
-use flate2::Crc;
 use fs_err as fs;
 
-const RECORD_HEADER: usize = 8;
-/// No record is larger: the largest event is bounded by its input (10 MiB lines) well below.
-const MAX_RECORD: u32 = 64 * 1024 * 1024;
-/// In a record's length: its payload is sealed.
-const SEALED: u32 = 1 << 31;
+use crate::queue_cipher::QueueCipher;
+
+mod record;
+pub use record::Record;
+use record::{crc, decode, encode, read_payload};
+
 const SUFFIX: &str = "queue";
 const HEAD: &str = "head";
 
@@ -44,52 +43,6 @@ pub struct DiskQueueOptions {
     pub segment_bytes: u64,
     /// What goes when the bound is reached.
     pub overflow: Overflow,
-}
-
-/// One record: what is needed to ship the event again.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Record {
-    /// Data stream or index.
-    pub index: String,
-    /// Ingest pipeline.
-    pub pipeline: Option<String>,
-    /// Document id.
-    pub id: Option<String>,
-    /// The document: one JSON object.
-    pub body: Vec<u8>,
-}
-
-/// What seals the records of a queue.
-#[derive(Clone, Debug)]
-pub struct QueueCipher(Arc<RandomizedNonceKey>);
-
-impl QueueCipher {
-    /// With this key.
-    ///
-    /// # Panics
-    /// Never: each 32 octets are a key.
-    pub fn new(key: &[u8; 32]) -> Self {
-        Self(Arc::new(
-            RandomizedNonceKey::new(&AES_256_GCM, key).expect("the key has the cipher's length"),
-        ))
-    }
-
-    fn seal(&self, number: u64, payload: &[u8]) -> io::Result<Vec<u8>> {
-        let mut sealed = payload.to_vec();
-        let nonce = self
-            .0
-            .seal_in_place_append_tag(Aad::from(number.to_le_bytes()), &mut sealed)
-            .map_err(|_| io::Error::other("encryption failed"))?;
-        Ok([nonce.as_ref().as_slice(), &sealed].concat())
-    }
-
-    fn open(&self, number: u64, sealed: &[u8]) -> Option<Vec<u8>> {
-        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut plain = sealed.to_vec();
-        let opened = self.0.open_in_place(nonce, Aad::from(number.to_le_bytes()), &mut plain);
-        Some(opened.ok()?.to_vec())
-    }
 }
 
 /// The queue. See the module.
@@ -467,107 +420,6 @@ fn recover(path: &Utf8Path) -> io::Result<Segment> {
     Ok(segment)
 }
 
-struct Payload {
-    bytes: Vec<u8>,
-    sealed: bool,
-}
-
-impl Payload {
-    fn on_disk(&self) -> u64 {
-        (RECORD_HEADER + self.bytes.len()) as u64
-    }
-
-    fn plain(&self, number: u64, cipher: Option<&QueueCipher>) -> Option<Vec<u8>> {
-        if self.sealed {
-            cipher?.open(number, &self.bytes)
-        } else {
-            Some(self.bytes.clone())
-        }
-    }
-}
-
-/// The next whole record's payload; `None` at the end and at damage.
-fn read_payload(reader: &mut impl Read) -> io::Result<Option<Payload>> {
-    let mut header = [0; RECORD_HEADER];
-    if !read_whole(reader, &mut header)? {
-        return Ok(None);
-    }
-    let (length, checksum) = header.split_at(4);
-    let length = u32::from_le_bytes(length.try_into().expect("four bytes"));
-    let checksum = u32::from_le_bytes(checksum.try_into().expect("four bytes"));
-    let (sealed, length) = (length & SEALED != 0, length & !SEALED);
-    if length > MAX_RECORD || length == 0 {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; length as usize];
-    let whole = read_whole(reader, &mut bytes)? && crc(&bytes) == checksum;
-    Ok(whole.then_some(Payload { bytes, sealed }))
-}
-
-fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match reader.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn crc(bytes: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(bytes);
-    crc.sum()
-}
-
-fn encode(record: &Record, number: u64, cipher: Option<&QueueCipher>, into: &mut Vec<u8>) -> io::Result<()> {
-    let start = into.len();
-    into.extend_from_slice(&[0; RECORD_HEADER]);
-    for text in [Some(&record.index), record.pipeline.as_ref(), record.id.as_ref()] {
-        // A length of `u32::MAX` is "none".
-        let length = text.map_or(u32::MAX, |text| text.len() as u32);
-        into.extend_from_slice(&length.to_le_bytes());
-        into.extend_from_slice(text.map_or(&[], |text| text.as_bytes()));
-    }
-    into.extend_from_slice(&record.body);
-    let mut flag = 0;
-    if let Some(cipher) = cipher {
-        let sealed = cipher.seal(number, &into[start + RECORD_HEADER..])?;
-        into.truncate(start + RECORD_HEADER);
-        into.extend_from_slice(&sealed);
-        flag = SEALED;
-    }
-    let payload = &into[start + RECORD_HEADER..];
-    let (length, checksum) = (payload.len() as u32 | flag, crc(payload));
-    into[start..start + 4].copy_from_slice(&length.to_le_bytes());
-    into[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
-    Ok(())
-}
-
-fn decode(payload: &[u8]) -> Option<Record> {
-    let mut rest = payload;
-    let mut texts: VecDeque<Option<String>> = VecDeque::new();
-    for _ in 0..3 {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let length = u32::from_le_bytes(*length);
-        if length == u32::MAX {
-            texts.push_back(None);
-            rest = after;
-            continue;
-        }
-        let (text, after) = after.split_at_checked(length as usize)?;
-        texts.push_back(Some(String::from_utf8(text.to_vec()).ok()?));
-        rest = after;
-    }
-    let index = texts.pop_front()??;
-    let pipeline = texts.pop_front()?;
-    let id = texts.pop_front()?;
-    Some(Record {
-        index,
-        pipeline,
-        id,
-        body: rest.to_vec(),
-    })
-}
-
 /// `head`: the number and its checksum, in text, so that a person can read it.
 fn write_head(directory: &Utf8Path, head: u64) -> io::Result<()> {
     let beside = directory.join("head.new");
@@ -647,7 +499,7 @@ mod tests {
         drop(queue);
         let last = segment_path(&path, *segment_numbers(&path).unwrap().last().unwrap());
         let whole = fs::read(&last).unwrap();
-        for cut in 1..RECORD_HEADER + 3 {
+        for cut in 1..record::HEADER + 3 {
             let mut torn = whole.clone();
             torn.extend_from_slice(&[7, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7][..cut]);
             fs::write(&last, &torn).unwrap();

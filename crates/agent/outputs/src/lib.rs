@@ -17,11 +17,12 @@ mod intake;
 mod logstash;
 mod probe;
 pub mod queue;
+mod queue_cipher;
 mod setting;
 mod workers;
 
 pub use backoff::Backoff;
 pub use build::{OutputContext, OutputError, OutputHandle, StopOutcome, asks_for_encryption, build};
 pub use counters::{Counters, CountersSnapshot};
-pub use disk_queue::QueueCipher;
 pub use probe::{ProbeError, probe};
+pub use queue_cipher::QueueCipher;

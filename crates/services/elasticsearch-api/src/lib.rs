@@ -32,6 +32,7 @@ mod typed_keys;
 mod aliases;
 mod analyze;
 mod cat;
+mod cat_table;
 mod catalog;
 mod cluster;
 mod fleet;

@@ -3,6 +3,7 @@
 mod aggregations;
 mod clause;
 mod search;
+mod text;
 
 pub(crate) use aggregations::aggregations;
 
