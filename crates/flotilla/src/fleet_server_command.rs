@@ -85,8 +85,11 @@ pub(crate) fn log_to_stderr(logging: &Value) {
         Some(level @ ("trace" | "debug" | "info" | "warn" | "error")) => level,
         _ => "info",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FLOTILLA_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    // The TLS library warns of each client that sends an address as its server name.
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FLOTILLA_LOG").unwrap_or_else(|_| match level {
+        "trace" | "debug" => tracing_subscriber::EnvFilter::new(level),
+        _ => tracing_subscriber::EnvFilter::new(format!("{level},rustls=error")),
+    });
     let _already_set = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

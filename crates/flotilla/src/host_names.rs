@@ -48,13 +48,14 @@ pub(crate) struct HostNames {
     pub(crate) dns: Vec<String>,
     /// Addresses, loopback included.
     pub(crate) ips: Vec<IpAddr>,
-    /// What other hosts are told: the `--host` values, else the address of the default route, else `localhost`.
+    /// What other hosts are told: the `--host` values, else the one address that is listened on, else the address of the
+    /// default route, else `localhost`.
     pub(crate) advertised: Vec<HostName>,
 }
 
 impl HostNames {
-    /// Looks at this machine and adds what the user named.
-    pub(crate) fn discover(named: &[HostName]) -> Self {
+    /// Looks at this machine and adds what the user named; `bind` is where the listeners are.
+    pub(crate) fn discover(named: &[HostName], bind: IpAddr) -> Self {
         let mut dns = vec!["localhost".to_owned()];
         let mut ips = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let own_name = own_name();
@@ -62,17 +63,18 @@ impl HostNames {
             dns.push(own_name);
         }
         ips.extend(own_addresses());
-        for host in named {
+        let bound = (!bind.is_unspecified()).then_some(HostName::Ip(bind));
+        for host in named.iter().chain(&bound) {
             match host {
                 HostName::Dns(name) if !dns.contains(name) => dns.push(name.clone()),
                 HostName::Ip(address) if !ips.contains(address) => ips.push(*address),
                 _ => {}
             }
         }
-        let advertised = if named.is_empty() {
-            vec![default_host(&ips)]
-        } else {
-            named.to_vec()
+        let advertised = match bound {
+            _ if !named.is_empty() => named.to_vec(),
+            Some(bound) => vec![bound],
+            None => vec![default_host(&ips)],
         };
         Self { dns, ips, advertised }
     }
@@ -143,9 +145,19 @@ mod tests {
             HostName::Dns("fleet.example".into()),
             HostName::Ip("192.0.2.7".parse().unwrap()),
         ];
-        let names = HostNames::discover(&named);
+        let names = HostNames::discover(&named, Ipv4Addr::LOCALHOST.into());
         assert!(names.dns.contains(&"fleet.example".to_owned()) && names.dns.contains(&"localhost".to_owned()));
         assert!(names.ips.contains(&"192.0.2.7".parse().unwrap()));
         assert_eq!(names.advertised, named);
+    }
+
+    #[test]
+    fn where_only_one_address_is_listened_on_it_is_advertised() {
+        let bound: IpAddr = "192.0.2.9".parse().unwrap();
+        let names = HostNames::discover(&[], bound);
+        assert_eq!(names.advertised, [HostName::Ip(bound)]);
+        assert!(names.ips.contains(&bound));
+        let everywhere = HostNames::discover(&[], Ipv4Addr::UNSPECIFIED.into());
+        assert_ne!(everywhere.advertised, [HostName::Ip(Ipv4Addr::UNSPECIFIED.into())]);
     }
 }

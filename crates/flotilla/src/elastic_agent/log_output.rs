@@ -8,7 +8,7 @@ use agent::logs::{LogFileOptions, LogWriter, ecs_line};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, reload};
@@ -29,13 +29,14 @@ pub(super) fn to_stderr(common: &CommonArguments) {
 /// For the daemon: its log files, or standard error with `-e`. The returned function changes the level.
 pub(super) fn of_daemon(common: &CommonArguments) -> SetLogLevel {
     let fixed = level_of(common);
-    let (filter, handle) = reload::Layer::new(fixed.unwrap_or(LevelFilter::INFO));
+    let (filter, handle) = reload::Layer::new(levels(fixed.unwrap_or(LevelFilter::INFO)));
     let registry = tracing_subscriber::registry();
     let _already_set = if common.to_stderr {
         registry
             .with(
                 tracing_subscriber::fmt::layer()
                     .with_writer(std::io::stderr)
+                    .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
                     .with_target(false)
                     .with_filter(filter),
             )
@@ -53,7 +54,7 @@ pub(super) fn of_daemon(common: &CommonArguments) -> SetLogLevel {
     };
     Arc::new(move |level: &str| {
         let wanted = fixed.unwrap_or_else(|| level_named(level));
-        if let Err(error) = handle.reload(wanted) {
+        if let Err(error) = handle.reload(levels(wanted)) {
             tracing::debug!(error = %error, "cannot change the log level");
         }
     })
@@ -62,7 +63,7 @@ pub(super) fn of_daemon(common: &CommonArguments) -> SetLogLevel {
 /// For an agent inside `flotilla up`: its log files take everything from INFO on, standard error only what needs a person
 /// (the variable `FLOTILLA_LOG` sets another filter).
 pub(crate) fn of_process(directory: camino::Utf8PathBuf) -> SetLogLevel {
-    let (filter, handle) = reload::Layer::new(LevelFilter::INFO);
+    let (filter, handle) = reload::Layer::new(levels(LevelFilter::INFO));
     let writer = LogWriter::new(LogFileOptions::new(directory), clock::system());
     let files = EcsLayer {
         writer: Mutex::new(writer),
@@ -70,11 +71,12 @@ pub(crate) fn of_process(directory: camino::Utf8PathBuf) -> SetLogLevel {
     .with_filter(filter);
     let person = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
-        .with_filter(EnvFilter::try_from_env("FLOTILLA_LOG").unwrap_or_else(|_| EnvFilter::new("warn")));
+        .with_filter(EnvFilter::try_from_env("FLOTILLA_LOG").unwrap_or_else(|_| EnvFilter::new("warn,rustls=error")));
     let _already_set = tracing_subscriber::registry().with(files).with(person).try_init();
     Arc::new(move |level: &str| {
-        if let Err(error) = handle.reload(level_named(level)) {
+        if let Err(error) = handle.reload(levels(level_named(level))) {
             tracing::debug!(error = %error, "cannot change the log level");
         }
     })
@@ -85,6 +87,17 @@ fn level_of(common: &CommonArguments) -> Option<LevelFilter> {
         return Some(LevelFilter::DEBUG);
     }
     common.verbose.then_some(LevelFilter::INFO)
+}
+
+/// The TLS library warns of each client that sends an address as its server name, as many do and nobody can change: a line
+/// for every connection. Only DEBUG shows it.
+fn levels(level: LevelFilter) -> Targets {
+    let of_library = if level >= LevelFilter::DEBUG {
+        level
+    } else {
+        level.min(LevelFilter::ERROR)
+    };
+    Targets::new().with_default(level).with_target("rustls", of_library)
 }
 
 fn level_named(level: &str) -> LevelFilter {

@@ -74,7 +74,7 @@ impl Installation {
             Some(data_dir) => data_dir,
             None => DataDir::open(&root)?,
         };
-        let names = HostNames::discover(&arguments.hosts);
+        let names = HostNames::discover(&arguments.hosts, arguments.bind);
         Ok(Self {
             identity: data_dir.identity()?,
             authorities: Authorities::open_or_make(&data_dir, &names)?,
