@@ -242,11 +242,13 @@ where
     Ok(done)
 }
 
-/// A new revision of the policy that the swarm has, as a person would make it.
+/// A new revision of the policy that the swarm has, as a person would make it. Agents get what is in their policy alone: a new
+/// description would reach none.
 fn edit_policy(up: &Up) -> Result<()> {
     let url = format!("{}/api/fleet/agent_policies/default-policy", up.text("/urls/console")?);
     let login = format!("{}:{}", up.text("/username")?, up.text("/password")?);
-    let body = json!({"name": "Default policy", "namespace": "default", "description": "edited by the benchmark"});
+    let features = json!([{"name": "fqdn", "enabled": true}]);
+    let body = json!({"name": "Default policy", "namespace": "default", "agent_features": features});
     let output = Command::new("curl")
         .args([
             "-sS",

@@ -63,8 +63,16 @@ impl EmbeddedStore {
             .await;
         }
         let targets = self.targets(&request.indices, request.ignore_unavailable)?;
-        blocking(move || state.read(|connection| search_in(connection, &state, &streams, &targets, &request, now)))
-            .await
+        blocking(move || {
+            state.read(|connection| {
+                // Sources are read after all documents were looked at: a document that changes meanwhile must still be there.
+                let snapshot = connection.unchecked_transaction().map_err(store_error)?;
+                let found = search_in(&snapshot, &state, &streams, &targets, &request, now)?;
+                snapshot.commit().map_err(store_error)?;
+                Ok(found)
+            })
+        })
+        .await
     }
 
     pub(super) async fn run_count(&self, indices: &[String], query: &Query) -> Result<u64, StoreError> {
