@@ -16,6 +16,7 @@ use crate::cat_table::{Table, plain};
 use crate::error::ApiError;
 use crate::indices::concrete;
 use crate::params::Params;
+use crate::templates::uses_component;
 use crate::{catalog, cluster, names};
 
 const PARAMETERS: &[&str] = &[
@@ -376,10 +377,7 @@ pub(crate) async fn component_templates(
             };
             let users = catalog
                 .matching(catalog::Kind::IndexTemplate, "*")
-                .filter(|(_, template)| {
-                    let parts = template.get("composed_of").and_then(Value::as_array);
-                    parts.is_some_and(|parts| parts.iter().any(|part| part == name))
-                });
+                .filter(|(_, template)| uses_component(template, name));
             vec![
                 name.to_owned(),
                 body.get("version").map(Value::to_string).unwrap_or_default(),

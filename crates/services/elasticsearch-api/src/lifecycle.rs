@@ -181,25 +181,13 @@ pub(crate) async fn stream_lifecycle(
 
 /// A data stream's life cycle as it is shown.
 pub(crate) fn shown(stream: &DataStreamInfo) -> Value {
-    match stream.retention.map(written) {
+    match stream.retention.map(time_value::written) {
         None => json!({ "enabled": true }),
         Some(retention) => json!({
             "enabled": true, "data_retention": retention, "effective_retention": retention,
             "retention_determined_by": "data_stream_configuration",
         }),
     }
-}
-
-fn written(retention: Duration) -> String {
-    let millis = retention.as_millis();
-    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    let unit = units
-        .iter()
-        .find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit));
-    unit.map_or_else(
-        || format!("{millis}ms"),
-        |(name, unit)| format!("{}{name}", millis / unit),
-    )
 }
 
 /// `PUT /_data_stream/{name}/_lifecycle`.
@@ -412,7 +400,7 @@ async fn conditions(
             }
             "max_age" | "min_age" => {
                 let wanted = time_value::parse(&text, name)?;
-                std::time::Duration::try_from(age).unwrap_or_default() >= wanted
+                Duration::try_from(age).unwrap_or_default() >= wanted
             }
             other => {
                 return Err(ApiError::new(
@@ -454,7 +442,6 @@ mod tests {
         assert_eq!(next_name("roll"), None);
         assert_eq!(size("50GB"), Some(50 << 30));
         assert_eq!(size("12"), None);
-        assert_eq!(written(Duration::from_hours(168)), "7d");
         assert!(created(".ds-logs-a-default-2026.11.30-000001").is_some());
     }
 }

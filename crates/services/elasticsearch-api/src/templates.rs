@@ -238,7 +238,8 @@ pub(crate) async fn put_component_template(
     Ok(answer::acknowledged())
 }
 
-fn uses_component(template: &Value, component: &str) -> bool {
+/// Whether an index template is composed of that component.
+pub(crate) fn uses_component(template: &Value, component: &str) -> bool {
     let uses = template.get("composed_of").and_then(Value::as_array);
     uses.is_some_and(|list| list.iter().any(|one| one == component))
 }

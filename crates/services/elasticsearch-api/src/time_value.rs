@@ -33,9 +33,30 @@ pub(crate) fn parse(text: &str, setting: &str) -> Result<Duration, ApiError> {
     count.checked_mul(nanos).map(Duration::from_nanos).ok_or_else(wrong)
 }
 
+/// In the largest unit from milliseconds to days that leaves no rest.
+pub(crate) fn written(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+    let unit = units
+        .iter()
+        .find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit));
+    unit.map_or_else(
+        || format!("{millis}ms"),
+        |(name, unit)| format!("{}{name}", millis / unit),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_written_in_whole_units() {
+        for text in ["0ms", "1500ms", "30s", "4m", "36h", "30d"] {
+            assert_eq!(written(parse(text, "x").unwrap()), text);
+        }
+        assert_eq!(written(Duration::from_hours(168)), "7d");
+    }
 
     #[test]
     fn units_are_read() {

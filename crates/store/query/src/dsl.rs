@@ -450,6 +450,33 @@ impl SearchRequest {
 }
 
 impl Query {
+    /// The one field that a clause looks at; `None` for those that look at none, or that hold other clauses.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Term(field, _)
+            | Self::Terms(field, _)
+            | Self::Exists(field)
+            | Self::Prefix(field, _)
+            | Self::Regexp(field, _)
+            | Self::MatchPhrase(field, _)
+            | Self::Fuzzy(field, ..)
+            | Self::Range { field, .. }
+            | Self::Wildcard { field, .. }
+            | Self::Match { field, .. }
+            | Self::MatchSome { field, .. }
+            | Self::LoosePhrase { field, .. } => Some(field),
+            Self::MatchAll
+            | Self::MatchNone
+            | Self::Ids(_)
+            | Self::Bool { .. }
+            | Self::Best { .. }
+            | Self::Constant(..)
+            | Self::Weighted(..)
+            | Self::Demoted(..)
+            | Self::Nested { .. } => None,
+        }
+    }
+
     /// Whether two documents that match can have different scores.
     pub fn scores_differ(&self) -> bool {
         match self {

@@ -89,7 +89,7 @@ impl Compiler<'_> {
     }
 
     fn field_clause(&self, clause: &Query) -> Result<Node, QueryError> {
-        let name = field_of(clause);
+        let name = clause.field().unwrap_or_default();
         match name {
             "_id" => return Ok(self.loose(At::Id, clause)),
             "_seq_no" => return Ok(self.loose(At::SeqNo, clause)),
@@ -230,25 +230,6 @@ impl Compiler<'_> {
             clause => pattern_of(clause).and_then(|pattern| typed::pattern_test(field, pattern)),
         };
         Ok(value.map(Test::Value))
-    }
-}
-
-/// The one field of a clause.
-fn field_of(clause: &Query) -> &str {
-    match clause {
-        Query::Term(field, _)
-        | Query::Terms(field, _)
-        | Query::Exists(field)
-        | Query::Prefix(field, _)
-        | Query::Regexp(field, _)
-        | Query::MatchPhrase(field, _)
-        | Query::Fuzzy(field, ..)
-        | Query::Range { field, .. }
-        | Query::Wildcard { field, .. }
-        | Query::Match { field, .. }
-        | Query::MatchSome { field, .. }
-        | Query::LoosePhrase { field, .. } => field,
-        _ => "",
     }
 }
 

@@ -67,19 +67,8 @@ pub fn field_names(query: &Query, mapping: Option<&Mapping>, found: &mut FieldNa
             field_names(less, mapping, found);
         }
         Query::Nested { .. } => *found = FieldNames::Any,
-        Query::Term(field, _)
-        | Query::Terms(field, _)
-        | Query::Exists(field)
-        | Query::Prefix(field, _)
-        | Query::Regexp(field, _)
-        | Query::MatchPhrase(field, _)
-        | Query::Fuzzy(field, ..)
-        | Query::Range { field, .. }
-        | Query::Wildcard { field, .. }
-        | Query::Match { field, .. }
-        | Query::MatchSome { field, .. }
-        | Query::LoosePhrase { field, .. } => {
-            if !field.starts_with('_') {
+        clause => {
+            if let Some(field) = clause.field().filter(|field| !field.starts_with('_')) {
                 found.add(field, mapping);
             }
         }

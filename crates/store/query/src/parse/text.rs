@@ -227,16 +227,7 @@ pub(super) fn query_string_clause(body: &Value) -> Result<Query, QueryError> {
     let mut keys = Keys::of("query_string", body)?;
     let text = scalar_text(keys.required("query")?).ok_or_else(|| keys.wrong("query", "a string"))?;
     let fields = default_fields(&mut keys)?;
-    let and = match keys
-        .text("default_operator")?
-        .as_deref()
-        .map(str::to_lowercase)
-        .as_deref()
-    {
-        None | Some("or") => false,
-        Some("and") => true,
-        Some(_) => return Err(keys.wrong("default_operator", "`and` or `or`")),
-    };
+    let and = default_operator_is_and(&mut keys)?;
     keys.ignore(&[
         "analyze_wildcard",
         "analyzer",
@@ -257,6 +248,15 @@ pub(super) fn query_string_clause(body: &Value) -> Result<Query, QueryError> {
     Ok(weighted(query, boost))
 }
 
+fn default_operator_is_and(keys: &mut Keys<'_>) -> Result<bool, QueryError> {
+    let operator = keys.text("default_operator")?.map(|operator| operator.to_lowercase());
+    match operator.as_deref() {
+        None | Some("or") => Ok(false),
+        Some("and") => Ok(true),
+        Some(_) => Err(keys.wrong("default_operator", "`and` or `or`")),
+    }
+}
+
 fn default_fields(keys: &mut Keys<'_>) -> Result<Vec<String>, QueryError> {
     let fields = keys
         .take("fields")
@@ -273,16 +273,7 @@ pub(super) fn simple_query_string(body: &Value) -> Result<Query, QueryError> {
     let mut keys = Keys::of("simple_query_string", body)?;
     let text = scalar_text(keys.required("query")?).ok_or_else(|| keys.wrong("query", "a string"))?;
     let fields = default_fields(&mut keys)?;
-    let and = match keys
-        .text("default_operator")?
-        .as_deref()
-        .map(str::to_lowercase)
-        .as_deref()
-    {
-        None | Some("or") => false,
-        Some("and") => true,
-        Some(_) => return Err(keys.wrong("default_operator", "`and` or `or`")),
-    };
+    let and = default_operator_is_and(&mut keys)?;
     keys.ignore(&["analyze_wildcard", "analyzer", "lenient", "flags"]);
     let boost = boost(&mut keys)?;
     keys.finish()?;
