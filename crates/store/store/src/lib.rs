@@ -6,6 +6,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod text_update;
 pub mod update_script;
 
 use std::fmt;
@@ -168,10 +169,9 @@ impl Source {
     /// # Panics
     /// When it does not become an object: a mistake in our own types.
     pub fn of<T: serde::Serialize>(value: &T) -> Self {
-        match serde_json::to_value(value).expect("our own types can always be written") {
-            Value::Object(map) => Self::from_map(&map),
-            other => panic!("a document must be an object, not {other}"),
-        }
+        let text = serde_json::to_vec(value).expect("our own types can always be written");
+        assert_eq!(text.first(), Some(&b'{'), "a document must be an object");
+        Self(Bytes::from(text))
     }
 
     /// The text.

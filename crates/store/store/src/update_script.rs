@@ -37,6 +37,23 @@ pub fn run(params: &Map<String, Value>, document: &mut Map<String, Value>) -> Ef
     Effect::Unknown
 }
 
+/// Whether the script that has these parameters may read or change the field `name`.
+pub(crate) fn touches(params: &Map<String, Value>, name: &str) -> bool {
+    if params.contains_key("rev") {
+        return matches!(
+            name,
+            "policy_id" | "default_api_key_history" | "policy_revision_idx" | "updated_at"
+        );
+    }
+    if params.contains_key("output_name") {
+        return name == "outputs";
+    }
+    if params.contains_key("status") {
+        return matches!(name, "file" | "transithash");
+    }
+    true
+}
+
 fn policy_ack(params: &Map<String, Value>, document: &mut Map<String, Value>) -> Effect {
     if document.get("policy_id") != params.get("id") {
         return Effect::Noop;

@@ -1,12 +1,15 @@
 //! What one operation does to one index, inside the writer's transaction.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use query::field;
 use query::mapping::{Mapping, Misfit};
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types};
-use serde_json::{Map, Value};
-use store::update_script::{self, Effect};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use store::text_update::{self, Updated};
 use store::{Action, Operation, Outcome, Rejection, RejectionKind, SeqNo, Source, Update, WriteResult, Written};
 
 use super::looked_up;
@@ -17,6 +20,8 @@ pub(crate) struct OpenIndex {
     pub(crate) name: String,
     pub(crate) number: i64,
     pub(crate) next_seq: SeqNo,
+    /// `next_seq` as of the last commit; `None` for an index that was made since.
+    pub(crate) committed: Option<SeqNo>,
     /// `None` for our own indices, whose documents are not checked.
     pub(crate) mapping: Option<Arc<Mapping>>,
     /// Documents or a call have added fields since the last commit.
@@ -124,29 +129,15 @@ impl OpenIndex {
                 _ => Ok(self.reject(id, RejectionKind::DocumentMissing, format!("[{id}]: document missing"))),
             };
         };
-        let Ok(mut document) = serde_json::from_slice::<Map<String, Value>>(&present.body) else {
-            return Ok(self.reject(
-                id,
-                RejectionKind::Malformed,
-                format!("[{id}]: the stored document cannot be read"),
-            ));
-        };
-        let changed = match update {
-            Update::Merge { partial, .. } => update_script::merge(&mut document, partial),
-            Update::Script(parameters) => match update_script::run(parameters, &mut document) {
-                Effect::Changed => true,
-                Effect::Noop => false,
-                Effect::Unknown => {
-                    let names: Vec<&str> = parameters.keys().map(String::as_str).collect();
-                    let reason = format!("no known update script takes the parameters [{}]", names.join(", "));
-                    return Ok(self.reject(id, RejectionKind::IllegalArgument, reason));
-                }
-            },
-        };
-        if !changed {
-            return Ok(self.done(id, present.version, present.seq_no, WriteResult::Noop));
+        match text_update::run(&present.body, update) {
+            Ok(Updated::Changed(body)) => self.put(connection, id, &body, Some(present)),
+            Ok(Updated::Noop) => Ok(self.done(id, present.version, present.seq_no, WriteResult::Noop)),
+            Ok(Updated::Unknown) => Ok(self.reject(id, RejectionKind::IllegalArgument, unknown_script(update))),
+            Err(_) => {
+                let reason = format!("[{id}]: the stored document cannot be read");
+                Ok(self.reject(id, RejectionKind::Malformed, reason))
+            }
         }
-        self.put(connection, id, Source::from_map(&document).bytes(), Some(present))
     }
 
     fn put(
@@ -165,18 +156,18 @@ impl OpenIndex {
             let delete = format!("DELETE FROM d{} WHERE seq = ?", self.number);
             connection.prepare_cached(&delete)?.execute([present.seq_no])?;
         }
-        let keys = key_values(looked_up(&self.name), body);
-        let marks: String = keys.iter().map(|_| ", ?").collect();
+        let keys = looked_up_values(looked_up(&self.name), body);
+        let marks = ", ?".repeat(keys.len());
         let insert = format!("INSERT INTO d{} VALUES (?, ?, ?, ?{marks})", self.number);
-        let fixed = [
-            types::Value::from(seq_no as i64),
-            types::Value::from(id.to_owned()),
-            types::Value::from(version as i64),
-            types::Value::from(body.to_vec()),
-        ];
-        connection
-            .prepare_cached(&insert)?
-            .execute(params_from_iter(fixed.into_iter().chain(keys)))?;
+        let mut insert = connection.prepare_cached(&insert)?;
+        insert.raw_bind_parameter(1, seq_no)?;
+        insert.raw_bind_parameter(2, id)?;
+        insert.raw_bind_parameter(3, version)?;
+        insert.raw_bind_parameter(4, body)?;
+        for (column, key) in (5..).zip(keys) {
+            insert.raw_bind_parameter(column, key)?;
+        }
+        insert.raw_execute()?;
         let result = if present.is_some() {
             WriteResult::Updated
         } else {
@@ -237,17 +228,33 @@ impl OpenIndex {
     }
 }
 
-/// The columns of the looked-up fields: the text of a single string, else null.
-fn key_values(fields: &[&str], body: &[u8]) -> Vec<types::Value> {
+/// The columns of the looked-up fields: the text of a single string, else null. All other fields are passed over unread.
+fn looked_up_values(fields: &[&str], body: &[u8]) -> Vec<Option<String>> {
     if fields.is_empty() {
         return Vec::new();
     }
-    let source: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-    fields
-        .iter()
-        .map(|name| match field::values(&source, name).as_slice() {
-            [Value::String(text)] => types::Value::from(text.clone()),
-            _ => types::Value::Null,
-        })
-        .collect()
+    let found: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    let text = |name: &&str| single_string(found.get(*name)?);
+    fields.iter().map(text).collect()
+}
+
+fn single_string(value: &RawValue) -> Option<String> {
+    let Ok(mut value) = Value::deserialize(value) else {
+        return None;
+    };
+    loop {
+        match value {
+            Value::String(text) => return Some(text),
+            Value::Array(mut items) if items.len() == 1 => value = items.remove(0),
+            _ => return None,
+        }
+    }
+}
+
+fn unknown_script(update: &Update) -> String {
+    let names: Vec<&str> = match update {
+        Update::Script(params) => params.keys().map(String::as_str).collect(),
+        Update::Merge { .. } => Vec::new(),
+    };
+    format!("no known update script takes the parameters [{}]", names.join(", "))
 }

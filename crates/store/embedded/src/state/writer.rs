@@ -139,20 +139,15 @@ impl Writer {
 
     /// Runs `work` in a transaction; what it changed is known to readers and waiters only after the commit.
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let before: HashMap<String, u64> = self
-            .open
-            .iter()
-            .map(|(name, index)| (name.clone(), index.next_seq))
-            .collect();
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(store_error)?;
         let result = work(self).and_then(|value| {
-            self.store_numbers(&before).map_err(store_error)?;
+            self.store_numbers().map_err(store_error)?;
             self.connection.execute_batch("COMMIT").map_err(store_error)?;
             Ok(value)
         });
         match result {
             Ok(value) => {
-                self.publish(&before);
+                self.publish();
                 Ok(value)
             }
             Err(error) => {
@@ -164,11 +159,11 @@ impl Writer {
         }
     }
 
-    fn store_numbers(&self, before: &HashMap<String, u64>) -> rusqlite::Result<()> {
+    fn store_numbers(&self) -> rusqlite::Result<()> {
         let mut update = self
             .connection
             .prepare_cached("UPDATE indices SET next_seq = ? WHERE number = ?")?;
-        for index in self.moved(before) {
+        for index in self.moved() {
             update.execute((index.next_seq, index.number))?;
             if let (Some(mapping), true) = (&index.mapping, index.mapping_changed) {
                 mappings::store(&self.connection, index.number, mapping)?;
@@ -177,14 +172,14 @@ impl Writer {
         Ok(())
     }
 
-    fn moved<'a>(&'a self, before: &'a HashMap<String, u64>) -> impl Iterator<Item = &'a OpenIndex> {
+    fn moved(&self) -> impl Iterator<Item = &OpenIndex> {
         self.open
             .values()
-            .filter(|index| index.mapping_changed || before.get(&index.name) != Some(&index.next_seq))
+            .filter(|index| index.mapping_changed || index.committed != Some(index.next_seq))
     }
 
-    fn publish(&mut self, before: &HashMap<String, u64>) {
-        for index in self.moved(before) {
+    fn publish(&mut self) {
+        for index in self.moved() {
             let known = self.state.index(&index.name);
             if (known.is_none() || index.mapping_changed)
                 && let Ok(uuid) = known.map_or_else(|| self.uuid_of(index.number), |known| Ok(known.uuid))
@@ -199,7 +194,10 @@ impl Writer {
             }
             self.state.publish(&index.name, index.next_seq.checked_sub(1));
         }
-        self.open.values_mut().for_each(|index| index.mapping_changed = false);
+        for index in self.open.values_mut() {
+            index.mapping_changed = false;
+            index.committed = Some(index.next_seq);
+        }
     }
 
     fn uuid_of(&self, number: i64) -> rusqlite::Result<String> {
@@ -248,6 +246,7 @@ impl Writer {
                     name: name.to_owned(),
                     number: row.get(0)?,
                     next_seq: row.get(1)?,
+                    committed: row.get(1)?,
                     mapping: mappings::of(name, &row.get::<_, String>(2)?),
                     mapping_changed: false,
                 })
@@ -292,6 +291,7 @@ impl Writer {
                 name: name.to_owned(),
                 number,
                 next_seq,
+                committed: None,
                 // Stored with the first commit: what is kept is complete from the beginning.
                 mapping_changed: mapping.is_some(),
                 mapping,

@@ -32,19 +32,17 @@ pub(super) struct Targets {
 
 impl EmbeddedStore {
     pub(super) async fn read_document(&self, index: &str, id: &str) -> Result<Option<Document>, StoreError> {
-        let (index, id, state) = (index.to_owned(), id.to_owned(), self.state.clone());
-        let stream = self
-            .streams
-            .get(&index)
-            .or_else(|| self.streams.backing(&index).map(|(stream, _)| stream));
-        blocking(move || match stream {
-            Some(stream) => stream.get(&id),
-            None => match state.index(&index) {
-                Some(meta) => state.read(|connection| state_search::get(connection, &index, &meta, &id)),
-                None => Ok(None),
-            },
-        })
-        .await
+        if let Some(meta) = self.state.index(index) {
+            // One look into a table of the page cache: to hand it to another thread would cost more than it.
+            return self
+                .state
+                .read(|connection| state_search::get(connection, index, &meta, id));
+        }
+        let stream = self.streams.get(index);
+        let stream = stream.or_else(|| self.streams.backing(index).map(|(stream, _)| stream));
+        let Some(stream) = stream else { return Ok(None) };
+        let id = id.to_owned();
+        blocking(move || stream.get(&id)).await
     }
 
     pub(super) async fn run_search(&self, request: SearchRequest) -> Result<SearchResponse, StoreError> {
