@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use store::{Operation, Outcome, Refresh, SeqNo, Source};
 
 use crate::access::{Access, AccessError, AuthenticationError, SECURITY_INDEX, is_conflict, rejected, secret_matches};
+use crate::fleet::Issued;
 use crate::principal::{OwnDescriptors, Principal, PrincipalKind};
 use crate::privilege::{ClusterPrivilege, Privilege};
 use crate::random;
@@ -144,6 +145,13 @@ impl Access {
     /// # Errors
     /// [`AccessError::Forbidden`] when they may not, [`AccessError::Role`] when a role is not understood.
     pub async fn create_api_key(&self, owner: &Principal, new: NewApiKey) -> Result<ApiKey, AccessError> {
+        let Issued { value, writes } = self.issue_api_key(owner, new).await?;
+        self.write_all(writes).await?;
+        Ok(value)
+    }
+
+    /// The same without the write that makes the key valid, which is left to the caller.
+    pub(crate) async fn issue_api_key(&self, owner: &Principal, new: NewApiKey) -> Result<Issued<ApiKey>, AccessError> {
         if !owner.may(Privilege::Cluster(ClusterPrivilege::ManageOwnApiKey)) {
             return Err(AccessError::Forbidden("making API keys needs one of the cluster privileges [manage_own_api_key,manage_api_key,manage_security,all]".to_owned()));
         }
@@ -180,17 +188,16 @@ impl Access {
             account: limits.account,
             limited_by: limits.roles,
         };
-        self.write(Operation::create(
-            SECURITY_INDEX,
-            document_id(&id),
-            Source::of(&document),
-        ))
-        .await?;
-        Ok(ApiKey {
+        let write = Operation::create(SECURITY_INDEX, document_id(&id), Source::of(&document));
+        let value = ApiKey {
             id,
             name,
             key: Secret::from(key),
             expires: new.expires,
+        };
+        Ok(Issued {
+            value,
+            writes: vec![write],
         })
     }
 

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 /// Entries older than this are checked against the store again, so that a revocation by another process takes effect.
 const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(30);
 
-/// Two generations: when the younger is full it becomes the elder and the elder is dropped, so that what is used stays.
+/// Two generations: when the younger is full or old it becomes the elder and the elder is dropped, so that what is used
+/// stays and what nobody asks for goes.
 #[derive(Debug)]
 pub(crate) struct Cache<V> {
     capacity: usize,
@@ -19,6 +20,8 @@ pub(crate) struct Cache<V> {
 struct Generations<V> {
     young: HashMap<String, Entry<V>>,
     old: HashMap<String, Entry<V>>,
+    /// When the younger one began.
+    since: Timestamp,
     /// Rises with each invalidation: an entry read before it must not be put in after it.
     epoch: u64,
 }
@@ -35,6 +38,7 @@ impl<V: Clone> Cache<V> {
         let generations = Generations {
             young: HashMap::new(),
             old: HashMap::new(),
+            since: Timestamp::MIN,
             epoch: 0,
         };
         Self {
@@ -46,6 +50,7 @@ impl<V: Clone> Cache<V> {
     /// The fresh entry of `key`.
     pub(crate) fn fresh(&self, key: &str, now: Timestamp) -> Option<V> {
         let mut generations = self.lock();
+        generations.age(now);
         let found = if let Some(entry) = generations.young.get(key) {
             entry.clone()
         } else {
@@ -56,6 +61,11 @@ impl<V: Clone> Cache<V> {
         (now.duration_since(found.checked) < TIME_TO_LIVE).then_some(found.value)
     }
 
+    /// Lets go of what has grown old.
+    pub(crate) fn tidy(&self, now: Timestamp) {
+        self.lock().age(now);
+    }
+
     /// To be taken before the store is read, and given to [`Cache::put`].
     pub(crate) fn epoch(&self) -> u64 {
         self.lock().epoch
@@ -64,6 +74,7 @@ impl<V: Clone> Cache<V> {
     /// Remembers `value`, unless something was invalidated since `epoch`.
     pub(crate) fn put(&self, key: &str, value: V, now: Timestamp, epoch: u64) {
         let mut generations = self.lock();
+        generations.age(now);
         if generations.epoch == epoch {
             self.insert(&mut generations, key, Entry { value, checked: now });
         }
@@ -97,6 +108,15 @@ impl<V: Clone> Cache<V> {
     }
 }
 
+impl<V> Generations<V> {
+    fn age(&mut self, now: Timestamp) {
+        if now.duration_since(self.since) >= TIME_TO_LIVE {
+            self.old = std::mem::take(&mut self.young);
+            self.since = now;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +145,18 @@ mod tests {
         assert_eq!(cache.fresh("k", at(30)), None);
         cache.invalidate("k");
         assert_eq!(cache.fresh("k", at(1)), None);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_goes() {
+        let cache = Cache::new(2);
+        cache.put("k", 1, at(0), cache.epoch());
+        cache.tidy(at(30));
+        assert_eq!(cache.lock().old.len(), 1);
+        cache.tidy(at(59));
+        assert_eq!(cache.lock().old.len(), 1);
+        cache.tidy(at(60));
+        assert!(cache.lock().old.is_empty());
     }
 
     #[test]

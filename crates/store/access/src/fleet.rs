@@ -5,11 +5,33 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use secret::Secret;
+use store::Operation;
 
 use crate::access::{Access, AccessError, AuthenticationError};
 use crate::api_key::{ApiKey, ApiKeyInfo, Invalidated, NewApiKey};
 use crate::principal::Principal;
 use crate::role_descriptors::RoleDescriptors;
+use crate::secret_store;
+
+/// A key or a secret that is valid once `writes` are done: its maker puts them into the bulk with the document that makes use
+/// of it, so that both come with one wait for the disk. Without writes it is valid already.
+#[derive(Clone, Debug)]
+pub struct Issued<T> {
+    /// The key, or the id of the secret.
+    pub value: T,
+    /// For the store that the Fleet Server writes its own documents to.
+    pub writes: Vec<Operation>,
+}
+
+impl<T> From<T> for Issued<T> {
+    /// It is valid already.
+    fn from(value: T) -> Self {
+        Self {
+            value,
+            writes: Vec::new(),
+        }
+    }
+}
 
 /// Keys and secrets as a Fleet Server uses them: [`Access`] here, or the native ones of a remote Elasticsearch.
 #[async_trait]
@@ -18,6 +40,10 @@ pub trait ApiKeys: fmt::Debug + Send + Sync + 'static {
     async fn authenticate(&self, pair: &Secret) -> Result<Arc<Principal>, AuthenticationError>;
     /// Makes a key limited by the rights of the Fleet Server's account.
     async fn create(&self, key: NewApiKey) -> Result<ApiKey, AccessError>;
+    /// The same, where the caller has more to write at once.
+    async fn issue(&self, key: NewApiKey) -> Result<Issued<ApiKey>, AccessError> {
+        self.create(key).await.map(Issued::from)
+    }
     /// The key of that id.
     async fn read(&self, id: &str) -> Result<Option<ApiKeyInfo>, AccessError>;
     /// Changes the roles of keys; returns those that changed.
@@ -26,10 +52,16 @@ pub trait ApiKeys: fmt::Debug + Send + Sync + 'static {
     async fn invalidate(&self, ids: &[String]) -> Result<Invalidated, AccessError>;
     /// Keeps a secret and gives it an id.
     async fn put_secret(&self, value: &Secret) -> Result<String, AccessError>;
+    /// The same, where the caller has more to write at once.
+    async fn issue_secret(&self, value: &Secret) -> Result<Issued<String>, AccessError> {
+        self.put_secret(value).await.map(Issued::from)
+    }
     /// The secret of that id.
     async fn secret(&self, id: &str) -> Result<Option<Secret>, AccessError>;
     /// Forgets a secret; `false` when there is none.
     async fn delete_secret(&self, id: &str) -> Result<bool, AccessError>;
+    /// Called now and then: lets go of what is remembered and too old to be used.
+    fn tidy(&self) {}
 }
 
 #[async_trait]
@@ -40,6 +72,10 @@ impl ApiKeys for Access {
 
     async fn create(&self, key: NewApiKey) -> Result<ApiKey, AccessError> {
         self.create_api_key(&self.fleet_server, key).await
+    }
+
+    async fn issue(&self, key: NewApiKey) -> Result<Issued<ApiKey>, AccessError> {
+        self.issue_api_key(&self.fleet_server, key).await
     }
 
     async fn read(&self, id: &str) -> Result<Option<ApiKeyInfo>, AccessError> {
@@ -64,11 +100,19 @@ impl ApiKeys for Access {
         Access::put_secret(self, value).await
     }
 
+    async fn issue_secret(&self, value: &Secret) -> Result<Issued<String>, AccessError> {
+        Ok(secret_store::issue_secret(value))
+    }
+
     async fn secret(&self, id: &str) -> Result<Option<Secret>, AccessError> {
         Access::secret(self, id).await
     }
 
     async fn delete_secret(&self, id: &str) -> Result<bool, AccessError> {
         Access::delete_secret(self, id).await
+    }
+
+    fn tidy(&self) {
+        self.keys.tidy(self.clock.now());
     }
 }

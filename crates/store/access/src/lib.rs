@@ -26,7 +26,7 @@ mod secret_store;
 pub use access::{Access, AccessError, AuthenticationError, SECRETS_INDEX, SECURITY_INDEX};
 pub use api_key::{ApiKey, ApiKeyFilter, ApiKeyInfo, Invalidated, NewApiKey};
 pub use credential::{Credential, CredentialError};
-pub use fleet::ApiKeys;
+pub use fleet::{ApiKeys, Issued};
 pub use principal::{Principal, PrincipalKind, is_restricted};
 pub use privilege::{ClusterPrivilege, FleetPrivilege, IndexPrivilege, Privilege};
 pub use role::{RoleDescriptor, RoleError};

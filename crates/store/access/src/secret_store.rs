@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use store::{Operation, Source};
 
 use crate::access::{Access, AccessError, SECRETS_INDEX};
+use crate::fleet::Issued;
 use crate::random;
 
 /// The document of a secret.
@@ -14,13 +15,24 @@ struct SecretDocument {
     value: Secret,
 }
 
+/// An id for `value`, and the write that keeps it.
+pub(crate) fn issue_secret(value: &Secret) -> Issued<String> {
+    let id = random::id();
+    let document = SecretDocument { value: value.clone() };
+    let write = Operation::create(SECRETS_INDEX, id.clone(), Source::of(&document));
+    Issued {
+        value: id,
+        writes: vec![write],
+    }
+}
+
 impl Access {
     /// Keeps `value` and gives it an id.
     pub async fn put_secret(&self, value: &Secret) -> Result<String, AccessError> {
-        let id = random::id();
-        let document = SecretDocument { value: value.clone() };
-        self.write(Operation::create(SECRETS_INDEX, id.clone(), Source::of(&document)))
-            .await?;
+        let Issued { value: id, writes } = issue_secret(value);
+        for write in writes {
+            self.write(write).await?;
+        }
         Ok(id)
     }
 
