@@ -199,6 +199,9 @@ async fn acknowledge_policy(
     {
         output_keys::settle(server, &agent.id, &agent.record, &newest).await?;
     }
+    if write_with_checkin(server, agent, policy).await? {
+        return Ok(());
+    }
     let params = json!({"id": policy.policy_id, "rev": policy.revision, "ts": server.now_text()});
     let update = Update::Script(params.as_object().cloned().unwrap_or_default());
     let action = Action::Update { update, expected: None };
@@ -215,11 +218,49 @@ async fn acknowledge_policy(
     .await
 }
 
+/// Writes the acknowledgement and what the agent's last check-in brought at once, if nobody else has written meanwhile and
+/// the agent still has this policy; `false` when that is not so.
+async fn write_with_checkin(
+    server: &FleetServer,
+    agent: &AuthenticatedAgent,
+    policy: &PolicyActionId,
+) -> Result<bool, ApiError> {
+    if agent.record.has_key_history || agent.record.policy_id != policy.policy_id {
+        return Ok(false);
+    }
+    let entry = server.agents.entry(&agent.id);
+    let pending = entry.take_plain_changes();
+    let now = server.now_text();
+    let mut partial = pending.as_ref().map_or_else(Map::new, |pending| pending.partial(&now));
+    partial.insert("agent_policy_id".into(), policy.policy_id.as_str().into());
+    partial.insert("policy_revision_idx".into(), policy.revision.into());
+    partial.insert("updated_at".into(), now.into());
+    let update = Update::Merge { partial, upsert: None };
+    let expected = Some(agent.seq_no);
+    let write = Operation {
+        index: indices::AGENTS.to_owned(),
+        id: Some(agent.id.as_str().to_owned()),
+        require_data_stream: false,
+        action: Action::Update { update, expected },
+    };
+    let outcome = server.store.bulk(vec![write], Refresh::WaitFor).await;
+    let is_written = matches!(outcome.as_deref(), Ok([Outcome::Done(_)]));
+    if let Some(pending) = pending {
+        if is_written {
+            entry.state().last_flush = Some(Instant::now());
+        } else {
+            entry.give_back(pending);
+        }
+    }
+    outcome?;
+    Ok(is_written)
+}
+
 /// Revokes everything that the agent has and makes it inactive. Its own key goes last: until then it can ask again, should
 /// a step fail.
 async fn unenroll(server: &Arc<FleetServer>, agent: &AuthenticatedAgent) -> Result<(), ApiError> {
     let record = &agent.record;
-    let outputs = record.outputs.values();
+    let outputs = record.outputs.iter().map(|(_, output)| output);
     let output_keys: Vec<String> = outputs
         .clone()
         .flat_map(|output| {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use protocol::{AgentOutput, AgentReference, ApiKeyId, PolicyId, indices};
+use protocol::{AgentOutput, AgentReference, ApiKeyId, CheckinRequest, PolicyId, indices};
 use query::{Query, SearchRequest};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use store::{Document, Source, Store};
@@ -29,7 +30,54 @@ pub(crate) struct AgentRecord {
     pub(crate) audit_reason: Option<String>,
     pub(crate) is_unenrolled: bool,
     pub(crate) replace_token: Option<String>,
-    pub(crate) outputs: BTreeMap<String, AgentOutput>,
+    pub(crate) outputs: AgentOutputs,
+    /// It has the list of keys that servers of long ago kept.
+    pub(crate) has_key_history: bool,
+}
+
+/// An agent's outputs by name: one or two, kept in no more room than they need.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AgentOutputs(Vec<(String, AgentOutput)>);
+
+impl AgentOutputs {
+    pub(crate) fn get(&self, name: &str) -> Option<&AgentOutput> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, output)| output)
+    }
+
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut AgentOutput> {
+        let found = self.0.iter_mut().find(|(known, _)| known == name);
+        found.map(|(_, output)| output)
+    }
+
+    /// The output of that name, made when there is none.
+    pub(crate) fn entry(&mut self, name: &str) -> &mut AgentOutput {
+        let place = self.0.iter().position(|(known, _)| known == name);
+        let place = place.unwrap_or_else(|| {
+            self.0.reserve_exact(1);
+            self.0.push((name.to_owned(), AgentOutput::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[place].1
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &AgentOutput)> + Clone {
+        self.0.iter().map(|(name, output)| (name.as_str(), output))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<(String, AgentOutput)> for AgentOutputs {
+    fn from_iter<I: IntoIterator<Item = (String, AgentOutput)>>(outputs: I) -> Self {
+        Self(outputs.into_iter().collect())
+    }
 }
 
 /// Parts of the document that agents report with every check-in, as texts to compare with.
@@ -38,6 +86,15 @@ pub(crate) struct StoredReport {
     pub(crate) local_metadata: Option<Box<RawValue>>,
     pub(crate) components: Option<Box<RawValue>>,
     pub(crate) rollbacks: Option<Box<RawValue>>,
+    pub(crate) status: Option<String>,
+    pub(crate) message: Option<String>,
+}
+
+impl StoredReport {
+    /// Whether the document has the status and the message that the agent reports.
+    pub(crate) fn has_status_of(&self, report: &CheckinRequest) -> bool {
+        self.status.as_ref() == Some(&report.status) && self.message.as_ref() == Some(&report.message)
+    }
 }
 
 #[derive(Deserialize)]
@@ -78,6 +135,12 @@ struct Raw<'a> {
     components: Option<Box<RawValue>>,
     #[serde(default)]
     upgrade: Option<RawUpgrade>,
+    #[serde(default)]
+    last_checkin_status: Option<String>,
+    #[serde(default)]
+    last_checkin_message: Option<String>,
+    #[serde(default)]
+    default_api_key_history: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -111,12 +174,15 @@ impl AgentRecord {
             audit_reason: raw.audit_unenrolled_reason,
             is_unenrolled: raw.unenrolled_at.is_some(),
             replace_token: raw.replace_token,
-            outputs: raw.outputs.unwrap_or_default(),
+            outputs: raw.outputs.unwrap_or_default().into_iter().collect(),
+            has_key_history: raw.default_api_key_history.is_some(),
         };
         let report = StoredReport {
             local_metadata: raw.local_metadata,
             components: raw.components,
             rollbacks: raw.upgrade.and_then(|upgrade| upgrade.rollbacks),
+            status: raw.last_checkin_status,
+            message: raw.last_checkin_message,
         };
         Ok((record, report))
     }

@@ -1,5 +1,7 @@
 //! Who asks: API keys from the `Authorization` header, and the agent that a key belongs to.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +9,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use protocol::{AgentId, indices};
 use secret::Secret;
-use store::{Document, Source, StoreError};
+use store::{Document, SeqNo, StoreError};
 use tokio::time::Instant;
 
 use crate::agent_record::{AgentRecord, StoredReport, find_by_access_key};
@@ -27,8 +29,10 @@ pub(crate) struct ShownKey {
 #[derive(Debug)]
 pub(crate) struct AuthenticatedAgent {
     pub(crate) id: AgentId,
-    pub(crate) record: AgentRecord,
+    pub(crate) record: Arc<AgentRecord>,
     pub(crate) report: StoredReport,
+    /// The number of the last write of its document.
+    pub(crate) seq_no: SeqNo,
     /// The store could not be asked: `record` is what it last said, and `report` is empty.
     pub(crate) is_from_memory: bool,
 }
@@ -107,7 +111,7 @@ impl FleetServer {
             }
             Err(error) => return Err(error.into()),
         };
-        let agent = self.agent_of(&key, id.clone(), &document.source)?;
+        let agent = self.agent_of(&key, id.clone(), &document)?;
         self.remember(&agent, &key);
         Ok(agent)
     }
@@ -118,12 +122,11 @@ impl FleetServer {
         let document = find_by_access_key(&*self.store, &key.id)
             .await?
             .ok_or(ApiError::AgentNotFound)?;
-        let Document { id, source, .. } = document;
-        self.agent_of(&key, id.into(), &source)
+        self.agent_of(&key, document.id.as_str().into(), &document)
     }
 
-    fn agent_of(&self, key: &ShownKey, id: AgentId, source: &Source) -> Result<AuthenticatedAgent, ApiError> {
-        let (record, report) = AgentRecord::read(source)?;
+    fn agent_of(&self, key: &ShownKey, id: AgentId, document: &Document) -> Result<AuthenticatedAgent, ApiError> {
+        let (record, report) = AgentRecord::read(&document.source)?;
         if record.access_api_key_id.as_str() != key.id {
             return Err(ApiError::AgentIdentity);
         }
@@ -133,8 +136,9 @@ impl FleetServer {
         }
         Ok(AuthenticatedAgent {
             id,
-            record,
+            record: Arc::new(record),
             report,
+            seq_no: document.seq_no,
             is_from_memory: false,
         })
     }
@@ -142,7 +146,7 @@ impl FleetServer {
     fn remember(&self, agent: &AuthenticatedAgent, key: &ShownKey) {
         let entry = self.agents.entry(&agent.id);
         let mut state = entry.state();
-        state.record = Some(Box::new(agent.record.clone()));
+        state.record = Some(Arc::clone(&agent.record));
         state.verified_key = Some((key.hash(), Instant::now()));
     }
 
@@ -155,11 +159,12 @@ impl FleetServer {
         if !is_fresh || !secret::constant_time_eq(hash, &key.hash()) {
             return None;
         }
-        let record = state.record.as_deref()?.clone();
+        let record = Arc::clone(state.record.as_ref()?);
         Some(AuthenticatedAgent {
             id: id.clone(),
             record,
             report: StoredReport::default(),
+            seq_no: 0,
             is_from_memory: true,
         })
     }

@@ -5,10 +5,12 @@ use protocol::{CheckinRequest, Component, unhealthy_reason};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use store::{Action, Operation, Update};
+use tokio::time::Instant;
 
 use crate::agent_record::{digest, same_json};
 use crate::auth::AuthenticatedAgent;
 use crate::error::ApiError;
+use crate::flush;
 use crate::registry::PendingCheckin;
 use crate::server::FleetServer;
 
@@ -55,6 +57,10 @@ pub(crate) fn note(
         policy: acknowledged_policy(agent, report),
         clear_audit: record.has_audit_marks(),
     };
+    let is_renewal = state.pending.is_none() && stored.has_status_of(report) && change.is_condition_alone();
+    if is_renewal && state.was_written_since(Instant::now(), flush::renewal(server)) {
+        return Ok(());
+    }
     match &mut state.pending {
         Some(pending) => pending.overlay(change),
         slot => *slot = Some(Box::new(change)),
@@ -72,6 +78,27 @@ fn acknowledged_policy(agent: &AuthenticatedAgent, report: &CheckinRequest) -> O
 }
 
 impl PendingCheckin {
+    /// Nothing is new beside the time, status and message.
+    fn is_condition_alone(&self) -> bool {
+        let Self {
+            last_checkin: _,
+            status: _,
+            message: _,
+            unhealthy_reason: _,
+            components: None,
+            local_metadata: None,
+            rollbacks: None,
+            version: None,
+            action_seq_no: None,
+            policy: None,
+            clear_audit: false,
+        } = self
+        else {
+            return false;
+        };
+        true
+    }
+
     /// The write that brings the document up to date. `now` is the time of writing, in whole seconds.
     pub(crate) fn operation(&self, index: &str, agent_id: &str, now: &str) -> Operation {
         if !self.clear_audit {
@@ -87,7 +114,8 @@ impl PendingCheckin {
         }
     }
 
-    fn partial(&self, now: &str) -> Map<String, Value> {
+    /// What a merge writes; it cannot remove the marks of an uninstallation.
+    pub(crate) fn partial(&self, now: &str) -> Map<String, Value> {
         let mut partial = Map::new();
         if let Some(seq_no) = self.action_seq_no {
             partial.insert("action_seq_no".into(), serde_json::json!([seq_no]));

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use access::{NewApiKey, RoleDescriptors};
+use access::{Issued, NewApiKey, RoleDescriptors};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -21,7 +21,6 @@ use store::{Operation, Outcome, Refresh, RejectionKind, Source};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent_record::AgentRecord;
-use crate::audit::write_agent;
 use crate::auth::ShownKey;
 use crate::enrollment_token::EnrollmentToken;
 use crate::error::ApiError;
@@ -210,14 +209,8 @@ async fn plan(server: &FleetServer, enrolment: &Enrolment) -> Result<Plan, ApiEr
     };
     let (record, _) = AgentRecord::read(&document.source)?;
     if !record.active {
-        let outcomes = server
-            .store
-            .bulk(vec![Operation::delete(indices::AGENTS, id.as_str())], Refresh::Soon)
-            .await?;
-        outcomes
-            .into_iter()
-            .try_for_each(|outcome| outcome.written().map(drop))
-            .map_err(ApiError::store)?;
+        let delete = vec![Operation::delete(indices::AGENTS, id.as_str())];
+        all_written(server.store.bulk(delete, Refresh::Soon).await?)?;
         return Ok(Plan::Create(id));
     }
     let token = enrolment
@@ -250,7 +243,8 @@ async fn carry_out(server: &FleetServer, enrolment: &Enrolment, plan: Plan) -> R
         Some(token) if matches!(plan, Plan::Create(_)) => Some(server.replace_tokens.hash(token).await?),
         _ => None,
     };
-    let key = server.keys.create(access_key(id)).await?;
+    // The key is valid with the agent's document: one wait for the disk.
+    let Issued { value: key, writes } = server.keys.issue(access_key(id)).await?;
     let enrolled_at = server.now_text();
     let item = EnrolledAgent {
         id: id.clone(),
@@ -266,8 +260,8 @@ async fn carry_out(server: &FleetServer, enrolment: &Enrolment, plan: Plan) -> R
         tags: sorted_tags(enrolment.request.metadata.tags.clone()),
     };
     let written = match &plan {
-        Plan::Create(_) => create_document(server, enrolment, &item, replace_token).await,
-        Plan::Replace { old_key, .. } => replace_document(server, enrolment, &item, old_key).await,
+        Plan::Create(_) => create_document(server, enrolment, &item, replace_token, writes).await,
+        Plan::Replace { old_key, .. } => replace_document(server, enrolment, &item, old_key, writes).await,
     };
     if let Err(error) = written {
         let is_new = matches!(plan, Plan::Create(_));
@@ -306,6 +300,7 @@ async fn create_document(
     enrolment: &Enrolment,
     item: &EnrolledAgent,
     replace_token: Option<String>,
+    mut writes: Vec<Operation>,
 ) -> Result<(), ApiError> {
     let mut document = common_fields(enrolment, item);
     document.insert("action_seq_no".into(), json!([-1]));
@@ -319,19 +314,25 @@ async fn create_document(
     if let Some(hash) = replace_token {
         document.insert("replace_token".into(), hash.into());
     }
-    let create = Operation::create(indices::AGENTS, item.id.as_str(), Source::from_map(&document));
-    let outcomes = server
-        .store
-        .bulk(vec![create, use_record(server, enrolment, item)], Refresh::WaitFor)
-        .await?;
-    match outcomes.into_iter().next() {
-        Some(Outcome::Done(_)) => Ok(()),
+    let source = Source::from_map(&document);
+    writes.push(use_record(server, enrolment, item));
+    writes.push(Operation::create(indices::AGENTS, item.id.as_str(), source));
+    let mut outcomes = server.store.bulk(writes, Refresh::WaitFor).await?;
+    match outcomes.pop() {
         Some(Outcome::Rejected(rejection)) if rejection.kind == RejectionKind::VersionConflict => {
-            Err(ApiError::AgentNotReplaceable)
+            return Err(ApiError::AgentNotReplaceable);
         }
-        Some(Outcome::Rejected(rejection)) => Err(ApiError::store(rejection)),
-        None => Err(ApiError::store(std::io::Error::other("the store returned no outcome"))),
+        Some(outcome) => outcomes.push(outcome),
+        None => return Err(ApiError::store(std::io::Error::other("the store returned no outcome"))),
     }
+    all_written(outcomes)
+}
+
+fn all_written(outcomes: Vec<Outcome>) -> Result<(), ApiError> {
+    outcomes
+        .into_iter()
+        .try_for_each(|outcome| outcome.written().map(drop))
+        .map_err(ApiError::store)
 }
 
 async fn replace_document(
@@ -339,6 +340,7 @@ async fn replace_document(
     enrolment: &Enrolment,
     item: &EnrolledAgent,
     old_key: &str,
+    mut writes: Vec<Operation>,
 ) -> Result<(), ApiError> {
     let mut change = common_fields(enrolment, item);
     change.insert("tags".into(), json!(item.tags));
@@ -352,16 +354,11 @@ async fn replace_document(
     ] {
         change.insert(gone.into(), Value::Null);
     }
-    write_agent(server, &item.id, change).await?;
+    writes.push(use_record(server, enrolment, item));
+    writes.push(Operation::merge(indices::AGENTS, item.id.as_str(), change));
+    all_written(server.store.bulk(writes, Refresh::WaitFor).await?)?;
     server.agents.remove(&item.id);
     invalidate(server, old_key).await;
-    let outcomes = server
-        .store
-        .bulk(vec![use_record(server, enrolment, item)], Refresh::Soon)
-        .await;
-    if let Err(error) = outcomes {
-        tracing::warn!(error = %error, agent.id = %item.id, "the use of an enrollment token was not recorded");
-    }
     Ok(())
 }
 

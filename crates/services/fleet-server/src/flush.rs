@@ -40,6 +40,7 @@ pub(crate) async fn write_checkins(server: Arc<FleetServer>, stop: CancellationT
             return;
         }
         write_now(&server).await;
+        server.keys.tidy();
     }
 }
 
@@ -64,7 +65,7 @@ fn collect(server: &FleetServer) -> Vec<Change> {
     let mut changes = Vec::new();
     server.agents.retain(|entry| {
         let mut state = entry.state();
-        if let Some(pending) = state.pending.take() {
+        if let Some(pending) = state.take_changes() {
             changes.push(Change {
                 entry: Arc::clone(entry),
                 pending,
@@ -87,7 +88,7 @@ fn collect(server: &FleetServer) -> Vec<Change> {
 }
 
 /// How long after its last write a connected agent is written again.
-fn renewal(server: &FleetServer) -> Duration {
+pub(crate) fn renewal(server: &FleetServer) -> Duration {
     let connected = u32::try_from(server.connected_agents()).unwrap_or(u32::MAX);
     let paced = Duration::from_secs(u64::from(connected / RENEWALS));
     let shortest = server.settings.timeouts.checkin_timestamp;
@@ -148,13 +149,8 @@ fn settle(server: &FleetServer, changes: Vec<Change>, outcomes: Vec<Outcome>) {
     server.metrics.checkins_written.inc_by(written);
 }
 
-/// Puts changes back under those that came since.
 fn give_back(changes: Vec<Change>) {
-    for Change { entry, mut pending } in changes {
-        let mut state = entry.state();
-        if let Some(newer) = state.pending.take() {
-            pending.overlay(*newer);
-        }
-        state.pending = Some(pending);
+    for Change { entry, pending } in changes {
+        entry.give_back(pending);
     }
 }

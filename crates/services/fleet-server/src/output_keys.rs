@@ -1,18 +1,18 @@
 //! The API key that each agent has for each output: made when the first policy goes out, widened when a policy needs
 //! more, cleaned up when the agent has acknowledged the policy.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use access::{ApiKeys, NewApiKey};
+use access::{ApiKeys, Issued, NewApiKey};
 use async_trait::async_trait;
 use protocol::{AgentId, AgentOutput, RetiredApiKey, indices, secret_reference};
 use secret::Secret;
 use serde_json::{Map, Value, json};
 use store::{Action, Operation, Refresh, Update};
+use tokio::time::Instant;
 
-use crate::agent_record::AgentRecord;
+use crate::agent_record::{AgentOutputs, AgentRecord};
 use crate::error::ApiError;
 use crate::policy_text::{KeyOutput, PreparedPolicy};
 use crate::registry::{AgentEntry, OutputKey};
@@ -101,13 +101,24 @@ impl Work<'_> {
         Ok(pair)
     }
 
-    /// Makes a key and puts it into the agent's document; the one that it replaces is retired.
+    /// Makes a key and puts it into the agent's document; the one that it replaces is retired. Key, secret and document are
+    /// written at once where one store keeps them.
     async fn make(&self, replaced: Option<&AgentOutput>) -> Result<Secret, ApiError> {
         let keys = self.keys().await?;
-        let made = keys.create(self.new_key()).await?;
+        let Issued {
+            value: made,
+            mut writes,
+        } = match self.output.remote {
+            // Its writes would be for another store.
+            Some(_) => keys.create(self.new_key()).await?.into(),
+            None => keys.issue(self.new_key()).await?,
+        };
         let pair = made.pair();
-        let secret_id = match self.server.keys.put_secret(&pair).await {
-            Ok(id) => id,
+        let secret_id = match self.server.keys.issue_secret(&pair).await {
+            Ok(secret) => {
+                writes.extend(secret.writes);
+                secret.value
+            }
             Err(error) => {
                 self.forget(&*keys, &made.id, None).await;
                 return Err(error.into());
@@ -120,24 +131,19 @@ impl Work<'_> {
             permissions_hash: self.output.permissions_hash.clone(),
             to_retire_api_key_ids: Vec::new(),
         };
-        let mut params = Map::new();
-        params.insert("api_key".into(), output.api_key.clone().into());
-        params.insert("api_key_id".into(), made.id.clone().into());
-        params.insert("output_name".into(), self.output.name.clone().into());
-        params.insert("permissions_hash".into(), output.permissions_hash.clone().into());
-        params.insert("type".into(), output.output_type.clone().into());
         let retired = replaced.map(|replaced| self.retired(replaced));
-        if let Some(retired) = &retired {
-            params.insert("to_retire_api_key_ids".into(), json!(retired));
-        }
-        if let Err(error) = self.write(params).await {
+        let written = match &retired {
+            None => self.write_with_checkin(writes, &output).await,
+            Some(retired) => self.write_beside_retired(writes, &output, retired).await,
+        };
+        if let Err(error) = written {
             self.forget(&*keys, &made.id, Some(&secret_id)).await;
             return Err(error);
         }
         self.server.metrics.output_keys_made.inc();
         self.remember(&made.id, &pair, retired.is_none());
         self.note(|outputs| {
-            let slot = outputs.entry(self.output.name.clone()).or_default();
+            let slot = outputs.entry(&self.output.name);
             let mut retire = std::mem::take(&mut slot.to_retire_api_key_ids);
             retire.extend(retired);
             *slot = AgentOutput {
@@ -146,6 +152,41 @@ impl Work<'_> {
             };
         });
         Ok(pair)
+    }
+
+    /// Writes the first key of an output, and what the check-in that waits for it has brought.
+    async fn write_with_checkin(&self, mut writes: Vec<Operation>, output: &AgentOutput) -> Result<(), ApiError> {
+        let pending = self.agent.take_plain_changes();
+        let now = self.server.now_text();
+        let mut partial = pending.as_ref().map_or_else(Map::new, |pending| pending.partial(&now));
+        partial.insert("outputs".into(), json!({ self.output.name.as_str(): output }));
+        writes.push(Operation::merge(indices::AGENTS, self.agent.id.as_str(), partial));
+        let written = write_all(self.server, writes).await;
+        if let Some(pending) = pending {
+            if written.is_ok() {
+                self.agent.state().last_flush = Some(Instant::now());
+            } else {
+                self.agent.give_back(pending);
+            }
+        }
+        written
+    }
+
+    async fn write_beside_retired(
+        &self,
+        mut writes: Vec<Operation>,
+        output: &AgentOutput,
+        retired: &RetiredApiKey,
+    ) -> Result<(), ApiError> {
+        let mut params = Map::new();
+        params.insert("api_key".into(), output.api_key.clone().into());
+        params.insert("api_key_id".into(), json!(output.api_key_id));
+        params.insert("output_name".into(), self.output.name.clone().into());
+        params.insert("permissions_hash".into(), output.permissions_hash.clone().into());
+        params.insert("type".into(), output.output_type.clone().into());
+        params.insert("to_retire_api_key_ids".into(), json!(retired));
+        writes.push(script(&self.agent.id, params));
+        write_all(self.server, writes).await
     }
 
     /// Gives the present key the new roles beside the old ones; `false` when there is no such key any more.
@@ -174,7 +215,7 @@ impl Work<'_> {
         }
         drop(state);
         self.note(|outputs| {
-            let output = outputs.entry(self.output.name.clone()).or_default();
+            let output = outputs.entry(&self.output.name);
             output.permissions_hash.clone_from(&self.output.permissions_hash);
         });
         Ok(true)
@@ -227,9 +268,9 @@ impl Work<'_> {
         });
     }
 
-    fn note(&self, change: impl FnOnce(&mut BTreeMap<String, AgentOutput>)) {
+    fn note(&self, change: impl FnOnce(&mut AgentOutputs)) {
         if let Some(record) = &mut self.agent.state().record {
-            change(&mut record.outputs);
+            change(&mut Arc::make_mut(record).outputs);
         }
     }
 
@@ -246,19 +287,25 @@ impl Work<'_> {
     }
 }
 
-async fn run_script(server: &FleetServer, agent: &AgentId, params: Map<String, Value>) -> Result<(), ApiError> {
+fn script(agent: &AgentId, params: Map<String, Value>) -> Operation {
     let action = Action::Update {
         update: Update::Script(params),
         expected: None,
     };
-    let id = Some(agent.as_str().to_owned());
-    let write = Operation {
+    Operation {
         index: indices::AGENTS.to_owned(),
-        id,
+        id: Some(agent.as_str().to_owned()),
         require_data_stream: false,
         action,
-    };
-    for outcome in server.store.bulk(vec![write], Refresh::Soon).await? {
+    }
+}
+
+async fn run_script(server: &FleetServer, agent: &AgentId, params: Map<String, Value>) -> Result<(), ApiError> {
+    write_all(server, vec![script(agent, params)]).await
+}
+
+async fn write_all(server: &FleetServer, writes: Vec<Operation>) -> Result<(), ApiError> {
+    for outcome in server.store.bulk(writes, Refresh::Soon).await? {
         outcome.written().map_err(ApiError::store)?;
     }
     Ok(())
@@ -277,7 +324,7 @@ pub(crate) async fn settle(
     record: &AgentRecord,
     policy: &PreparedPolicy,
 ) -> Result<(), ApiError> {
-    for (name, output) in &record.outputs {
+    for (name, output) in record.outputs.iter() {
         if !policy.outputs.contains(name) {
             remove_output(server, agent, name, output).await?;
             continue;
@@ -313,7 +360,7 @@ async fn remove_output(
     let mut state = entry.state();
     state.output_keys.retain(|key| *key.output != *name);
     if let Some(record) = &mut state.record {
-        record.outputs.remove(name);
+        Arc::make_mut(record).outputs.remove(name);
     }
     Ok(())
 }
@@ -353,18 +400,9 @@ async fn retire(
     }
     let change = json!({"outputs": {name: {"to_retire_api_key_ids": []}}});
     let change = change.as_object().cloned().unwrap_or_default();
-    for outcome in server
-        .store
-        .bulk(
-            vec![Operation::merge(indices::AGENTS, agent.as_str(), change)],
-            Refresh::Soon,
-        )
-        .await?
-    {
-        outcome.written().map_err(ApiError::store)?;
-    }
+    write_all(server, vec![Operation::merge(indices::AGENTS, agent.as_str(), change)]).await?;
     if let Some(record) = &mut server.agents.entry(agent).state().record
-        && let Some(output) = record.outputs.get_mut(name)
+        && let Some(output) = Arc::make_mut(record).outputs.get_mut(name)
     {
         output.to_retire_api_key_ids.clear();
     }

@@ -59,7 +59,7 @@ pub(crate) struct AgentState {
     /// Actions that arrived while the poll is held.
     pub(crate) actions: Vec<Arc<DeliverableAction>>,
     /// The document as last read, for when the store cannot be asked.
-    pub(crate) record: Option<Box<AgentRecord>>,
+    pub(crate) record: Option<Arc<AgentRecord>>,
     /// SHA-256 of the access key that was last found good, and when.
     pub(crate) verified_key: Option<([u8; 32], Instant)>,
     /// `id:key` of each output, with the id of the key.
@@ -208,6 +208,24 @@ impl AgentEntry {
         }
     }
 
+    /// Takes what is to be written out, to be written with something else; but not what only a script can write.
+    pub(crate) fn take_plain_changes(&self) -> Option<Box<PendingCheckin>> {
+        let mut state = self.state();
+        if state.pending.as_ref().is_some_and(|pending| pending.clear_audit) {
+            return None;
+        }
+        state.take_changes()
+    }
+
+    /// Puts changes that were not written under those that came since.
+    pub(crate) fn give_back(&self, mut pending: Box<PendingCheckin>) {
+        let mut state = self.state();
+        if let Some(newer) = state.pending.take() {
+            pending.overlay(*newer);
+        }
+        state.pending = Some(pending);
+    }
+
     /// Begins a poll: an older one of the same agent ends, since its connection is most likely dead.
     pub(crate) fn hold(self: &Arc<Self>) -> HeldPoll {
         let mut state = self.state();
@@ -228,10 +246,20 @@ impl AgentEntry {
 impl AgentState {
     /// Whether the store should hear again that this agent is there.
     pub(crate) fn is_due(&self, now: Instant, renewal: Duration) -> bool {
-        self.is_held
-            && self
-                .last_flush
-                .is_none_or(|flushed| now.duration_since(flushed) >= renewal)
+        self.is_held && !self.was_written_since(now, renewal)
+    }
+
+    /// Takes what is to be written out. Until that is done the store is not known to have heard of the agent.
+    pub(crate) fn take_changes(&mut self) -> Option<Box<PendingCheckin>> {
+        let pending = self.pending.take()?;
+        self.last_flush = None;
+        Some(pending)
+    }
+
+    /// Whether the store heard of this agent within `renewal`.
+    pub(crate) fn was_written_since(&self, now: Instant, renewal: Duration) -> bool {
+        self.last_flush
+            .is_some_and(|flushed| now.duration_since(flushed) < renewal)
     }
 
     pub(crate) fn output_key(&self, output: &str, api_key_id: &str) -> Option<&OutputKey> {
