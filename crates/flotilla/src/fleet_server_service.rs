@@ -18,7 +18,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use axum::Router;
 use camino::Utf8Path;
-use fleet_server::{FleetServer, FleetServerSettings};
+use fleet_server::{FleetServer, FleetServerSettings, Surroundings};
 use serde_json::Value;
 use tls::Reloader;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +76,14 @@ impl Service {
     /// Serves until `stop`; then answers what is held, writes what is left and returns.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
+        let surroundings = Surroundings {
+            listeners: self
+                .listeners
+                .iter()
+                .map(|listener| (listener.address().to_string(), listener.counts()))
+                .collect(),
+            certificates: self.reloader.clone(),
+        };
         for listener in self.listeners {
             let mut router = self.server.router();
             // The script fetches over https alone.
@@ -85,7 +93,7 @@ impl Service {
             tasks.spawn(listener.serve(router, stop.child_token()));
         }
         if let Some(metrics) = self.metrics {
-            tasks.spawn(metrics.serve(self.server.metrics_router(), stop.child_token()));
+            tasks.spawn(metrics.serve(self.server.metrics_router(surroundings), stop.child_token()));
         }
         let (reloader, reload_until) = (self.reloader, stop.child_token());
         tasks.spawn(async move { reloader.run(reload_until).await });

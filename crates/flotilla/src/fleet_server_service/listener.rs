@@ -9,7 +9,7 @@ use fleet_server::FleetServerSettings;
 use serde_json::Value;
 use tls::{LoadOptions, Reloader, ServerTls, SslSettings};
 use tokio_util::sync::CancellationToken;
-use transport::{Listener, ServeOptions, Stopped};
+use transport::{Listener, ListenerCounts, ServeOptions, Stopped};
 
 use crate::printer::Hint;
 
@@ -41,6 +41,11 @@ impl Listening {
     /// Where it is, with the port that the kernel chose for port 0.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr()
+    }
+
+    /// What it counts.
+    pub(crate) fn counts(&self) -> ListenerCounts {
+        self.options.counts.clone()
     }
 
     /// Whether what goes over it is encrypted.

@@ -10,7 +10,7 @@ use axum::Router;
 use elasticsearch_api::{ApiSettings, ElasticsearchApi};
 use embedded::{EmbeddedOptions, EmbeddedStore};
 use fleet_console::{Console, ConsoleSettings, SetupSummary};
-use fleet_server::{FleetServer, FleetServerSettings};
+use fleet_server::{FleetServer, FleetServerSettings, Surroundings};
 use protocol::ServerStatus;
 use secret::Secret;
 use store::Store;
@@ -18,7 +18,7 @@ use tls::{ClientTls, LoadOptions, Reloader, ServerTls, SslSettings};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use transport::{HttpClient, HttpClientSettings, Listener, ServeOptions};
+use transport::{HttpClient, HttpClientSettings, Listener, ListenerCounts, ServeOptions};
 
 use super::authorities::Role;
 use super::installation::Installation;
@@ -80,21 +80,37 @@ impl Services {
         self.tasks.spawn(socket.run(self.stop.child_token()));
         let programs = installation.data_dir.join(PROGRAMS);
         let fleet_server = parts.fleet_server.router().merge(bare_host::router(Some(&programs)));
-        self.serve_on(listeners.fleet_server, Some(&tls.fleet_server), fleet_server);
-        self.serve_on(listeners.elasticsearch, Some(&tls.elasticsearch), parts.api.router());
-        self.serve_on(listeners.console, Some(&tls.console), parts.console.router());
+        let (api, console) = (parts.api.router(), parts.console.router());
+        let counts = [
+            (
+                "fleet_server",
+                self.serve_on(listeners.fleet_server, Some(&tls.fleet_server), fleet_server),
+            ),
+            (
+                "elasticsearch",
+                self.serve_on(listeners.elasticsearch, Some(&tls.elasticsearch), api),
+            ),
+            ("console", self.serve_on(listeners.console, Some(&tls.console), console)),
+        ];
         if let Some(listener) = listeners.metrics {
-            self.serve_on(listener, None, parts.fleet_server.metrics_router());
+            let surroundings = Surroundings {
+                listeners: counts.map(|(name, counts)| (name.to_owned(), counts)).into(),
+                certificates: tls.reloader(),
+            };
+            self.serve_on(listener, None, parts.fleet_server.metrics_router(surroundings));
         }
         Ok(())
     }
 
-    fn serve_on(&self, listener: Listener, tls: Option<&Arc<ServerTls>>, router: Router) {
-        let stop = self.stop.child_token();
-        let serving = transport::serve(listener, tls.cloned(), router, ServeOptions::default(), stop);
+    /// Serves; the numbers are those that the listener counts from now on.
+    fn serve_on(&self, listener: Listener, tls: Option<&Arc<ServerTls>>, router: Router) -> ListenerCounts {
+        let options = ServeOptions::default();
+        let counts = options.counts.clone();
+        let serving = transport::serve(listener, tls.cloned(), router, options, self.stop.child_token());
         self.tasks.spawn(async move {
             let _stopped = serving.await;
         });
+        counts
     }
 
     /// Starts what goes on beside requests.
@@ -240,6 +256,17 @@ impl ListenerTls {
     }
 }
 
+impl ListenerTls {
+    /// Knows what all three present.
+    fn reloader(&self) -> Reloader {
+        let reloader = Reloader::new();
+        for listener in [&self.fleet_server, &self.elasticsearch, &self.console] {
+            reloader.watch(listener);
+        }
+        reloader
+    }
+}
+
 /// Client certificates are welcome on every listener but the console's, and checked against the agents' CA only.
 fn ssl_block(
     installation: &Installation,
@@ -260,10 +287,7 @@ fn ssl_block(
 }
 
 async fn reload_certificates(tls: ListenerTls, hangup: Arc<Notify>, stop: CancellationToken) {
-    let reloader = Reloader::new();
-    for listener in [&tls.fleet_server, &tls.elasticsearch, &tls.console] {
-        reloader.watch(listener);
-    }
+    let reloader = tls.reloader();
     let poke_on_hangup = async {
         loop {
             hangup.notified().await;

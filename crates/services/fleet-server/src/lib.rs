@@ -65,5 +65,7 @@ mod garbage;
 mod index_setup;
 mod json_text;
 mod metrics;
+pub use metrics::Surroundings;
+mod timed_store;
 
 pub use index_setup::create_indices;

@@ -19,7 +19,7 @@ use crate::artifacts::ArtifactCache;
 use crate::enroll::EnrollmentIds;
 use crate::enrollment_token::EnrollmentTokens;
 use crate::limit::Pacer;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Surroundings};
 use crate::output_keys::RemoteKeys;
 use crate::policy_board::PolicyBoard;
 use crate::registry::Registry;
@@ -27,6 +27,7 @@ use crate::replace_token::ReplaceTokens;
 use crate::role_changes::RoleChanges;
 use crate::router::Limiters;
 use crate::settings::FleetServerSettings;
+use crate::timed_store::TimedStore;
 use crate::uploads::Uploads;
 use crate::user_agent::ServerVersion;
 use crate::{flush, garbage, index_setup, metrics, monitor, router};
@@ -84,6 +85,8 @@ impl FleetServer {
         remote_keys: Option<Arc<dyn RemoteKeys>>,
         clock: SharedClock,
     ) -> Arc<Self> {
+        let metrics = Metrics::new();
+        let store: Arc<dyn Store> = Arc::new(TimedStore::new(store, metrics.store_seconds.clone()));
         let hashes_at_once = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         Arc::new(Self {
             version: ServerVersion::parse(&settings.version),
@@ -105,7 +108,7 @@ impl FleetServer {
             role_changes: RoleChanges::default(),
             enrollment_ids: EnrollmentIds::default(),
             uploads: Uploads::default(),
-            metrics: Metrics::new(),
+            metrics,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             has_policies: AtomicBool::new(false),
@@ -119,8 +122,8 @@ impl FleetServer {
     }
 
     /// `/metrics`, for a listener that agents cannot reach.
-    pub fn metrics_router(self: &Arc<Self>) -> Router {
-        metrics::router(Arc::clone(self))
+    pub fn metrics_router(self: &Arc<Self>, surroundings: Surroundings) -> Router {
+        metrics::router(Arc::clone(self), surroundings)
     }
 
     /// Follows the store and writes check-ins until `stop`; then answers every held poll and writes what is left.

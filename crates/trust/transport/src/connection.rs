@@ -43,6 +43,7 @@ impl Connection {
             address,
             shared,
         } = self;
+        let _open = shared.options.counts.take();
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, peer = %address, "the connection was gone before it began");
             return;
@@ -127,6 +128,7 @@ fn admit(
         );
         return None;
     }
+    shared.options.counts.shook_hands(resumed);
     let server_name = session.server_name().map(str::to_owned);
     // Boxed, as it goes through the hands of several futures and each would keep room for it.
     Some((
@@ -141,6 +143,7 @@ fn admit(
 }
 
 fn report(shared: &Shared, address: SocketAddr, class: &str, message: &str) {
+    shared.options.counts.fail(class);
     if shared.failures.count(address.ip(), Cost::of(class), Instant::now()) {
         tracing::warn!(peer = %address, class, message, "a TLS handshake failed");
     } else {

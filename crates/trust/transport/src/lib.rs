@@ -11,6 +11,7 @@ mod peer;
 mod serve;
 
 mod connection;
+mod counts;
 mod failures;
 
 mod client;
@@ -25,6 +26,7 @@ mod stream;
 pub mod diagnose;
 
 pub use client::{BoxBody, BoxError, HttpClient, HttpClientSettings, ResponseBody, full_body, read_body};
+pub use counts::ListenerCounts;
 pub use error::RequestError;
 /// The headers of [`HttpClientSettings`] and [`ProxySettings`].
 pub use http::{HeaderMap, HeaderName, HeaderValue};

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Listener;
 use crate::connection::{Connection, Tracked, http_builder};
+use crate::counts::ListenerCounts;
 use crate::failures::Failures;
 
 /// The bounds of one listener.
@@ -34,6 +35,8 @@ pub struct ServeOptions {
     pub failed_handshakes_per_source: u32,
     /// How long running requests may take after `stop`.
     pub grace: Duration,
+    /// Where the listener counts; those of another listener make a sum.
+    pub counts: ListenerCounts,
 }
 
 impl Default for ServeOptions {
@@ -47,6 +50,7 @@ impl Default for ServeOptions {
             max_header_bytes: 64 << 10,
             failed_handshakes_per_source: 500,
             grace: Duration::from_secs(30),
+            counts: ListenerCounts::default(),
         }
     }
 }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use crate::support::{AGENT, Agent, Fleet, enrolment, online, patient, quick, running};
 use access::ApiKeys;
 use axum::body::Body;
+use fleet_server::Surroundings;
 use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use protocol::indices;
 use query::SearchRequest;
 use serde_json::{Value, json};
 use store::Store;
+use transport::ListenerCounts;
 
 #[tokio::test]
 async fn an_agent_enrols_gets_its_policy_and_acknowledges_it() {
@@ -549,8 +551,12 @@ async fn every_route_refuses_whoever_is_not_the_agent() {
 async fn metrics_are_shown() {
     let fleet = Fleet::start(quick()).await;
     fleet.enroll(&fleet.enrollment_token("policy-1", json!({})).await).await;
+    let surroundings = Surroundings {
+        listeners: vec![("[::]:8220".to_owned(), ListenerCounts::default())],
+        ..Surroundings::default()
+    };
     let response = tower::ServiceExt::oneshot(
-        fleet.server.metrics_router(),
+        fleet.server.metrics_router(surroundings),
         Request::get("/metrics").body(Body::empty()).unwrap(),
     )
     .await
@@ -564,6 +570,9 @@ async fn metrics_are_shown() {
         "fleet_server_enrolments_total 1",
         "fleet_server_requests_total{endpoint=\"enroll\",status=\"200\"} 1",
         "fleet_server_polls_held 0",
+        "fleet_server_connections{listener=\"[::]:8220\"} 0",
+        "fleet_server_handshakes_total{listener=\"[::]:8220\",kind=\"resumed\"} 0",
+        "fleet_server_store_call_seconds_count{operation=\"bulk\"} ",
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }

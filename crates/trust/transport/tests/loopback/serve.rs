@@ -45,7 +45,9 @@ async fn a_resumed_session_still_knows_the_client() {
     let tls = folder.server_tls(json!({
         "certificate": "server.crt", "key": "server.key", "certificate_authorities": ["ca.crt"]
     }));
-    let server = Server::start(Some(tls), ServeOptions::default());
+    let options = ServeOptions::default();
+    let counts = options.counts.clone();
+    let server = Server::start(Some(tls), options);
     let client_tls = folder
         .client_tls(json!({"certificate_authorities": ["ca.crt"], "certificate": "agent.crt", "key": "agent.key"}));
     for _ in 0..3 {
@@ -53,6 +55,9 @@ async fn a_resumed_session_still_knows_the_client() {
         let client = http_client(client_tls.clone(), Some(server.address), None);
         assert_eq!(fetch(&client, URL).await.unwrap(), "CN=agent");
     }
+    assert_eq!((counts.accepted(), counts.handshakes()), (3, (1, 2)));
+    server.stop().await;
+    assert_eq!((counts.open(), counts.failed().len()), (0, 0));
 }
 
 #[tokio::test]
@@ -69,7 +74,9 @@ async fn failures_are_explained_on_the_client() {
     let tls = folder.server_tls(json!({
         "certificate": "server.crt", "key": "server.key", "certificate_authorities": ["ca.crt"]
     }));
-    let server = Server::start(Some(tls), ServeOptions::default());
+    let options = ServeOptions::default();
+    let counts = options.counts.clone();
+    let server = Server::start(Some(tls), options);
     let check = |block, url: &'static str, expected: &'static str| {
         let client = folder.client(block, server.address);
         async move { assert_eq!(class(&client, url).await, expected, "{url}") }
@@ -98,6 +105,15 @@ async fn failures_are_explained_on_the_client() {
         "client_rejected_unknown_authority",
     )
     .await;
+    server.stop().await;
+    let failed: Vec<(String, u64)> = counts.failed().into_iter().collect();
+    let expected = [
+        ("client_certificate_missing", 1),
+        ("handshake_failure", 2),
+        ("unknown_authority", 1),
+    ];
+    let expected = expected.map(|(class, number)| (class.to_owned(), number));
+    assert_eq!(failed, expected);
 }
 
 #[tokio::test]
