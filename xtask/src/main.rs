@@ -5,6 +5,7 @@
 mod axe;
 mod bench;
 mod dist;
+mod kafka;
 mod nodes;
 mod prepare;
 mod run;

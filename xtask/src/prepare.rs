@@ -73,7 +73,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         program: "mvn",
         package: "maven",
-        needed_for: "real Elasticsearch and OpenSearch nodes",
+        needed_for: "real Elasticsearch and OpenSearch nodes, a real Kafka",
     },
     Tool {
         program: "unzip",

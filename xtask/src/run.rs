@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{axe, nodes};
+use crate::{axe, kafka, nodes};
 
 /// `cargo test` over the whole workspace.
 pub(crate) fn tests(arguments: &[String]) -> Result<()> {
@@ -18,6 +18,7 @@ fn cargo(fixed: &[&str], more: &[String]) -> Result<()> {
         .args(more)
         .envs(nodes::variables())
         .envs(axe::variable())
+        .envs(kafka::variable())
         .status()
         .context("cannot start cargo")?;
     ensure!(status.success(), "cargo {} failed", fixed.join(" "));

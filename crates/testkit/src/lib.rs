@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod browser;
+mod kafka;
 mod network;
 mod node;
 mod process;
@@ -12,6 +13,7 @@ mod signer;
 mod wait;
 
 pub use browser::Browser;
+pub use kafka::{KafkaTls, RealKafka};
 pub use network::OtherHost;
 pub use node::{Engine, RealNode, shared_tools};
 pub use process::{Curl, Flotilla, Link, run};

@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 
 use crate::fields::{self, Fields};
 use settings::Settings;
-use when::When;
+pub use when::When;
 
 /// The processors of a stream, in order.
 #[derive(Debug, Default)]

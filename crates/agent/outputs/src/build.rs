@@ -21,12 +21,13 @@ use crate::elasticsearch::connection::{Connection, Shared};
 use crate::elasticsearch::settings::ElasticsearchSettings;
 use crate::file::{FileOutput, FileSettings};
 use crate::intake::{self, Spill};
+use crate::kafka::{KafkaProducer, KafkaSettings};
 use crate::logstash::{LogstashConnection, LogstashSettings};
 use crate::queue::{FlushRule, Queue};
 use crate::queue_cipher::QueueCipher;
 use crate::setting::Block;
 use crate::workers::{Transmit, Worker};
-use crate::{file, probe};
+use crate::{file, kafka, probe};
 
 /// Batches in a lane between inputs and queue; more only hides that the queue is full.
 const LANE: usize = 4;
@@ -76,7 +77,7 @@ pub enum OutputError {
     },
     /// A type that this agent does not have.
     #[error(
-        "output `{output}`: type `{kind}` is not supported; supported are elasticsearch, logstash, file and console"
+        "output `{output}`: type `{kind}` is not supported; supported are elasticsearch, logstash, kafka, file and console"
     )]
     UnknownType {
         /// The output's name in the policy.
@@ -181,6 +182,7 @@ impl Plan {
         match kind.as_str() {
             "elasticsearch" | "remote_elasticsearch" => Self::elasticsearch(block, context),
             "logstash" => Self::logstash(block, context),
+            "kafka" => Self::kafka(block, context),
             "file" => Self::file(block, context),
             "console" => Self::console(block, context),
             _ => Err(OutputError::UnknownType {
@@ -208,11 +210,9 @@ impl Plan {
             .map(crate::elasticsearch::connection::host_of)
             .collect();
         let shared = Arc::new(Shared {
-            name: block.name.to_owned(),
             client: client.clone(),
             counters: Arc::clone(&counters),
-            dead_letters: DeadLetters::new(&context.data_dir),
-            clock: Arc::clone(&context.clock),
+            dead_letters: DeadLetters::new(block.name, context, &counters),
             user_agent: format!("Elastic-Agent/{} (flotilla; output)", context.version),
             current_host: AtomicUsize::new(0),
             settings: settings.clone(),
@@ -258,6 +258,30 @@ impl Plan {
             healthy: format!("Connected to {}", settings.host_names()),
             warnings: settings.tls.as_ref().map(|tls| tls.warnings()).unwrap_or_default(),
             counters,
+            first_contact: None,
+        })
+    }
+
+    fn kafka(block: &Block<'_>, context: &OutputContext) -> Result<Self, OutputError> {
+        let settings = Arc::new(KafkaSettings::from_block(block)?);
+        if let Some(tls) = &settings.tls {
+            context.reloader.watch(tls);
+        }
+        let counters = Arc::new(Counters::default());
+        let shared = Arc::new(kafka::Shared {
+            dead_letters: DeadLetters::new(block.name, context, &counters),
+            counters: Arc::clone(&counters),
+            settings: Arc::clone(&settings),
+        });
+        let connection = |_| -> Box<dyn Transmit> { Box::new(KafkaProducer::new(Arc::clone(&shared))) };
+        Ok(Self {
+            connections: (0..settings.workers).map(connection).collect(),
+            rule: settings.rule,
+            queue_events: settings.queue_events,
+            backoff: Backoff::new(settings.backoff_init, settings.backoff_max),
+            counters,
+            healthy: format!("Connected to {}", settings.host_names()),
+            warnings: settings.tls.as_ref().map(|tls| tls.warnings()).unwrap_or_default(),
             first_contact: None,
         })
     }

@@ -13,12 +13,16 @@ mod dead_letter;
 pub mod disk_queue;
 pub mod elasticsearch;
 mod file;
+mod format_string;
 mod intake;
+mod kafka;
 mod logstash;
+mod metadata;
 mod probe;
 pub mod queue;
 mod queue_cipher;
 mod setting;
+mod wire;
 mod workers;
 
 pub use backoff::Backoff;

@@ -11,15 +11,16 @@ use async_trait::async_trait;
 use event::acknowledge_all;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use tls::{Alpn, ClientTls, Observation};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tls::ClientTls;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::OutputError;
 use crate::counters::Counters;
 use crate::elasticsearch::settings::positive;
+use crate::metadata::with_metadata;
 use crate::queue::{FlushRule, Queued};
 use crate::setting::Block;
+use crate::wire::{HostPort, Wire};
 use crate::workers::{Transmit, Transmitted, Trouble};
 
 const VERSION: u8 = b'2';
@@ -38,17 +39,10 @@ pub(crate) struct LogstashSettings {
     timeout: Duration,
 }
 
-/// One Logstash.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct HostPort {
-    host: String,
-    port: u16,
-}
-
 impl LogstashSettings {
     pub(crate) fn from_block(block: &Block<'_>) -> Result<Self, OutputError> {
         let hosts = block.list("hosts")?;
-        let hosts: Vec<_> = hosts.iter().filter_map(|host| host_port(host)).collect();
+        let hosts: Vec<_> = hosts.iter().filter_map(|host| HostPort::parse(host, 5044)).collect();
         if hosts.is_empty() {
             return Err(block.invalid("hosts", "at least one `host:port`"));
         }
@@ -90,27 +84,10 @@ impl LogstashSettings {
     }
 
     pub(crate) fn host_names(&self) -> String {
-        let names: Vec<_> = self
-            .hosts
-            .iter()
-            .map(|host| format!("{}:{}", host.host, host.port))
-            .collect();
+        let names: Vec<_> = self.hosts.iter().map(HostPort::to_string).collect();
         names.join(", ")
     }
 }
-
-fn host_port(text: &str) -> Option<HostPort> {
-    let text = text.trim();
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().ok()?),
-        _ => (text, 5044),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    (!host.is_empty()).then_some(HostPort { host, port })
-}
-
-trait Wire: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Wire for T {}
 
 /// One connection to one Logstash, made when first needed and made anew after a failure.
 pub(crate) struct LogstashConnection {
@@ -132,33 +109,10 @@ impl LogstashConnection {
 
     async fn connected(&mut self) -> Result<&mut Box<dyn Wire>, String> {
         if self.wire.is_none() {
-            let connecting = tokio::time::timeout(self.settings.timeout, self.connect());
-            self.wire = Some(
-                connecting
-                    .await
-                    .map_err(|_| "no connection within the timeout".to_owned())??,
-            );
+            let tls = self.settings.tls.as_deref();
+            self.wire = Some(self.host.connect(tls, self.settings.timeout).await?);
         }
         self.wire.as_mut().ok_or_else(|| "no connection".to_owned())
-    }
-
-    async fn connect(&self) -> Result<Box<dyn Wire>, String> {
-        let HostPort { host, port } = &self.host;
-        let tcp = TcpStream::connect((host.as_str(), *port))
-            .await
-            .map_err(|error| error.to_string())?;
-        tcp.set_nodelay(true).map_err(|error| error.to_string())?;
-        let Some(tls) = &self.settings.tls else {
-            return Ok(Box::new(tcp));
-        };
-        let (config, name) = tls
-            .prepare(host, Alpn::None)
-            .map_err(|explanation| explanation.to_string())?;
-        let connector = tokio_rustls::TlsConnector::from(config);
-        let whom = format!("{host}:{port}");
-        let explain = |error: std::io::Error| tls.explain(&error, &whom, &Observation::default()).to_string();
-        let stream = connector.connect(name, tcp).await.map_err(explain)?;
-        Ok(Box::new(stream))
     }
 
     /// Sends the window and waits until all of it, or as much as the other side takes, is acknowledged.
@@ -216,12 +170,11 @@ impl Transmit for LogstashConnection {
         };
         self.wire = None;
         Counters::add(&self.counters.failed_requests, 1);
-        let HostPort { host, port } = &self.host;
         let again = if rest.is_empty() { Vec::new() } else { vec![rest] };
         Transmitted {
             settled,
             again,
-            trouble: Some(Trouble::Refused(format!("cannot deliver to {host}:{port}: {error}"))),
+            trouble: Some(Trouble::Refused(format!("cannot deliver to {}: {error}", self.host))),
         }
     }
 }
@@ -241,7 +194,7 @@ fn window(batch: &[Queued], compression_level: u32) -> Vec<u8> {
     frames.extend_from_slice(&(batch.len() as u32).to_be_bytes());
     let mut events = Vec::new();
     for (number, queued) in batch.iter().enumerate() {
-        let json = with_metadata(queued);
+        let json = with_metadata(&queued.event);
         events.extend_from_slice(&[VERSION, b'J']);
         events.extend_from_slice(&(number as u32 + 1).to_be_bytes());
         events.extend_from_slice(&(json.len() as u32).to_be_bytes());
@@ -261,46 +214,4 @@ fn window(batch: &[Queued], compression_level: u32) -> Vec<u8> {
     frames.extend_from_slice(&(packed.len() as u32).to_be_bytes());
     frames.extend_from_slice(&packed);
     frames
-}
-
-/// The document with `@metadata` in front: where it belongs, as Logstash's Elasticsearch output reads it.
-fn with_metadata(queued: &Queued) -> Vec<u8> {
-    let event = &queued.event;
-    let mut metadata = serde_json::json!({"beat": "elastic-agent", "type": "_doc", "raw_index": event.stream.index});
-    if let Some(pipeline) = &event.stream.pipeline {
-        metadata["pipeline"] = pipeline.as_str().into();
-    }
-    if let Some(id) = &event.id {
-        metadata["_id"] = id.as_str().into();
-    }
-    let mut json = format!("{{\"@metadata\":{metadata}").into_bytes();
-    let fields = event.body.strip_prefix(b"{").unwrap_or(&event.body);
-    if fields != b"}" {
-        json.push(b',');
-    }
-    json.extend_from_slice(fields);
-    json
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_have_a_port() {
-        let check = |text: &str, host: &str, port: u16| {
-            assert_eq!(
-                host_port(text),
-                Some(HostPort {
-                    host: host.to_owned(),
-                    port
-                }),
-                "{text}"
-            );
-        };
-        check("logs.example", "logs.example", 5044);
-        check("logs.example:5000", "logs.example", 5000);
-        check("[::1]:5000", "::1", 5000);
-        assert_eq!(host_port("logs.example:x"), None);
-    }
 }

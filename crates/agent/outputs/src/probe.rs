@@ -38,7 +38,8 @@ pub enum ProbeError {
 }
 
 /// Tries the output `name` as its block says: loads its files, connects, authenticates. One host that answers is enough;
-/// an overloaded one (429, 503) counts as answering. Types other than Elasticsearch are only checked for their settings.
+/// an overloaded one (429, 503) counts as answering. Of Kafka a connection is tried, signing in included; the other types are only
+/// checked for their settings.
 ///
 /// # Errors
 /// See [`ProbeError`].
@@ -54,6 +55,14 @@ pub async fn probe(name: &str, value: &Value) -> Result<(), ProbeError> {
         "logstash" => {
             crate::logstash::LogstashSettings::from_block(&block)?;
             return Ok(());
+        }
+        "kafka" => {
+            let settings = Arc::new(crate::kafka::KafkaSettings::from_block(&block)?);
+            let answered = crate::kafka::first_contact(&settings).await;
+            return answered.map_err(|reasons| ProbeError::Hosts {
+                output: name.to_owned(),
+                reasons,
+            });
         }
         "file" | "console" => return Ok(()),
         kind => {

@@ -7,22 +7,40 @@ use serde_json::Value;
 
 use crate::fields::{self, Fields};
 
-/// A condition over fields.
+/// A condition over an event's fields, as `when` in processors and outputs has it.
 #[derive(Debug)]
-pub(super) enum When {
+pub struct When(Test);
+
+impl When {
+    /// Reads the map below `when`.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence that starts with whose condition it is.
+    pub fn parse(value: &Value) -> Result<Self, String> {
+        Test::parse_at(value, 0).map(Self)
+    }
+
+    /// Whether it is true of `event`.
+    pub fn holds(&self, event: &Fields) -> bool {
+        self.0.holds(event)
+    }
+}
+
+#[derive(Debug)]
+enum Test {
     Equals(Vec<(String, Value)>),
     Contains(Vec<(String, Value)>),
     Regexp(Vec<(String, Regex)>),
     Range(Vec<(String, Bound, f64)>),
     Network(Vec<(String, Vec<Network>)>),
     HasFields(Vec<String>),
-    And(Vec<When>),
-    Or(Vec<When>),
-    Not(Box<When>),
+    And(Vec<Test>),
+    Or(Vec<Test>),
+    Not(Box<Test>),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Bound {
+enum Bound {
     Less,
     LessOrEqual,
     Greater,
@@ -30,24 +48,20 @@ pub(super) enum Bound {
 }
 
 #[derive(Debug)]
-pub(super) enum Network {
+enum Network {
     Named(&'static str),
     Range(IpAddr, u8),
 }
 
 const MAX_DEPTH: usize = 16;
 
-impl When {
-    pub(super) fn parse(value: &Value) -> Result<Self, String> {
-        Self::parse_at(value, 0)
-    }
-
+impl Test {
     fn parse_at(value: &Value, depth: usize) -> Result<Self, String> {
         if depth > MAX_DEPTH {
             return Err("its condition is nested too deeply".to_owned());
         }
         let map = value.as_object().ok_or("its condition must be a map")?;
-        let parts: Vec<When> = map
+        let parts: Vec<Test> = map
             .iter()
             .map(|(kind, body)| Self::one(kind, body, depth))
             .collect::<Result<_, _>>()?;
@@ -89,7 +103,7 @@ impl When {
         }
     }
 
-    pub(super) fn holds(&self, event: &Fields) -> bool {
+    fn holds(&self, event: &Fields) -> bool {
         match self {
             Self::Equals(tests) => tests
                 .iter()
@@ -118,10 +132,10 @@ impl When {
     }
 }
 
-fn list(body: &Value, depth: usize) -> Result<Vec<When>, String> {
+fn list(body: &Value, depth: usize) -> Result<Vec<Test>, String> {
     match body {
-        Value::Array(items) => items.iter().map(|item| When::parse_at(item, depth + 1)).collect(),
-        Value::Object(_) => Ok(vec![When::parse_at(body, depth + 1)?]),
+        Value::Array(items) => items.iter().map(|item| Test::parse_at(item, depth + 1)).collect(),
+        Value::Object(_) => Ok(vec![Test::parse_at(body, depth + 1)?]),
         _ => Err("`and` and `or` must be lists".to_owned()),
     }
 }

@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use clock::SharedClock;
 use event::acknowledge_all;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{Method, Request, StatusCode};
-use serde_json::value::RawValue;
 use transport::{HttpClient, read_body};
 use url::Url;
 
@@ -17,7 +15,7 @@ use super::answer::{self, Outcome};
 use super::bulk;
 use super::settings::ElasticsearchSettings;
 use crate::counters::Counters;
-use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::dead_letter::{DeadLetters, Refused};
 use crate::queue::Queued;
 use crate::workers::{Transmit, Transmitted, Trouble};
 
@@ -28,12 +26,10 @@ const FILTER_PATH: &str = "errors,items.*.error,items.*.status,items.*.failure_s
 /// What all connections of one output share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) name: String,
     pub(crate) settings: ElasticsearchSettings,
     pub(crate) client: HttpClient,
     pub(crate) counters: Arc<Counters>,
     pub(crate) dead_letters: DeadLetters,
-    pub(crate) clock: SharedClock,
     pub(crate) user_agent: String,
     /// Without load balancing: the host that all connections use now.
     pub(crate) current_host: AtomicUsize,
@@ -137,13 +133,13 @@ impl Connection {
                     busy.get_or_insert_with(|| format!("the output asks to try again (status {status}, {reason})"));
                     again.push(queued);
                 }
-                Outcome::Refused { status, reason } => refused.push((queued, status, reason)),
+                Outcome::Refused { status, reason } => refused.push(Refused { queued, status, reason }),
             }
         }
         let settled = delivered.len() + refused.len();
         Counters::add(&counters.acknowledged, delivered.len());
         acknowledge_all(delivered);
-        let dropped = self.drop_for_good(refused).await;
+        let dropped = self.shared.dead_letters.bury(refused).await;
         let trouble = busy.map(Trouble::Busy).or(dropped.map(Trouble::Dropped));
         let again = if again.is_empty() { Vec::new() } else { vec![again] };
         Transmitted {
@@ -165,43 +161,17 @@ impl Connection {
         }
         let settled = batch.len();
         let reason = "the event is larger than the output accepts".to_owned();
-        let refused = batch.into_iter().map(|queued| (queued, 413, reason.clone())).collect();
-        let dropped = self.drop_for_good(refused).await;
+        let refused = batch.into_iter().map(|queued| Refused {
+            queued,
+            status: 413,
+            reason: reason.clone(),
+        });
+        let dropped = self.shared.dead_letters.bury(refused.collect()).await;
         Transmitted {
             settled,
             again: Vec::new(),
             trouble: dropped.map(Trouble::Dropped),
         }
-    }
-
-    /// Counts, keeps and acknowledges refused events: the source must move on. Returns what to say about them.
-    async fn drop_for_good(&self, refused: Vec<(Queued, u16, String)>) -> Option<String> {
-        let (_, status, reason) = refused.first()?;
-        let count = refused.len();
-        let message = format!("the output refused {count} events (status {status}, {reason})");
-        Counters::add(&self.shared.counters.dropped, count);
-        tracing::warn!(
-            events = count,
-            status,
-            reason,
-            "the output refused events; they are kept in the dead-letter file"
-        );
-        let shared = Arc::clone(&self.shared);
-        let kept = tokio::task::spawn_blocking(move || {
-            let lines: Vec<Vec<u8>> = refused
-                .iter()
-                .filter_map(|(queued, status, reason)| shared.letter(queued, *status, reason))
-                .collect();
-            let kept = shared.dead_letters.append(&lines).map(|()| lines.len());
-            acknowledge_all(refused.into_iter().map(|(queued, _, _)| queued.event.ack));
-            kept
-        });
-        match kept.await {
-            Ok(Ok(kept)) => Counters::add(&self.shared.counters.dead_lettered, kept),
-            Ok(Err(error)) => tracing::error!(error = %error, "cannot write the dead-letter file"),
-            Err(error) => tracing::error!(error = %error, "cannot write the dead-letter file"),
-        }
-        Some(message)
     }
 }
 
@@ -259,22 +229,6 @@ impl Shared {
         request
             .body(Bytes::from(body.bytes))
             .map_err(|error| format!("cannot make the request: {error}"))
-    }
-
-    fn letter(&self, queued: &Queued, status: u16, reason: &str) -> Option<Vec<u8>> {
-        let text = std::str::from_utf8(&queued.event.body).ok()?;
-        let document = RawValue::from_string(text.to_owned()).ok()?;
-        let letter = DeadLetter {
-            timestamp: clock::rfc3339_millis(self.clock.now()),
-            output: &self.name,
-            index: &queued.event.stream.index,
-            status,
-            reason,
-            document: &document,
-        };
-        let mut line = serde_json::to_vec(&letter).ok()?;
-        line.push(b'\n');
-        Some(line)
     }
 }
 
