@@ -57,6 +57,8 @@ struct RunningInput {
     reporter: Reporter,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// How long its streams may go on after `stop`.
+    time_to_finish: Duration,
 }
 
 impl Units {
@@ -296,8 +298,10 @@ impl Units {
                 reporter,
                 stop,
                 tasks,
+                time_to_finish: Duration::ZERO,
             };
         }
+        let mut time_to_finish = Duration::ZERO;
         match self.lane(&model) {
             None => reporter.report(UnitState::Failed, format!("output `{}` does not run", model.output)),
             Some(events) if model.kind == self_metrics::INPUT_TYPE => {
@@ -331,6 +335,7 @@ impl Units {
                             registry: Arc::clone(&self.registry),
                             stop: stop.clone(),
                         };
+                        time_to_finish = time_to_finish.max(stream.input.time_to_finish());
                         tasks.spawn(stream.input.run(context));
                     }
                 }
@@ -342,6 +347,7 @@ impl Units {
             reporter,
             stop,
             tasks,
+            time_to_finish,
         }
     }
 
@@ -382,7 +388,7 @@ impl Units {
             input.stop.cancel();
         }
         for input in stopping {
-            if tokio::time::timeout(INPUT_STOP_DEADLINE, input.tasks.wait())
+            if tokio::time::timeout(INPUT_STOP_DEADLINE + input.time_to_finish, input.tasks.wait())
                 .await
                 .is_err()
             {

@@ -19,6 +19,7 @@ mod watch;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use event::Documents;
@@ -60,6 +61,10 @@ impl Input for Filestream {
         watch::Watch::new(self.stream_id, self.documents, self.settings, context)
             .run()
             .await;
+    }
+
+    fn time_to_finish(&self) -> Duration {
+        self.settings.read_until_eof.unwrap_or_default()
     }
 }
 

@@ -20,6 +20,7 @@ pub mod registry;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clock::SharedClock;
@@ -34,6 +35,11 @@ pub use registry::{Registry, RegistryError};
 pub trait Input: fmt::Debug + Send {
     /// Runs until `context.stop` is cancelled. What goes wrong on the way is reported, not returned.
     async fn run(self: Box<Self>, context: InputContext);
+
+    /// How long it may go on after `context.stop` was cancelled, because its settings ask it to finish something.
+    fn time_to_finish(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What an input gets to run with.

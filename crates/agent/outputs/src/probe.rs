@@ -155,13 +155,14 @@ impl FirstContact {
 pub(crate) fn client(name: &str, settings: &ElasticsearchSettings) -> Result<(HttpClient, Vec<String>), OutputError> {
     let tls = client_tls(name, &settings.ssl)?;
     let warnings = tls.warnings();
-    let client = HttpClient::new(HttpClientSettings {
+    let client = HttpClientSettings {
         tls,
         proxy: proxy_settings(name, settings.proxy.as_ref())?,
         connect_timeout: CONNECT_TIMEOUT,
         headers: HeaderMap::new(),
         connect_to: None,
-    });
+    };
+    let client = HttpClient::keeping_idle(client, settings.idle_connection_timeout);
     Ok((client, warnings))
 }
 

@@ -15,7 +15,7 @@ use pki::{Authority, AuthorityRequest, LeafRequest};
 use serde_json::{Value, json};
 use testkit::{KafkaTls, RealKafka, eventually};
 
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_mins(3);
 const PASSWORD: &str = "kafka-pw-7351";
 
 /// One CA for both sides, a pair for the broker and one for the agent.

@@ -63,12 +63,17 @@ struct Inner {
     proxies: Proxies,
 }
 
-/// How long an unused connection is kept. Shorter than the two minutes after which our listeners close it.
+/// How long an unused connection is kept unless its owner says otherwise. Shorter than the two minutes after which our listeners close it.
 const IDLE: Duration = Duration::from_secs(90);
 
 impl HttpClient {
     /// A client; nothing is connected yet.
     pub fn new(settings: HttpClientSettings) -> Self {
+        Self::keeping_idle(settings, Some(IDLE))
+    }
+
+    /// The same, with the time for which an unused connection is kept; `None`: until the other side closes it.
+    pub fn keeping_idle(settings: HttpClientSettings, idle: Option<Duration>) -> Self {
         let proxies = Proxies::configured(settings.proxy);
         let connector = Connector {
             tls: settings.tls.clone(),
@@ -78,7 +83,7 @@ impl HttpClient {
         };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(idle)
             .build(connector);
         Self {
             inner: Arc::new(Inner {

@@ -9,7 +9,7 @@ use event::AckTracker;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::harvester::SharedFile;
 use super::identity::{Head, Inode, Look, Prefix, have_equal_tails, read_head};
@@ -51,6 +51,8 @@ pub(super) struct Tracked {
     replaced: bool,
     /// How it looked when it was closed; it is opened again when it looks otherwise.
     closed: Option<Look>,
+    /// Since when it has been closed and read.
+    closed_at: Option<Timestamp>,
     /// A gzip file that has been read.
     finished: bool,
     /// The inode that this content was truncated away from.
@@ -86,7 +88,7 @@ enum Key {
 const MISSING_SCANS: u32 = 3;
 
 impl Files {
-    /// The files that the registry knows of this stream.
+    /// The files that the registry knows of this stream, and those it takes over from others.
     pub(super) fn load(stream: &str, settings: Arc<FileSettings>, registry: Arc<Registry>) -> Self {
         let mut files = Self {
             stream: stream.to_owned(),
@@ -98,6 +100,9 @@ impl Files {
             scans: 0,
             registry: Arc::clone(&registry),
         };
+        for other in &files.settings.take_over_from {
+            files.inherit(other);
+        }
         for entry in registry.entries(stream) {
             let meta = serde_json::from_value::<Meta>(entry.meta().clone());
             match meta {
@@ -108,6 +113,24 @@ impl Files {
             }
         }
         files
+    }
+
+    /// Makes the entries of another stream this one's own, for the files that its patterns name. Offsets stay.
+    fn inherit(&self, other: &str) {
+        if other == self.stream {
+            return;
+        }
+        for entry in self.registry.entries(other) {
+            let meta = entry.meta().clone();
+            let Ok(Meta { path, .. }) = serde_json::from_value::<Meta>(meta.clone()) else {
+                continue;
+            };
+            if self.settings.names(&Utf8PathBuf::from(&path)) {
+                info!(path, from = other, "a file is taken over from another stream");
+                self.registry.insert(&self.stream, entry.id(), entry.position(), meta);
+                entry.remove();
+            }
+        }
     }
 
     fn track(&mut self, entry: Arc<Entry>, meta: Meta) -> FileId {
@@ -130,6 +153,7 @@ impl Files {
             running: None,
             replaced: false,
             closed: None,
+            closed_at: None,
             finished: false,
             truncated_from: None,
         };
@@ -184,6 +208,9 @@ impl Files {
         for found in newcomers {
             self.adopt(found, now);
         }
+        if let Some(grace) = self.settings.delete_after {
+            self.delete_read(grace, now);
+        }
         self.clean(now);
     }
 
@@ -193,6 +220,9 @@ impl Files {
         };
         let born = [file.meta.born, found.look.born];
         if file.meta.inode != Some(found.look.inode) || matches!(born, [Some(old), Some(new)] if old != new) {
+            return false;
+        }
+        if self.settings.resend_on_touch && file.was_touched(&found.look) {
             return false;
         }
         let Some((head, size)) = &found.content else {
@@ -387,6 +417,27 @@ impl Files {
         self.settings.ignore_older.is_some_and(|age| is_older(look, age, now))
     }
 
+    /// Deletes files that have been closed for `grace`, read to their ends and acknowledged, and that nobody has changed.
+    fn delete_read(&self, grace: Duration, now: Timestamp) {
+        for file in self.tracked.values() {
+            let waited = file
+                .closed_at
+                .is_some_and(|since| now.duration_since(since).unsigned_abs() >= grace && now >= since);
+            if !waited || file.running.is_some() || file.tracker.pending() > 0 || !file.is_read_to_its_end() {
+                continue;
+            }
+            let path = &file.meta.path;
+            let unchanged = fs_err::symlink_metadata(path).is_ok_and(|there| Some(Look::of(&there)) == file.look);
+            if !unchanged {
+                continue;
+            }
+            match fs_err::remove_file(path) {
+                Ok(()) => info!(path, "a file has been read and acknowledged, and is deleted"),
+                Err(error) => warn!(%error, "a file has been read and cannot be deleted"),
+            }
+        }
+    }
+
     /// Forgets what is gone for good.
     fn clean(&mut self, now: Timestamp) {
         let mut forgotten = Vec::new();
@@ -447,12 +498,13 @@ impl Files {
     }
 
     /// A harvester has ended; `true` when the file must be looked at again at once.
-    pub(super) fn closed(&mut self, id: FileId, look: Option<Look>) -> bool {
+    pub(super) fn closed(&mut self, id: FileId, look: Option<Look>, now: Timestamp) -> bool {
         let Some(file) = self.tracked.get_mut(&id) else {
             return false;
         };
         file.running = None;
         file.closed = look;
+        file.closed_at = look.map(|_| now);
         let replaced = std::mem::take(&mut file.replaced);
         if replaced {
             self.lose(id);
@@ -461,15 +513,28 @@ impl Files {
     }
 
     /// A gzip file has been read to its end.
-    pub(super) fn finished(&mut self, id: FileId) {
+    pub(super) fn finished(&mut self, id: FileId, now: Timestamp) {
         if let Some(file) = self.tracked.get_mut(&id) {
             file.running = None;
             file.finished = true;
+            file.closed_at = Some(now);
         }
     }
 }
 
 impl Tracked {
+    /// Whether only the time of the file has changed since the last scan.
+    fn was_touched(&self, now: &Look) -> bool {
+        let read = self.finished || self.shared.position() >= now.size;
+        read && self
+            .look
+            .is_some_and(|look| look.size == now.size && look.modified != now.modified)
+    }
+
+    fn is_read_to_its_end(&self) -> bool {
+        self.finished || self.look.is_some_and(|look| look.size == self.entry.position())
+    }
+
     /// A folder that cannot be read says nothing about the files in it.
     fn is_gone(&self) -> bool {
         let there = fs_err::symlink_metadata(&self.meta.path);

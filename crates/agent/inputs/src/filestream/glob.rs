@@ -45,6 +45,23 @@ impl PathPattern {
     pub(super) fn expand(&self, found: &mut BTreeSet<Utf8PathBuf>, problems: &mut Vec<io::Error>) {
         expand(self.root.clone(), &self.parts, found, problems);
     }
+
+    /// Whether the pattern names this path, be it there or not.
+    pub(super) fn matches(&self, path: &Utf8Path) -> bool {
+        let names: Vec<&str> = path.as_str().split('/').filter(|name| !name.is_empty()).collect();
+        path.is_absolute() && are_named(&names, &self.parts)
+    }
+}
+
+fn are_named(names: &[&str], parts: &[Part]) -> bool {
+    let Some((part, rest)) = parts.split_first() else {
+        return names.is_empty();
+    };
+    match part {
+        Part::AnyFolders => (0..=MAX_LEVELS.min(names.len())).any(|levels| are_named(&names[levels..], rest)),
+        Part::Literal(literal) => names.first() == Some(&literal.as_str()) && are_named(&names[1..], rest),
+        Part::Pattern(glob) => names.first().is_some_and(|name| glob.is_match(name)) && are_named(&names[1..], rest),
+    }
 }
 
 impl Part {
@@ -125,6 +142,19 @@ fn children(folder: &Utf8Path, problems: &mut Vec<io::Error>) -> Vec<(String, bo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_can_be_matched_without_looking() {
+        let check = |pattern: &str, path: &str, expected: bool| {
+            let pattern = PathPattern::parse(pattern, true).expect("a good pattern");
+            assert_eq!(pattern.matches(Utf8Path::new(path)), expected, "{path}");
+        };
+        check("/var/log/*.log", "/var/log/a.log", true);
+        check("/var/log/*.log", "/var/log/b/a.log", false);
+        check("/var/log/**/*.log", "/var/log/b/c/a.log", true);
+        check("/var/log/**/*.log", "/var/log/a.log", true);
+        check("/var/log/app", "/var/log/app/x", false);
+    }
 
     #[track_caller]
     fn check(root: &Utf8Path, pattern: &str, expected: &[&str]) {

@@ -102,6 +102,8 @@ pub(super) struct HarvestContext {
     /// Ends the whole stream. Only this may drop a batch that has been read: a file that is closed for a reason of its
     /// own still hands over what it has.
     pub(super) stop: CancellationToken,
+    /// Cancelled when open files are to be read to their ends and no further (`read_until_eof`), before `stop`.
+    pub(super) finish: CancellationToken,
 }
 
 /// Reads until there is a reason to stop.
@@ -146,6 +148,7 @@ pub(super) async fn harvest(mut reader: FileReader, context: HarvestContext, sto
             _ if too_long => return Ended::Closed(None),
             Reached::Limit => continue,
             Reached::End if reader.lines.is_gzip() => return Ended::Finished,
+            Reached::End if context.finish.is_cancelled() => return Ended::Stopped,
             Reached::End => {}
         }
         let idle = last_event.elapsed();
@@ -156,6 +159,7 @@ pub(super) async fn harvest(mut reader: FileReader, context: HarvestContext, sto
         backoff = (backoff * 2).min(settings.backoff_max);
         tokio::select! {
             () = stop.cancelled() => return Ended::Stopped,
+            () = context.finish.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
             () = reader.shared.changed.notified() => {}
         }

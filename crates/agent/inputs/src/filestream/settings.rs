@@ -39,6 +39,14 @@ pub(super) struct FileSettings {
     pub(super) event_ids: bool,
     /// Names of the file's owner in every event.
     pub(super) owner_names: OwnerNames,
+    /// A file whose time changes while its size does not is read again.
+    pub(super) resend_on_touch: bool,
+    /// Files are deleted so long after they have been read to their end and closed.
+    pub(super) delete_after: Option<Duration>,
+    /// Streams whose places in files are taken over.
+    pub(super) take_over_from: Vec<String>,
+    /// When it is to stop, the stream first reads its files to their ends, for at most so long.
+    pub(super) read_until_eof: Option<Duration>,
 }
 
 /// How bytes become messages.
@@ -91,14 +99,6 @@ pub(super) struct Close {
     pub(super) after_interval: Option<Duration>,
 }
 
-/// Switches of newer stock agents that this one does not have.
-const WITHOUT_EFFECT: [&str; 4] = [
-    "delete.enabled",
-    "take_over.enabled",
-    "read_until_eof.enabled",
-    "prospector.scanner.resend_on_touch",
-];
-
 const FINGERPRINT_LENGTH: u64 = 1024;
 const MIN_FINGERPRINT_LENGTH: u64 = 64;
 const MAX_FINGERPRINT_LENGTH: u64 = 1 << 20;
@@ -112,7 +112,6 @@ impl FileSettings {
             stream: &stream.id,
             settings: stream.settings,
         };
-        config.warn_without_effect(&WITHOUT_EFFECT);
         let seconds = Duration::from_secs;
         let settings = Self {
             paths: paths(config)?,
@@ -150,6 +149,14 @@ impl FileSettings {
                 user: config.boolean(&["include_file_owner_name"], false)?,
                 group: config.boolean(&["include_file_owner_group_name"], false)?,
             },
+            resend_on_touch: config.boolean(&["prospector.scanner.resend_on_touch"], false)?,
+            delete_after: delete_after(config)?,
+            take_over_from: take_over_from(config)?,
+            read_until_eof: if config.boolean(&["read_until_eof.enabled"], false)? {
+                config.duration_or(&["read_until_eof.timeout"], seconds(60))?
+            } else {
+                None
+            },
         };
         settings.check(config)?;
         Ok(settings)
@@ -157,6 +164,11 @@ impl FileSettings {
 
     /// What is impossible together.
     fn check(&self, config: Config<'_>) -> Result<(), BuildError> {
+        if self.delete_after.is_some() && !self.close.on_eof && self.close.inactive.is_none() {
+            let problem =
+                "it needs `close.reader.on_eof` or `close.on_state_change.inactive`: only closed files are deleted";
+            return Err(config.error("delete.enabled", problem));
+        }
         let Some(clean_inactive) = self.clean_inactive else {
             return Ok(());
         };
@@ -165,6 +177,11 @@ impl FileSettings {
             return Err(config.error("clean_inactive", "it must be longer than `ignore_older` and `prospector.scanner.check_interval` together, or files are read again"));
         }
         Ok(())
+    }
+
+    /// Whether the patterns name this file, and it is wanted.
+    pub(super) fn names(&self, path: &Utf8PathBuf) -> bool {
+        self.paths.iter().any(|pattern| pattern.matches(path)) && self.wants(path)
     }
 
     /// Whether the file name passes `include_files` and `exclude_files`.
@@ -244,6 +261,30 @@ fn identity(config: Config<'_>, input_type: &str) -> Identity {
     } else {
         Identity::Fingerprint
     }
+}
+
+/// `delete.{enabled,grace_period}`.
+fn delete_after(config: Config<'_>) -> Result<Option<Duration>, BuildError> {
+    if !config.boolean(&["delete.enabled"], false)? {
+        return Ok(None);
+    }
+    let grace = config.duration_or(&["delete.grace_period"], Duration::from_mins(30))?;
+    Ok(Some(grace.unwrap_or_default()))
+}
+
+/// `take_over.{enabled,from_ids}`.
+fn take_over_from(config: Config<'_>) -> Result<Vec<String>, BuildError> {
+    if !config.boolean(&["take_over.enabled"], false)? {
+        return Ok(Vec::new());
+    }
+    let streams = config.texts(&["take_over.from_ids"])?;
+    if streams.is_empty() {
+        return Err(config.error(
+            "take_over.from_ids",
+            "it must name the streams whose files are taken over",
+        ));
+    }
+    Ok(streams)
 }
 
 fn compression(config: Config<'_>) -> Result<Compression, BuildError> {

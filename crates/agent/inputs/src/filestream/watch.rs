@@ -9,6 +9,7 @@ use event::{Documents, UnitState};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::counters::Counters;
@@ -49,7 +50,11 @@ impl Watch {
         let harvest = HarvestContext {
             events: context.events.clone(),
             permits: Arc::new(Semaphore::new(PARALLEL_READS)),
-            stop: context.stop.clone(),
+            stop: match settings.read_until_eof {
+                Some(_) => CancellationToken::new(),
+                None => context.stop.clone(),
+            },
+            finish: context.stop.clone(),
         };
         Self {
             stream_id,
@@ -80,11 +85,25 @@ impl Watch {
             self.start_harvesters(&mut files).await;
             self.wait(&mut files).await;
         }
-        while let Some(ended) = self.open.join_next().await {
-            self.handle(&mut files, ended);
-        }
+        self.close(&mut files).await;
         debug!(stream.id = self.stream_id, counters = %self.counters.json(), "files are closed");
         self.report(UnitState::Stopped, "");
+    }
+
+    /// Waits for the open files, with `read_until_eof` until they have been read or its time is over.
+    async fn close(&mut self, files: &mut Files) {
+        let limit = Instant::now() + self.settings.read_until_eof.unwrap_or_default();
+        loop {
+            tokio::select! {
+                ended = self.open.join_next() => match ended {
+                    Some(ended) => {
+                        self.handle(files, ended);
+                    }
+                    None => return,
+                },
+                () = tokio::time::sleep_until(limit), if !self.harvest.stop.is_cancelled() => self.harvest.stop.cancel(),
+            }
+        }
     }
 
     fn report(&self, state: UnitState, error: &str) {
@@ -146,7 +165,7 @@ impl Watch {
 
     fn start_harvester(&mut self, files: &mut Files, id: FileId) {
         let Some(file) = files.get_mut(id) else { return };
-        let stop = self.context.stop.child_token();
+        let stop = self.harvest.stop.child_token();
         file.running = Some(stop.clone());
         let writer = EventWriter {
             documents: Arc::clone(&self.documents),
@@ -227,19 +246,20 @@ impl Watch {
             self.trouble = Some("a reading task ended badly".to_owned());
             return false;
         };
+        let now = self.context.clock.now();
         match ended {
-            Ended::Stopped => files.closed(id, None),
+            Ended::Stopped => files.closed(id, None, now),
             Ended::Closed(look) => {
-                let again = files.closed(id, look);
+                let again = files.closed(id, look, now);
                 // With a limit on open files another one may be waiting.
                 again || self.settings.harvester_limit > 0
             }
             Ended::Finished => {
-                files.finished(id);
+                files.finished(id, now);
                 self.settings.harvester_limit > 0
             }
             Ended::Truncated => {
-                files.closed(id, None);
+                files.closed(id, None, now);
                 files.lose(id);
                 true
             }
@@ -247,7 +267,7 @@ impl Watch {
                 self.counters.errors.add(1);
                 warn!(stream.id = self.stream_id, %error, "a file cannot be read; will try again");
                 self.trouble = Some(error.to_string());
-                files.closed(id, None)
+                files.closed(id, None, now)
             }
         }
     }

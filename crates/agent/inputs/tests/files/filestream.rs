@@ -297,3 +297,85 @@ async fn harvester_limit_lets_every_file_have_its_turn() {
     running.collect(&mut seen, |seen| seen.messages.len() == 5).await;
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_touched_file_is_read_again_when_that_is_wanted() {
+    let folder = Folder::new();
+    let path = folder.path.join("job.log");
+    append(&path, "once\n");
+    let mut running = Running::start(
+        &folder.path,
+        &input(&folder, json!({"prospector.scanner.resend_on_touch": true})),
+    );
+    running.documents(1).await;
+    let later = fs::metadata(&path).unwrap().modified().unwrap() + std::time::Duration::from_mins(1);
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .file()
+        .set_modified(later)
+        .unwrap();
+    let again = running.documents(1).await;
+    assert_eq!(
+        (again[0]["message"].as_str(), again[0]["log"]["offset"].as_u64()),
+        (Some("once"), Some(0))
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn files_are_deleted_once_they_are_acknowledged_and_no_sooner() {
+    let folder = Folder::new();
+    let path = folder.path.join("job.log");
+    append(&path, "one\ntwo\n");
+    let more = json!({"delete": {"enabled": true, "grace_period": "10ms"}, "close.reader.on_eof": true});
+    let mut running = Running::start(&folder.path, &input(&folder, more));
+    let events = running.next().await;
+    assert_eq!(events.len(), 2);
+    // Another file comes and goes while the first is not acknowledged: it has been scanned again since.
+    let other = folder.path.join("other.log");
+    append(&other, "three\n");
+    running.documents(1).await;
+    crate::rig::until(|| !other.exists()).await;
+    assert!(path.exists());
+    for event in events {
+        event.ack.acknowledge();
+    }
+    crate::rig::until(|| !path.exists()).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn another_stream_takes_over_where_one_has_ended() {
+    let folder = Folder::new();
+    append(&folder.path.join("app.log"), "before\n");
+    let mut running = Running::start(&folder.path, &input(&folder, json!({"id": "old"})));
+    running.documents(1).await;
+    running.stop().await;
+    append(&folder.path.join("app.log"), "after\n");
+    let more = json!({"id": "new", "take_over": {"enabled": true, "from_ids": ["old"]}});
+    let mut running = Running::start(&folder.path, &input(&folder, more));
+    assert_eq!(running.documents(1).await[0]["message"], "after");
+    running.stop().await;
+    // The old stream has nothing left: it would start anew.
+    let mut running = Running::start(&folder.path, &input(&folder, json!({"id": "old"})));
+    assert_eq!(running.documents(2).await[0]["message"], "before");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_stops_reads_its_files_to_the_end_when_that_is_wanted() {
+    let folder = Folder::new();
+    let lines = "a line of a file that takes a while to read\n".repeat(20_000);
+    append(&folder.path.join("app.log"), &lines);
+    let more = json!({"read_until_eof": {"enabled": true, "timeout": "60s"}});
+    let mut running = Running::start(&folder.path, &input(&folder, more));
+    let mut seen = running.documents(1).await.len();
+    running.begin_to_stop();
+    while seen < 20_000 {
+        seen += running.documents(1).await.len();
+    }
+    assert_eq!(seen, 20_000);
+    running.stop().await;
+}

@@ -63,6 +63,18 @@ pub(crate) fn file_input(paths: &[String], more: Value) -> Value {
     json!({"type": "filestream", "id": "in", "streams": [stream]})
 }
 
+/// Waits until the file system looks as it should.
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .expect("it never came true");
+}
+
 /// A running input.
 pub(crate) struct Running {
     pub(crate) events: mpsc::Receiver<Vec<Event>>,
@@ -125,6 +137,11 @@ impl Running {
             }
         }
         documents
+    }
+
+    /// Tells the input to stop and does not wait for it.
+    pub(crate) fn begin_to_stop(&self) {
+        self.stop.cancel();
     }
 
     /// Stops cleanly. What is still in the channel is not acknowledged.

@@ -32,6 +32,8 @@ pub(crate) struct ElasticsearchSettings {
     /// Gzip level, 0 for none.
     pub(crate) compression_level: u32,
     pub(crate) timeout: Duration,
+    /// How long an unused connection is kept; `None`: until the other side closes it.
+    pub(crate) idle_connection_timeout: Option<Duration>,
     pub(crate) backoff_init: Duration,
     pub(crate) backoff_max: Duration,
     pub(crate) queue_events: usize,
@@ -63,6 +65,7 @@ struct Preset {
     queue_events: usize,
     flush_min_events: usize,
     flush_timeout_s: u64,
+    idle_connection_timeout_s: u64,
     backoff_init_s: u64,
     backoff_max_s: u64,
 }
@@ -73,6 +76,7 @@ const BALANCED: Preset = Preset {
     queue_events: 3200,
     flush_min_events: 1600,
     flush_timeout_s: 10,
+    idle_connection_timeout_s: 3,
     backoff_init_s: 1,
     backoff_max_s: 60,
 };
@@ -84,10 +88,12 @@ fn preset(name: &str) -> Option<Preset> {
             workers: 4,
             queue_events: 12_800,
             flush_timeout_s: 5,
+            idle_connection_timeout_s: 15,
             ..BALANCED
         },
         "scale" => Preset {
             flush_timeout_s: 20,
+            idle_connection_timeout_s: 1,
             backoff_init_s: 5,
             backoff_max_s: 300,
             ..BALANCED
@@ -97,6 +103,7 @@ fn preset(name: &str) -> Option<Preset> {
             queue_events: 4100,
             flush_min_events: 2050,
             flush_timeout_s: 1,
+            idle_connection_timeout_s: 60,
             ..BALANCED
         },
         _ => return None,
@@ -172,6 +179,11 @@ impl ElasticsearchSettings {
             bulk_max_size,
             compression_level: compression_level as u32,
             timeout: block.duration("timeout")?.unwrap_or(Duration::from_secs(90)),
+            idle_connection_timeout: block
+                .duration("idle_connection_timeout")?
+                .map_or(Some(Duration::from_secs(BALANCED.idle_connection_timeout_s)), |idle| {
+                    (!idle.is_zero()).then_some(idle)
+                }),
             backoff_init: block.duration("backoff.init")?.unwrap_or(Duration::from_secs(1)),
             backoff_max: block.duration("backoff.max")?.unwrap_or(Duration::from_mins(1)),
             queue_events,
@@ -190,6 +202,7 @@ impl ElasticsearchSettings {
         self.flush_min_events = preset.flush_min_events;
         self.flush_timeout = Duration::from_secs(preset.flush_timeout_s);
         self.compression_level = 1;
+        self.idle_connection_timeout = Some(Duration::from_secs(preset.idle_connection_timeout_s));
         self.backoff_init = Duration::from_secs(preset.backoff_init_s);
         self.backoff_max = Duration::from_secs(preset.backoff_max_s);
     }
@@ -289,7 +302,7 @@ mod tests {
 
     #[test]
     fn presets_hold_the_documented_numbers() {
-        let check = |preset: &str, expected: (usize, usize, usize, usize, u64)| {
+        let check = |preset: &str, expected: (usize, usize, usize, usize, u64, u64)| {
             let settings = read(&json!({"hosts": ["https://es:9200"], "preset": preset})).unwrap();
             let seen = (
                 settings.bulk_max_size,
@@ -297,15 +310,16 @@ mod tests {
                 settings.queue_events,
                 settings.flush_min_events,
                 settings.flush_timeout.as_secs(),
+                settings.idle_connection_timeout.unwrap().as_secs(),
             );
             assert_eq!(seen, expected, "{preset}");
             assert_eq!(settings.compression_level, 1);
         };
-        check("balanced", (1600, 1, 3200, 1600, 10));
-        check("throughput", (1600, 4, 12_800, 1600, 5));
-        check("scale", (1600, 1, 3200, 1600, 20));
-        check("latency", (50, 1, 4100, 2050, 1));
-        check("custom", (1600, 1, 3200, 1600, 10));
+        check("balanced", (1600, 1, 3200, 1600, 10, 3));
+        check("throughput", (1600, 4, 12_800, 1600, 5, 15));
+        check("scale", (1600, 1, 3200, 1600, 20, 1));
+        check("latency", (50, 1, 4100, 2050, 1, 60));
+        check("custom", (1600, 1, 3200, 1600, 10, 3));
     }
 
     #[test]
