@@ -14,6 +14,7 @@ use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, Verifie
 
 use crate::anchors::Anchors;
 use crate::facts::{Facts, Role, day};
+use crate::name_constraints::Name;
 use crate::unusual_leaf;
 
 /// The most certificates that are looked at in one handshake.
@@ -61,6 +62,8 @@ pub(crate) struct ChainRules<'a> {
     pub(crate) pins: &'a [String],
     pub(crate) role: Role,
     pub(crate) algorithms: &'a WebPkiSupportedAlgorithms,
+    /// The host, when only the common name covers it: no constraint on names may be got around that way.
+    pub(crate) by_common_name: Option<&'a Name>,
 }
 
 /// Refuses chains that are too long to be looked at.
@@ -106,10 +109,32 @@ pub(crate) fn check_itself(facts: &Facts, what: &str, now: i64) -> Result<(), Br
     Ok(())
 }
 
+/// Where an issuer stands in a path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// It was presented, and its own issuer vouches for it.
+    Intermediate,
+    /// It is trusted by configuration.
+    Anchor,
+}
+
+impl Standing {
+    pub(crate) fn in_words(self) -> &'static str {
+        match self {
+            Self::Intermediate => "the intermediate",
+            Self::Anchor => "the trusted certificate",
+        }
+    }
+}
+
 /// Whether a certificate may stand as the issuer in a path with `below` other issuers between it and the leaf.
-pub(crate) fn check_issuer(facts: &Facts, what: &str, below: usize) -> Result<(), Broken> {
-    let subject = &facts.subject;
-    if !facts.may_issue() {
+///
+/// Version 1 cannot say that it is no CA, so only an anchor may be of it: any leaf of that version could else issue.
+pub(crate) fn check_issuer(facts: &Facts, standing: Standing, below: usize) -> Result<(), Broken> {
+    let (subject, what) = (&facts.subject, standing.in_words());
+    let trusted_version_1 = facts.first_version && standing == Standing::Anchor;
+    let is_ca = facts.is_ca == Some(true) || trusted_version_1;
+    if !is_ca || facts.may_sign_certificates == Some(false) {
         let reason = match facts.is_ca {
             Some(true) => "its keyUsage lacks keyCertSign",
             Some(false) => "it says CA:FALSE",
@@ -140,6 +165,19 @@ pub(crate) fn check_usage(facts: &Facts, what: &str, role: Role) -> Result<(), B
         format!("{what} (`{subject}`) is for {found}, not for {purpose}"),
     )
     .hint(format!("issue it with the extended key usage {purpose}, or with none")))
+}
+
+/// A name that an issuer above it may not issue for.
+pub(crate) fn outside_limits(name: &Name, holder: &Facts, issuer: &Facts, standing: Standing) -> Broken {
+    let (what, subject) = (standing.in_words(), &issuer.subject);
+    Broken::new(
+        "name_constraint",
+        format!(
+            "{name} of `{}` is outside what {what} (`{subject}`) may issue for (nameConstraints)",
+            holder.subject
+        ),
+    )
+    .hint("issue the certificate for permitted names, or from a CA without that limit")
 }
 
 impl ChainRules<'_> {
@@ -218,16 +256,21 @@ impl ChainRules<'_> {
         }
         let mut below = 0;
         for (_, facts) in &issuers {
-            check_issuer(facts, "the intermediate", below)?;
+            check_issuer(facts, Standing::Intermediate, below)?;
             below += usize::from(!facts.self_issued);
         }
-        check_itself(&anchor.facts, "the trusted certificate", seconds)?;
-        check_issuer(&anchor.facts, "the trusted certificate", below)?;
+        let trusted = Standing::Anchor.in_words();
+        check_itself(&anchor.facts, trusted, seconds)?;
+        check_issuer(&anchor.facts, Standing::Anchor, below)?;
         check_usage(leaf_facts, self.leaf_name(), self.role)?;
         for (_, facts) in &issuers {
-            check_usage(facts, "the intermediate", self.role)?;
+            check_usage(facts, Standing::Intermediate.in_words(), self.role)?;
         }
-        check_usage(&anchor.facts, "the trusted certificate", self.role)?;
+        check_usage(&anchor.facts, trusted, self.role)?;
+        for (_, facts) in &issuers {
+            self.check_common_name(leaf_facts, facts, Standing::Intermediate)?;
+        }
+        self.check_common_name(leaf_facts, &anchor.facts, Standing::Anchor)?;
         let intermediates = issuers.iter().map(|(certificate, _)| certificate);
         self.check_pins(
             std::iter::once(leaf)
@@ -235,6 +278,13 @@ impl ChainRules<'_> {
                 .chain([&anchor.certificate])
                 .map(spki_pin),
         )
+    }
+
+    fn check_common_name(&self, leaf: &Facts, issuer: &Facts, standing: Standing) -> Result<(), Broken> {
+        match (&issuer.limits, self.by_common_name) {
+            (Some(limits), Some(name)) if !limits.allow(name) => Err(outside_limits(name, leaf, issuer, standing)),
+            _ => Ok(()),
+        }
     }
 
     /// Any certificate of the path may have the pin.
@@ -269,6 +319,20 @@ impl ChainRules<'_> {
     pub(crate) fn unknown_authority(&self, detail: &str) -> Broken {
         let rule = format!("{} does not lead to a trusted certificate{detail}", self.leaf_name());
         Broken::new("unknown_authority", rule)
+    }
+
+    fn signature_in_words(&self, error: &webpki::Error) -> Broken {
+        if *error == webpki::Error::InvalidSignatureForPublicKey {
+            return self
+                .unknown_authority(
+                    ": a trusted certificate has the name of the issuer but another key, or a key that is too short",
+                )
+                .hint(
+                    "the CA may have been made anew under the same name; compare fingerprints with `flotilla tls show`",
+                );
+        }
+        self.unknown_authority(": it is signed with an algorithm that is not trusted, such as SHA-1")
+            .hint("issue it anew with SHA-256 or better")
     }
 
     fn in_words(&self, error: &webpki::Error, leaf: &Facts) -> Broken {
@@ -308,22 +372,18 @@ impl ChainRules<'_> {
                 "a certificate of the chain has a critical extension that is not understood",
             )
             .hint("issue it anew without that extension"),
-            E::UnsupportedSignatureAlgorithmContext(_) | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => self
-                .unknown_authority(": it is signed with an algorithm that is not trusted, such as SHA-1")
-                .hint("issue it anew with SHA-256 or better"),
-            E::InvalidSignatureForPublicKey => self
-                .unknown_authority(
-                    ": a trusted certificate has the name of the issuer but another key, or a key that is too short",
-                )
-                .hint(
-                    "the CA may have been made anew under the same name; compare fingerprints with `flotilla tls show`",
-                ),
+            E::UnsupportedSignatureAlgorithmContext(_)
+            | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+            | E::InvalidSignatureForPublicKey => self.signature_in_words(error),
             E::MaximumPathBuildCallsExceeded
             | E::MaximumPathDepthExceeded
             | E::MaximumSignatureChecksExceeded
             | E::MaximumNameConstraintComparisonsExceeded => {
                 self.unknown_authority(" within the limits of what is tried")
             }
+            E::UnsupportedCertVersion => self
+                .unknown_authority(": a certificate above it is of X.509 version 1, which cannot say that it is a CA")
+                .hint("issue that CA anew with basicConstraints CA:TRUE, or trust it itself"),
             E::EndEntityUsedAsCa => self.unknown_authority(": the certificate that issued it is not a CA"),
             E::UnknownIssuer => self.unknown_authority(""),
             other => Broken::new(

@@ -89,7 +89,7 @@ impl SslError {
                 "set both; `elasticsearch-certutil cert` makes a pair, and `ssl.enabled: false` serves without TLS"
                     .to_owned(),
             ),
-            Self::Library(_) => None,
+            Self::Library(_) => Some("compare the block with the reference of `ssl` settings".to_owned()),
         }
     }
 

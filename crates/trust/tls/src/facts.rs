@@ -1,5 +1,7 @@
 //! What verification needs to know of one certificate, read once.
 
+use std::collections::BTreeSet;
+
 use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
@@ -107,7 +109,12 @@ impl Facts {
         if parsed.subject().iter().next().is_some() {
             facts.all_names.push(Name::directory(parsed.subject()));
         }
+        let mut seen = BTreeSet::new();
         for extension in parsed.extensions() {
+            // Two of a kind could say two different things (RFC 5280, section 4.2).
+            if !seen.insert(extension.oid.as_bytes()) {
+                return Err(Unreadable);
+            }
             facts.read(extension)?;
         }
         Ok(facts)
@@ -168,12 +175,6 @@ impl Facts {
             None => "none".to_owned(),
             Some(usages) => usages.iter().map(word).collect::<Vec<_>>().join(", "),
         }
-    }
-
-    /// Whether it may issue certificates at all: version 1, or CA:TRUE without a keyUsage that forbids it.
-    pub(crate) fn may_issue(&self) -> bool {
-        let is_ca = self.first_version || self.is_ca == Some(true);
-        is_ca && self.may_sign_certificates != Some(false)
     }
 
     pub(crate) fn not_after_in_words(&self) -> String {

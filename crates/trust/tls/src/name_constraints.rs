@@ -1,10 +1,15 @@
 //! The names that a CA may issue for (`nameConstraints`).
 //!
-//! webpki evaluates them on the paths that it builds; this is for those of [`crate::unusual_leaf`]. A name of a form that no
+//! webpki evaluates them on the paths that it builds; this is for those of [`crate::unusual_leaf`], and for a host that only
+//! the common name covers, which webpki does not look at. A name of a form that no
 //! subtree speaks of is free; of a form with permitted subtrees it must lie in one of them, and in no excluded one.
 //! Source: RFC 5280, section 4.2.1.10.
 
+use std::net::IpAddr;
+
 use x509_parser::extensions::{GeneralName, GeneralSubtree, NameConstraints};
+
+use crate::names::Host;
 
 /// A name of a certificate, or the base of a subtree.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,6 +43,15 @@ impl Name {
             GeneralName::OtherName(..) => Self::Unevaluated("otherName"),
             GeneralName::RegisteredID(_) => Self::Unevaluated("registeredID"),
             _ => Self::Unevaluated("another form"),
+        }
+    }
+
+    /// A host, for certificates that cover it by their common name.
+    pub(crate) fn of_host(host: &Host) -> Self {
+        match host {
+            Host::Dns(name) => Self::Dns(name.clone()),
+            Host::Ip(IpAddr::V4(address)) => Self::Ip(address.octets().to_vec()),
+            Host::Ip(IpAddr::V6(address)) => Self::Ip(address.octets().to_vec()),
         }
     }
 
@@ -103,7 +117,7 @@ impl Limits {
         names.iter().find(|name| !self.allow(name))
     }
 
-    fn allow(&self, name: &Name) -> bool {
+    pub(crate) fn allow(&self, name: &Name) -> bool {
         let mut permitted = self.permitted.iter().filter(|base| name.same_form(base)).peekable();
         let mut excluded = self.excluded.iter().filter(|base| name.same_form(base));
         (permitted.peek().is_none() || permitted.any(|base| name.lies_in(base)))

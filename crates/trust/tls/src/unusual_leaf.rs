@@ -6,7 +6,9 @@ use certs::spki_pin;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::chain::{Broken, ChainRules, MAX_CHAIN_CERTIFICATES, check_issuer, check_itself, check_usage};
+use crate::chain::{
+    Broken, ChainRules, MAX_CHAIN_CERTIFICATES, Standing, check_issuer, check_itself, check_usage, outside_limits,
+};
 use crate::facts::Facts;
 
 /// The most signatures that are checked for one leaf.
@@ -56,7 +58,7 @@ impl<'a> Walk<'a> {
     fn climb(&mut self, path: &mut Vec<Step<'a>>) -> bool {
         let anchors = self.rules.anchors;
         for anchor in anchors.iter() {
-            if self.accepts(path, &anchor.certificate, &anchor.facts, "the trusted certificate") {
+            if self.accepts(path, &anchor.certificate, &anchor.facts, Standing::Anchor) {
                 match self.check_whole(path, &anchor.certificate) {
                     Ok(()) => return true,
                     Err(broken) => self.broken = Some(broken),
@@ -69,7 +71,7 @@ impl<'a> Walk<'a> {
         for certificate in self.others {
             let seen = path.iter().any(|step| step.certificate == certificate);
             let Ok(facts) = Facts::of(certificate) else { continue };
-            if !seen && self.accepts(path, certificate, &facts, "the intermediate") {
+            if !seen && self.accepts(path, certificate, &facts, Standing::Intermediate) {
                 path.push(Step { certificate, facts });
                 if self.climb(path) {
                     return true;
@@ -89,7 +91,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether `issuer` may stand above the last certificate of `path` and signed it.
-    fn accepts(&mut self, path: &[Step<'a>], issuer: &CertificateDer<'_>, facts: &Facts, what: &str) -> bool {
+    fn accepts(&mut self, path: &[Step<'a>], issuer: &CertificateDer<'_>, facts: &Facts, standing: Standing) -> bool {
+        let what = standing.in_words();
         let Some(last) = path.last() else { return false };
         if last.facts.raw_issuer != facts.raw_subject || self.signatures_left == 0 {
             return false;
@@ -100,9 +103,9 @@ impl<'a> Walk<'a> {
         }
         let below = path.iter().skip(1).filter(|step| !step.facts.self_issued).count();
         let checked = check_itself(facts, what, self.now)
-            .and_then(|()| check_issuer(facts, what, below))
+            .and_then(|()| check_issuer(facts, standing, below))
             .and_then(|()| check_usage(facts, what, self.rules.role))
-            .and_then(|()| check_names(facts, what, path));
+            .and_then(|()| check_names(self.rules, facts, standing, path));
         match checked {
             Ok(()) => true,
             Err(broken) => {
@@ -142,7 +145,7 @@ pub(crate) fn is_signed_by(
 
 /// Whether an issuer may issue for the names of everything below it. As elsewhere, an intermediate that was issued to the
 /// same name is left out.
-fn check_names(issuer: &Facts, what: &str, path: &[Step<'_>]) -> Result<(), Broken> {
+fn check_names(rules: &ChainRules<'_>, issuer: &Facts, standing: Standing, path: &[Step<'_>]) -> Result<(), Broken> {
     let Some(limits) = &issuer.limits else {
         return Ok(());
     };
@@ -150,16 +153,10 @@ fn check_names(issuer: &Facts, what: &str, path: &[Step<'_>]) -> Result<(), Brok
         .iter()
         .enumerate()
         .filter(|(place, step)| *place == 0 || !step.facts.self_issued);
-    let violation = below.find_map(|(_, step)| Some((step, limits.first_violation(&step.facts.all_names)?)));
-    match violation {
-        None => Ok(()),
-        Some((step, name)) => Err(Broken::new(
-            "name_constraint",
-            format!(
-                "{name} of `{}` is outside what {what} (`{}`) may issue for (nameConstraints)",
-                step.facts.subject, issuer.subject
-            ),
-        )
-        .hint("issue the certificate for permitted names, or from a CA without that limit")),
-    }
+    let violation = below.find_map(|(place, step)| {
+        let by_common_name = rules.by_common_name.filter(|name| place == 0 && !limits.allow(name));
+        let name = limits.first_violation(&step.facts.all_names).or(by_common_name)?;
+        Some(outside_limits(name, &step.facts, issuer, standing))
+    });
+    violation.map_or(Ok(()), Err)
 }

@@ -17,6 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::anchors::{Anchors, vouched_for};
 use crate::chain::{Broken, ChainRules, check_size, unreadable};
 use crate::facts::{Facts, Role};
+use crate::name_constraints::Name;
 use crate::names::{self, Host};
 use crate::observe::{VerificationFailure, note};
 use crate::settings::{ClientAuthentication, VerificationMode};
@@ -92,8 +93,12 @@ impl ServerVerifier {
         let facts = Facts::of(leaf);
         if self.mode != VerificationMode::None {
             let facts = facts.as_ref().map_err(|_| unreadable())?;
-            self.verify_chain(leaf, facts, others, now)?;
-            self.verify_name(facts, name)?;
+            let host = Host::parse(&name.to_str()).filter(|_| self.check_names);
+            let by_common_name = host
+                .as_ref()
+                .filter(|host| self.mode == VerificationMode::Full && names::only_common_name_covers(facts, host));
+            self.verify_chain(leaf, facts, others, by_common_name.map(Name::of_host).as_ref(), now)?;
+            host.map_or(Ok(()), |host| self.verify_name(facts, &host))?;
         }
         facts.map_or(Ok(()), |facts| check_key(&facts, Role::Server))
     }
@@ -103,6 +108,7 @@ impl ServerVerifier {
         leaf: &CertificateDer<'_>,
         facts: &Facts,
         others: &[CertificateDer<'_>],
+        by_common_name: Option<&Name>,
         now: UnixTime,
     ) -> Result<(), Broken> {
         self.learn(leaf, others);
@@ -113,6 +119,7 @@ impl ServerVerifier {
             pins: &self.pins,
             role: Role::Server,
             algorithms: &self.algorithms,
+            by_common_name,
         };
         rules
             .verify(leaf, facts, others, now)
@@ -134,11 +141,8 @@ impl ServerVerifier {
         }
     }
 
-    fn verify_name(&self, facts: &Facts, name: &ServerName<'_>) -> Result<(), Broken> {
-        let Some(host) = Host::parse(&name.to_str()).filter(|_| self.check_names) else {
-            return Ok(());
-        };
-        if names::covers(facts, &host, self.mode) {
+    fn verify_name(&self, facts: &Facts, host: &Host) -> Result<(), Broken> {
+        if names::covers(facts, host, self.mode) {
             return Ok(());
         }
         let broken = Broken::new(
@@ -148,7 +152,7 @@ impl ServerVerifier {
                 names_in_words(facts)
             ),
         );
-        Err(if names::only_common_name_covers(facts, &host) {
+        Err(if names::only_common_name_covers(facts, host) {
             broken.hint("only the common name fits, which mode `strict` does not accept: issue the certificate with a subject alternative name, or use `ssl.verification_mode: full`")
         } else {
             broken.hint(format!(
@@ -223,6 +227,7 @@ impl ClientVerifier {
             pins: &self.pins,
             role: Role::Client,
             algorithms: &self.algorithms,
+            by_common_name: None,
         };
         rules.verify(leaf, &facts, others, now).map_err(|broken| match (broken.class, &broken.hint) {
             ("unknown_authority", None) => broken.hint(
@@ -387,3 +392,9 @@ impl ClientCertVerifier for ClientVerifier {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod paths;
+
+#[cfg(test)]
+mod pkits;

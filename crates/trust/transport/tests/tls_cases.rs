@@ -164,6 +164,10 @@ fn loaded(result: Result<(), SslError>) -> (Outcome, String) {
 
 fn told(report: Report) -> (Outcome, String) {
     assert!(!report.message.is_empty());
+    assert!(
+        report.ok || !report.hint.is_empty(),
+        "nothing says what to do: {report}"
+    );
     let text = format!("{report}");
     assert!(
         !text.contains("Abcd1234!") && !text.contains("PRIVATE KEY-----"),

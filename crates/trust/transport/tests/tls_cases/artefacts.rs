@@ -98,9 +98,7 @@ impl Artefacts {
         ]);
         let lines: Vec<&str> = extensions.split('`').skip(1).step_by(2).collect();
         if lines.is_empty() {
-            self.openssl(&[
-                "x509", "-req", "-days", "3650", "-in", &request, "-signkey", &key, "-out", &out,
-            ]);
+            self.version_1(&request, &out, if *issuer == "self" { id } else { issuer });
             return;
         }
         let (extension_file, settings, database) = (format!("{id}.ext"), format!("{id}.cnf"), format!("{id}.index"));
@@ -148,6 +146,21 @@ impl Artefacts {
             arguments.extend(["-md", digest]);
         }
         self.openssl(&arguments);
+    }
+
+    /// A certificate without extensions, which OpenSSL makes of version 1.
+    fn version_1(&self, request: &str, out: &str, issuer: &str) {
+        let key = format!("{issuer}.key");
+        let mut arguments = vec!["x509", "-req", "-days", "3650", "-in", request, "-out", out];
+        let certificate = format!("{issuer}.crt");
+        if certificate == out {
+            arguments.extend(["-signkey", &key]);
+        } else {
+            arguments.extend(["-CA", &certificate, "-CAkey", &key, "-CAcreateserial"]);
+        }
+        self.openssl(&arguments);
+        let text = self.openssl(&["x509", "-in", out, "-noout", "-text"]);
+        assert!(String::from_utf8_lossy(&text).contains("Version: 1"), "{out}");
     }
 
     /// Follows the words of the column "made by".
