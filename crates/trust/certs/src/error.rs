@@ -14,10 +14,12 @@ pub struct Origin {
     pub path: Option<Utf8PathBuf>,
 }
 
+/// For the middle of a sentence; with `#` for its end.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let comma = if f.alternate() { "" } else { "," };
         match &self.path {
-            Some(path) => write!(f, "`{path}`, named by `{}`,", self.setting),
+            Some(path) => write!(f, "`{path}`, named by `{}`{comma}", self.setting),
             None => write!(f, "the text in `{}`", self.setting),
         }
     }
@@ -102,7 +104,7 @@ pub enum LoadError {
         key_in_certificate_file: bool,
     },
     /// The key is another one's.
-    #[error("the key in {key} does not belong to the first certificate (`{subject}`) in {certificate}")]
+    #[error("the key in {key} does not belong to the first certificate (`{subject}`) in {certificate:#}")]
     KeyMismatch {
         /// Where the certificate is.
         certificate: Box<Origin>,
@@ -122,7 +124,7 @@ pub enum LoadError {
         passphrase_setting: String,
     },
     /// The passphrase does not open the key.
-    #[error("the passphrase in `{passphrase_setting}` does not open the key in {origin}")]
+    #[error("the passphrase in `{passphrase_setting}` does not open the key in {origin:#}")]
     KeyWrongPassphrase {
         /// Where.
         origin: Origin,
@@ -192,6 +194,9 @@ impl LoadError {
         match self {
             Self::Read { source, .. } | Self::PassphraseFile { source, .. } => Some(read_hint(source).to_owned()),
             Self::EmptyPath { setting } => Some(format!("give a path, paste PEM, or remove `{setting}`")),
+            Self::NoPem { origin, .. } if origin.path.is_none() => {
+                Some("paste the whole PEM with its BEGIN and END lines, or give the path of a file".to_owned())
+            }
             Self::NoPem { .. } => Some("give a PEM, DER or PKCS#12 file".to_owned()),
             Self::NoCertificate { found, .. } | Self::NotAnAuthority { found, .. } => {
                 Some(certificate_hint(found).to_owned())
@@ -225,7 +230,7 @@ impl LoadError {
                 Some("encrypt it as PKCS#8: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW".to_owned())
             }
             Self::KeyWrongPassphrase { passphrase_setting, .. } => Some(format!(
-                "check `{passphrase_setting}`; `openssl pkey -noout -in FILE` tries a passphrase"
+                "check `{passphrase_setting}`; `flotilla tls show FILE` asks for a passphrase and tries it"
             )),
             Self::TooLarge { .. } => Some("name a file with certificates or a key; those are far smaller".to_owned()),
             Self::UnsupportedKey { .. } => {
@@ -240,6 +245,9 @@ fn read_hint(source: &io::Error) -> &'static str {
         io::ErrorKind::NotFound => "check the spelling; relative paths start at the working folder",
         io::ErrorKind::PermissionDenied => "let the user that runs this program read it",
         io::ErrorKind::IsADirectory => "name a file, not a folder",
+        io::ErrorKind::NotADirectory => "a part of the path before the last is a file; check the path",
+        io::ErrorKind::InvalidData => "it must hold nothing but the passphrase, as UTF-8 text",
+        io::ErrorKind::TimedOut => "name a regular file; a pipe (FIFO) must have somebody who writes to it",
         _ => "check that the file can be read, for instance with `cat`",
     }
 }

@@ -17,7 +17,7 @@ use crate::legacy_pem::{decrypt_legacy_pem, is_legacy_encrypted};
 use crate::pem::PemBlock;
 use crate::pkcs12::{Pkcs12, open_p12};
 use crate::recognize::{Content, private_key, recognize};
-use crate::source::{PemSource, without_path};
+use crate::source::{PemSource, read_bounded, without_path};
 
 /// How an encrypted key may be opened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -216,16 +216,14 @@ pub(crate) fn labels(blocks: &[PemBlock]) -> String {
 /// # Errors
 /// [`LoadError::PassphraseFile`]; also when the file is not UTF-8 or longer than 64 KiB.
 pub fn read_passphrase_file(path: &Utf8Path, setting: &str) -> Result<Secret, LoadError> {
-    use std::io::{Error, ErrorKind, Read};
+    use std::io::{Error, ErrorKind};
     const MAX_BYTES: u64 = 64 << 10;
     let failed = |source| LoadError::PassphraseFile {
         setting: setting.to_owned(),
         path: path.to_owned(),
         source: without_path(source),
     };
-    let file = fs_err::File::open(path).map_err(failed)?;
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = read_bounded(path, MAX_BYTES).map_err(failed)?;
     let text = std::str::from_utf8(&bytes)
         .ok()
         .filter(|_| bytes.len() as u64 <= MAX_BYTES);

@@ -44,7 +44,7 @@ pub use legacy_pem::{LegacyCipher, decrypt_legacy_pem, encrypt_legacy_pem};
 pub use pem::{PemBlock, parse_pem};
 pub use pkcs12::{Pkcs12, Pkcs12Certificate, Pkcs12Error, Pkcs12Key, read_p12};
 pub use recognize::{Content, recognize};
-pub use source::PemSource;
+pub use source::{PemSource, can_be_read_again};
 pub use write::{
     KeyFormat, P12Identity, WriteError, create_file_atomically, write_file_atomically, write_p12, write_pem,
     write_pem_certificates, write_pem_key,

@@ -16,14 +16,14 @@ use crate::anchors::{Anchors, system_roots};
 use crate::error::SslError;
 use crate::explain::{Explanation, Side, explain};
 use crate::facts::Role;
-use crate::material::{self, Pair};
+use crate::material::{self, Authorities, Pair};
 use crate::observe::{Observation, note};
 use crate::options::{Alpn, LoadOptions, Time};
 use crate::p521::P521;
 use crate::reload::{History, ReloadOutcome, Reloadable, digest_of};
 use crate::settings::{SslSettings, VerificationMode};
 use crate::status::{CertificateRole, CertificateStatus, TlsStatus};
-use crate::values::negotiation;
+use crate::values::{Negotiation, negotiation};
 use crate::verifier::{Learned, ServerVerifier};
 
 /// A client's TLS: loaded, matched, and replaced in place when its files change.
@@ -42,8 +42,8 @@ struct State {
     bare: Arc<ClientConfig>,
     verifier: Arc<ServerVerifier>,
     pair: Option<Pair>,
-    /// Those of the settings; empty when the system's roots serve.
-    authorities: Vec<CertificateDer<'static>>,
+    /// Those of the settings; none when the system's roots serve.
+    authorities: Authorities,
     warnings: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ impl ClientTls {
             SslSettings::default()
         };
         let digest = digest_of(&material::files(&settings));
-        let state = State::load(&settings, &options, &Learned::default())?;
+        let state = State::load(&settings, &options, None)?;
         for warning in &state.warnings {
             tracing::warn!(tls = %options.name, warning, "the TLS settings of a client should be changed");
         }
@@ -165,19 +165,20 @@ impl ClientTls {
     }
 }
 
-pub(crate) fn describe_authorities(authorities: &[CertificateDer<'_>], in_use: usize) -> Vec<String> {
-    if authorities.is_empty() {
+pub(crate) fn describe_authorities(authorities: &Authorities, in_use: usize) -> Vec<String> {
+    let count = authorities.certificates().count();
+    if count == 0 {
         return vec![format!("certificate_authorities: system certificates ({in_use})")];
     }
     const SHOWN: usize = 10;
     let mut lines: Vec<String> = authorities
-        .iter()
+        .certificates()
         .take(SHOWN)
-        .map(describe)
+        .map(|certificate| describe(certificate))
         .map(|ca| format!("certificate_authorities: `{}`, SHA-256 {}", ca.subject, ca.fingerprint))
         .collect();
-    if authorities.len() > SHOWN {
-        lines.push(format!("certificate_authorities: {} more", authorities.len() - SHOWN));
+    if count > SHOWN {
+        lines.push(format!("certificate_authorities: {} more", count - SHOWN));
     }
     lines
 }
@@ -195,7 +196,8 @@ pub(crate) fn describe_pair(pair: &Pair) -> String {
 }
 
 impl State {
-    fn load(settings: &SslSettings, options: &LoadOptions, learned: &Learned) -> Result<Self, SslError> {
+    /// `earlier` is what a reload replaces.
+    fn load(settings: &SslSettings, options: &LoadOptions, earlier: Option<&Self>) -> Result<Self, SslError> {
         let mut warnings = Vec::new();
         let mut negotiation = negotiation(settings, &mut warnings)?;
         if settings.curve_types.is_empty() {
@@ -205,33 +207,30 @@ impl State {
             warnings.push("`ssl.renegotiation`: TLS is never renegotiated; the setting has no effect".to_owned());
         }
         let fingerprint = fingerprint(settings)?;
-        let pair = material::load_pair(settings, &negotiation.provider, Role::Client, &[], &mut warnings)?;
-        let authorities = material::load_authorities(settings, &mut warnings)?;
+        let passphrase = material::passphrase(settings)?;
+        let passphrase = passphrase.as_ref();
+        let provider = &negotiation.provider;
+        let pair = material::load_pair(settings, passphrase, provider, Role::Client, &[], &mut warnings)?;
+        let trusted_before = earlier.map(|state| &state.authorities);
+        let authorities = material::load_authorities(settings, passphrase, trusted_before, &mut warnings)?;
         let anchors = match &authorities {
-            Some(certificates) => Arc::new(Anchors::new(certificates.iter().cloned())),
+            Some(found) => Arc::new(Anchors::new(found.certificates().cloned())),
             None => system_roots(),
         };
         warn_of_trust(settings, &anchors, &mut warnings);
         let verifier = Arc::new(ServerVerifier {
             mode: settings.verification_mode,
-            learned: Learned::carry_over(learned, fingerprint, &anchors),
+            learned: earlier.map_or_else(Learned::default, |state| {
+                Learned::carry_over(&state.verifier.learned, fingerprint, &anchors)
+            }),
             anchors,
             fingerprint,
             pins: settings.ca_sha256.clone(),
             algorithms: negotiation.provider.signature_verification_algorithms,
             check_names: true,
         });
-        let builder = ClientConfig::builder_with_details(negotiation.provider, Time::shared(&options.clock))
-            .with_protocol_versions(&negotiation.versions)
-            .map_err(|error| SslError::Library(error.to_string()))?;
         let offered = pair.as_ref().and_then(|pair| pair.certified.clone());
-        let mut bare = builder
-            .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
-            .with_client_cert_resolver(Arc::new(OwnCertificate(offered)));
-        if !options.resumption {
-            bare.resumption = Resumption::disabled();
-        }
+        let bare = configuration(negotiation, options, verifier.clone(), OwnCertificate(offered))?;
         let with = |alpn: Alpn| {
             let mut config = bare.clone();
             config.alpn_protocols = alpn.protocols();
@@ -248,6 +247,25 @@ impl State {
             warnings,
         })
     }
+}
+
+fn configuration(
+    negotiation: Negotiation,
+    options: &LoadOptions,
+    verifier: Arc<ServerVerifier>,
+    offered: OwnCertificate,
+) -> Result<ClientConfig, SslError> {
+    let builder = ClientConfig::builder_with_details(negotiation.provider, Time::shared(&options.clock))
+        .with_protocol_versions(&negotiation.versions)
+        .map_err(|error| SslError::Library(error.to_string()))?;
+    let mut config = builder
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_cert_resolver(Arc::new(offered));
+    if !options.resumption {
+        config.resumption = Resumption::disabled();
+    }
+    Ok(config)
 }
 
 /// Normalised: any case, colons and blanks around it are fine. A text of another form can never match and fails the load.
@@ -325,9 +343,10 @@ impl Reloadable for ClientTls {
         let digest = digest_of(&self.files());
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.attempt(digest, self.options.clock.now(), || {
-            let state = State::load(&self.settings, &self.options, &self.current.load().verifier.learned)?;
+            let mut state = State::load(&self.settings, &self.options, Some(&self.current.load()))?;
+            let kept_back = state.authorities.kept_back.take();
             self.current.store(Arc::new(state));
-            Ok(())
+            kept_back.map_or(Ok(()), Err)
         })
     }
 
@@ -350,7 +369,7 @@ impl Reloadable for ClientTls {
         let own = own.map(|certificate| CertificateStatus::of(CertificateRole::Own, certificate));
         let trusted = state
             .authorities
-            .iter()
+            .certificates()
             .map(|certificate| CertificateStatus::of(CertificateRole::Authority, certificate));
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.status(&self.options.name, own.chain(trusted).collect(), state.warnings.clone())

@@ -33,12 +33,12 @@ impl Pair {
 /// The pair of a block, its chain completed from `issuers`; `None` when it names neither certificate nor key.
 pub(crate) fn load_pair(
     settings: &SslSettings,
+    passphrase: Option<&Secret>,
     provider: &CryptoProvider,
     role: Role,
     issuers: &[CertificateDer<'static>],
     warnings: &mut Vec<String>,
 ) -> Result<Option<Pair>, SslError> {
-    let passphrase = passphrase(settings)?;
     let Some(certificate) = &settings.certificate else {
         return match settings.key {
             None => Ok(None),
@@ -50,7 +50,7 @@ pub(crate) fn load_pair(
         };
     };
     let options = KeyOptions {
-        passphrase: passphrase.as_ref(),
+        passphrase,
         passphrase_setting: if settings.key_passphrase.is_some() || settings.key_passphrase_path.is_none() {
             IdentityNames::SSL.passphrase
         } else {
@@ -66,7 +66,7 @@ pub(crate) fn load_pair(
 }
 
 /// The inline passphrase wins; the file is read in any case, as the original does, so that a missing one is noticed.
-fn passphrase(settings: &SslSettings) -> Result<Option<Secret>, SslError> {
+pub(crate) fn passphrase(settings: &SslSettings) -> Result<Option<Secret>, SslError> {
     let from_file = match &settings.key_passphrase_path {
         Some(path) => Some(certs::read_passphrase_file(path, "ssl.key_passphrase_path")?),
         None => None,
@@ -146,35 +146,62 @@ pub(crate) fn load_issuers(files: &[Utf8PathBuf]) -> Result<Vec<CertificateDer<'
     Ok(found)
 }
 
+/// The configured authorities, entry by entry.
+#[derive(Debug, Default)]
+pub(crate) struct Authorities {
+    entries: Vec<Vec<CertificateDer<'static>>>,
+    /// Why an entry still stands for what it held before a reload.
+    pub(crate) kept_back: Option<SslError>,
+}
+
+impl Authorities {
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.entries.iter().flatten()
+    }
+}
+
 /// The configured authorities. `None`: the system's roots serve.
 ///
 /// With reload on, an entry that cannot be used is left out with a warning while another one can; without, it fails the load.
+/// At a reload, with what was loaded before as `earlier`, an entry that became unusable keeps what it held: a file that is
+/// away for a moment takes nobody's trust.
 pub(crate) fn load_authorities(
     settings: &SslSettings,
+    passphrase: Option<&Secret>,
+    earlier: Option<&Authorities>,
     warnings: &mut Vec<String>,
-) -> Result<Option<Vec<CertificateDer<'static>>>, SslError> {
+) -> Result<Option<Authorities>, SslError> {
     let entries = match &settings.certificate_authorities {
         None => return Ok(None),
         Some(entries) if entries.is_empty() => return Ok(None),
         Some(entries) => entries,
     };
-    // A bundle of authorities may have a password as well.
-    let passphrase = passphrase(settings)?;
-    let mut found = Vec::new();
+    let mut found = Authorities::default();
     let mut first_error = None;
-    for entry in entries {
-        match certs::load_authorities(entry, AUTHORITIES, passphrase.as_ref()) {
-            Ok(certificates) => found.extend(certificates),
-            Err(error) if settings.reload => {
-                let error = SslError::from(error);
-                warnings.push(format!("{}; the other entries are used", error.whole_message()));
-                first_error.get_or_insert(error);
+    for (place, entry) in entries.iter().enumerate() {
+        let error = match certs::load_authorities(entry, AUTHORITIES, passphrase) {
+            Ok(certificates) => {
+                found.entries.push(certificates);
+                continue;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) if !settings.reload => return Err(error.into()),
+            Err(error) => SslError::from(error),
+        };
+        let before = earlier
+            .and_then(|earlier| earlier.entries.get(place))
+            .cloned()
+            .unwrap_or_default();
+        if before.is_empty() {
+            warnings.push(format!("{}; the other entries are used", error.whole_message()));
+            first_error.get_or_insert(error);
+        } else {
+            warnings.push(format!("{}; what it held before stays trusted", error.whole_message()));
+            found.kept_back.get_or_insert(error);
         }
+        found.entries.push(before);
     }
     match first_error {
-        Some(error) if found.is_empty() => Err(error),
+        Some(error) if found.certificates().next().is_none() => Err(error),
         _ => Ok(Some(found)),
     }
 }

@@ -7,17 +7,20 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use camino::Utf8PathBuf;
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm};
 use rustls_pki_types::CertificateDer;
+use secret::Secret;
 
 use crate::anchors::{Anchors, system_roots};
 use crate::client::{describe_authorities, describe_pair};
 use crate::error::SslError;
 use crate::explain::{Explanation, Side, explain};
 use crate::facts::{Facts, Role};
-use crate::material::{self, Pair};
+use crate::material::{self, Authorities, Pair};
 use crate::observe::{Observation, VerificationFailure, note};
 use crate::options::{LoadOptions, Time};
 use crate::reload::{History, ReloadOutcome, Reloadable, digest_of};
@@ -41,7 +44,7 @@ struct State {
     config: Arc<ServerConfig>,
     pairs: Vec<Pair>,
     demand: ClientAuthentication,
-    authorities: Vec<CertificateDer<'static>>,
+    authorities: Authorities,
     anchors_in_use: usize,
     warnings: Vec<String>,
 }
@@ -62,7 +65,7 @@ impl ServerTls {
     /// As [`ServerTls::load`].
     pub fn load_pairs(blocks: &[SslSettings], options: LoadOptions) -> Result<Arc<Self>, SslError> {
         let digest = digest_of(&files(blocks, &options));
-        let state = State::load(blocks, &options)?;
+        let state = State::load(blocks, &options, None)?;
         for warning in &state.warnings {
             tracing::warn!(tls = %options.name, warning, "the TLS settings of a listener should be changed");
         }
@@ -124,44 +127,27 @@ fn files(blocks: &[SslSettings], options: &LoadOptions) -> Vec<Utf8PathBuf> {
 }
 
 impl State {
-    fn load(blocks: &[SslSettings], options: &LoadOptions) -> Result<Self, SslError> {
+    /// `earlier` is what a reload replaces.
+    fn load(blocks: &[SslSettings], options: &LoadOptions, earlier: Option<&Self>) -> Result<Self, SslError> {
         let mut warnings = Vec::new();
         let Some(settings) = blocks.first() else {
             return Err(SslError::ServerWithoutCertificate);
         };
         let negotiation = negotiation(settings, &mut warnings)?;
         let demand = settings.client_authentication()?;
-        let issuers = material::load_issuers(&options.issuers)?;
-        let mut pairs = Vec::new();
-        for block in blocks {
-            match material::load_pair(block, &negotiation.provider, Role::Server, &issuers, &mut warnings)? {
-                Some(pair) => pairs.push(pair),
-                None => return Err(SslError::ServerWithoutCertificate),
-            }
-        }
-        let authorities = material::load_authorities(settings, &mut warnings)?;
+        let (pairs, passphrase) = own_pairs(blocks, options, &negotiation.provider, &mut warnings)?;
+        let passphrase = passphrase.as_ref();
+        let trusted_before = earlier.map(|state| &state.authorities);
+        let authorities = material::load_authorities(settings, passphrase, trusted_before, &mut warnings)?;
         let anchors = match &authorities {
-            Some(certificates) => Arc::new(Anchors::new(certificates.iter().cloned())),
+            Some(found) => Arc::new(Anchors::new(found.certificates().cloned())),
             None if demand == ClientAuthentication::None => Arc::new(Anchors::default()),
             None => system_roots(),
         };
         let anchors_in_use = anchors.len();
-        let verifier = if demand == ClientAuthentication::None {
-            WebPkiClientVerifier::no_client_auth()
-        } else {
-            Arc::new(ClientVerifier {
-                demand,
-                // The names of the system's roots would fill a large part of each handshake and help nobody.
-                hints: if authorities.is_some() {
-                    anchors.hints()
-                } else {
-                    Vec::new()
-                },
-                anchors,
-                pins: pins(settings),
-                algorithms: negotiation.provider.signature_verification_algorithms,
-            })
-        };
+        let named = authorities.is_some();
+        let algorithms = negotiation.provider.signature_verification_algorithms;
+        let verifier = verifier(settings, demand, anchors, named, algorithms);
         let mut config = ServerConfig::builder_with_details(negotiation.provider, Time::shared(&options.clock))
             .with_protocol_versions(&negotiation.versions)
             .map_err(|error| SslError::Library(error.to_string()))?
@@ -186,6 +172,47 @@ impl State {
             warnings,
         })
     }
+}
+
+/// The pairs of all blocks, and the passphrase of the first one, which may be that of its authorities as well.
+fn own_pairs(
+    blocks: &[SslSettings],
+    options: &LoadOptions,
+    provider: &CryptoProvider,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<Pair>, Option<Secret>), SslError> {
+    let issuers = material::load_issuers(&options.issuers)?;
+    let (mut pairs, mut passphrases) = (Vec::new(), Vec::new());
+    for block in blocks {
+        let passphrase = material::passphrase(block)?;
+        let pair = material::load_pair(block, passphrase.as_ref(), provider, Role::Server, &issuers, warnings)?;
+        pairs.push(pair.ok_or(SslError::ServerWithoutCertificate)?);
+        passphrases.push(passphrase);
+    }
+    Ok((pairs, passphrases.into_iter().next().flatten()))
+}
+
+/// Whoever verifies clients; nobody when they are not asked.
+fn verifier(
+    settings: &SslSettings,
+    demand: ClientAuthentication,
+    anchors: Arc<Anchors>,
+    anchors_are_named: bool,
+    algorithms: WebPkiSupportedAlgorithms,
+) -> Arc<dyn ClientCertVerifier> {
+    if demand == ClientAuthentication::None {
+        return WebPkiClientVerifier::no_client_auth();
+    }
+    // The names of the system's roots would fill a large part of each handshake and help nobody.
+    let hints = if anchors_are_named { anchors.hints() } else { Vec::new() };
+    let pins = pins(settings);
+    Arc::new(ClientVerifier {
+        demand,
+        anchors,
+        hints,
+        pins,
+        algorithms,
+    })
 }
 
 /// With `verification_mode: none` a server leaves out the pins of its clients, and nothing else.
@@ -306,8 +333,10 @@ impl Reloadable for ServerTls {
         let digest = digest_of(&self.files());
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.attempt(digest, self.options.clock.now(), || {
-            self.current.store(Arc::new(State::load(&self.blocks, &self.options)?));
-            Ok(())
+            let mut state = State::load(&self.blocks, &self.options, Some(&self.current.load()))?;
+            let kept_back = state.authorities.kept_back.take();
+            self.current.store(Arc::new(state));
+            kept_back.map_or(Ok(()), Err)
         })
     }
 
@@ -330,7 +359,7 @@ impl Reloadable for ServerTls {
         let own = own.map(|certificate| CertificateStatus::of(CertificateRole::Own, certificate));
         let trusted = state
             .authorities
-            .iter()
+            .certificates()
             .map(|certificate| CertificateStatus::of(CertificateRole::Authority, certificate));
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.status(&self.options.name, own.chain(trusted).collect(), state.warnings.clone())

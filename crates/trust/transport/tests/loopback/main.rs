@@ -3,6 +3,8 @@
 
 mod proxies;
 mod reload;
+mod replacing;
 mod serve;
+mod unreadable;
 
 mod support;
