@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::HandshakeKind;
 use tls::{Observing, ServerTls};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
@@ -60,11 +60,13 @@ impl Connection {
             }
             Some(tls) => {
                 // Boxed, so that the state of a handshake is not kept for the life of the connection.
-                let Some((stream, peer)) = Box::pin(handshake(socket, address, &tls, &shared)).await else {
+                let Some((mut stream, peer)) = Box::pin(handshake(socket, address, &tls, &shared)).await else {
                     return;
                 };
                 drop(tls);
-                serve_http(stream, peer, shared).await;
+                if says_something(&mut stream, &shared).await {
+                    serve_http(stream, peer, shared).await;
+                }
             }
         }
     }
@@ -140,6 +142,17 @@ fn admit(
             server_name,
         },
     ))
+}
+
+/// Waits for the first octet of a request, which stays to be read. What HTTP keeps for a connection, several KiB, is not there
+/// before.
+async fn says_something(stream: &mut TlsStream<TcpStream>, shared: &Shared) -> bool {
+    let first = tokio::time::timeout(shared.options.header_timeout, stream.fill_buf());
+    tokio::select! {
+        () = shared.abort.cancelled() => false,
+        () = shared.stop.cancelled() => false,
+        first = first => matches!(first, Ok(Ok([_, ..]))),
+    }
 }
 
 fn report(shared: &Shared, address: SocketAddr, class: &str, message: &str) {
