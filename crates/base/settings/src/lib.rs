@@ -61,7 +61,7 @@ pub fn from_yaml_as_written(name: &str, text: &str) -> Result<Value, SettingsErr
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| SettingsError::Invalid {
         name: name.to_owned(),
-        message: error.to_string(),
+        message: for_users(&error.to_string()),
     })
 }
 
@@ -78,8 +78,18 @@ fn parse(name: &str, text: &str) -> Result<Value, SettingsError> {
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| SettingsError::Invalid {
         name: name.to_owned(),
-        message: error.to_string(),
+        message: for_users(&error.to_string()),
     })
+}
+
+/// An error of the YAML library without what it says to programmers.
+fn for_users(message: &str) -> String {
+    message
+        .replace(", set DuplicateKeyPolicy in Options if acceptable", "")
+        .replace(
+            "; use from_str_multiple or from_str_multiple_with_options",
+            "; one is expected",
+        )
 }
 
 /// Nests every dotted key at every depth: `{"a.b": 1, "a": {"c": 2}}` becomes `{"a": {"b": 1, "c": 2}}`.

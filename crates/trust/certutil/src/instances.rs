@@ -39,14 +39,14 @@ pub struct InstanceError {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a group with the key `instances`")]
 struct InstancesFile {
     instances: Vec<Draft>,
 }
 
 /// One instance as it was written, not yet checked.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an instance with `name` and other fields")]
 struct Draft {
     name: Option<String>,
     filename: Option<String>,
@@ -155,22 +155,23 @@ pub(crate) fn collect(options: &Options, terminal: &mut dyn Terminal) -> Result<
 }
 
 fn from_file(path: &str, terminal: &mut dyn Terminal) -> Result<Vec<Instance>, Failure> {
-    let text = read_bounded(path).map_err(|error| Failure::new(ExitStatus::IO, with_causes(&error)))?;
+    let bytes = read_bounded(path).map_err(|error| Failure::new(ExitStatus::IO, with_causes(&error)))?;
+    let text = String::from_utf8(bytes).map_err(|_| config(format!("`{path}` is not UTF-8 text, so it is no YAML")))?;
     parse_file(path, &text).map_err(|errors| {
         print_errors(&errors, terminal);
         config(format!("`{path}` cannot be used; nothing was written"))
     })
 }
 
-fn read_bounded(path: &str) -> std::io::Result<String> {
-    let mut text = String::new();
+fn read_bounded(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
     let read = fs_err::File::open(path)?
         .take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)?;
+        .read_to_end(&mut bytes)?;
     if read as u64 > MAX_FILE_BYTES {
         return Err(std::io::Error::other(format!("`{path}` is larger than 32 MiB")));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 fn print_errors(errors: &[InstanceError], terminal: &mut dyn Terminal) {

@@ -29,6 +29,10 @@ pub(crate) fn ask(default: &str, terminal: &mut dyn Terminal) -> Utf8PathBuf {
 }
 
 pub(crate) fn check_absent(path: &Utf8Path) -> Result<(), Failure> {
+    if path.file_name().is_none() {
+        return Err(Failure::new(ExitStatus::IO, format!("`{path}` is no name of a file"))
+            .with_hint("name the file to write, with or without a folder"));
+    }
     // A dangling link counts as well: it must not be written through.
     if fs_err::symlink_metadata(path).is_ok() {
         return Err(exists(path));

@@ -22,8 +22,8 @@ pub enum PkiError {
         /// The host name.
         name: String,
     },
-    /// Less than a day.
-    #[error("a certificate must be valid for at least one day, not {days}")]
+    /// Less than a day, or beyond the year 9999.
+    #[error("a certificate must be valid for at least one day and end before the year 10000, so not {days} days")]
     Days {
         /// What was asked for.
         days: u32,

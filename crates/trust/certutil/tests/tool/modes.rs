@@ -378,6 +378,92 @@ fn instances_come_from_a_file() {
 }
 
 #[test]
+fn a_bad_instances_file_is_told_in_words_and_nothing_is_written() {
+    let folder = Folder::new();
+    for (yaml, part) in [
+        (
+            &b"instances: [{name: a}, {name: a}]"[..],
+            "another instance has the file name `a`",
+        ),
+        (
+            b"instances: [{name: a, filename: x}, {name: b, filename: x}]",
+            "b:\n  another instance",
+        ),
+        (b"instances: [{name: a, filename: ..}]", "`..` cannot be the name"),
+        (b"instances: [{name: a, filename: ../x}]", "`../x` cannot be the name"),
+        (
+            b"instances: [{name: a, filename: /etc/x}]",
+            "`/etc/x` cannot be the name",
+        ),
+        (
+            b"instances: [{name: a, filename: 'a/../b'}]",
+            "`a/../b` cannot be the name",
+        ),
+        (b"instances: [{name: a, filename: ''}]", "`` cannot be the name"),
+        (b"instances: [{name: 12}]", "expected a string"),
+        (b"instances: [{name: a, ip: 10}]", "a text or a list of texts"),
+        (b"instances: [{name: a, ip: 'fe80::1%eth0'}]", "not an IP address"),
+        (b"instances: [a]", "expected an instance with `name`"),
+        (b"instances: {}", "expected a sequence"),
+        (b"[]", "expected a group with the key `instances`"),
+        (b"instance: []", "unknown field `instance`"),
+        (b"instances: [{name: a}]\nmore: 1", "unknown field `more`"),
+        (b"instances:\n\t- name: a", "tabs"),
+        (b"instances: [{name: a}]\n---\ninstances: []", "multiple YAML documents"),
+        (b"instances: [{name: a, name: b}]", "duplicate"),
+        (b"", "`instances`"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
+    ] {
+        fs_err::write(folder.path("in.yml"), yaml).unwrap();
+        let command = "cert --self-signed --in @in.yml --pem --out @out.zip";
+        let script = folder.refuses(command, &[], ExitStatus::CONFIG, part);
+        let told = script.errors;
+        for technical in ["from_str", "Policy", "struct "] {
+            assert!(!told.contains(technical), "{told}");
+        }
+        assert!(!folder.path("out.zip").exists());
+    }
+    folder.refuses(
+        "cert --self-signed --in @ --pem --out @out.zip",
+        &[],
+        ExitStatus::IO,
+        "directory",
+    );
+}
+
+#[test]
+fn what_cannot_be_an_output_is_refused_before_anything_is_made() {
+    let folder = Folder::new();
+    for out in ["", ".", "..", "/"] {
+        let (status, script) = folder.run(&format!("ca --pem --out={out}"), &[]);
+        assert_eq!(status, ExitStatus::IO, "`{out}`");
+        assert!(script.errors.contains("no name of a file"), "{}", script.errors);
+    }
+    folder.refuses("ca --pem --out @", &[], ExitStatus::IO, "exists already");
+    fs_err::write(folder.path("file"), "").unwrap();
+    folder.refuses(
+        "ca --pem --out @file/ca.zip",
+        &[],
+        ExitStatus::CANNOT_CREATE,
+        "is a file",
+    );
+    folder.refuses("ca --pem --out @file", &[], ExitStatus::IO, "exists already");
+    folder.refuses(
+        "ca --pem --out @new/ca.zip",
+        &["n"],
+        ExitStatus::CANNOT_CREATE,
+        "does not exist",
+    );
+    assert!(!folder.path("new").exists());
+    folder.refuses(
+        "ca --pem --out @a.zip --days 99999999",
+        &[],
+        ExitStatus::OTHER,
+        "before the year 10000",
+    );
+}
+
+#[test]
 fn many_instances_are_made_in_their_order() {
     let folder = Folder::new();
     let lines: Vec<String> = (0..300).map(|n| format!("  - name: host-{n}")).collect();

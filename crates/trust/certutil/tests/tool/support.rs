@@ -78,7 +78,7 @@ impl Folder {
     }
 
     #[track_caller]
-    pub(crate) fn refuses(&self, line: &str, answers: &[&str], status: ExitStatus, part: &str) {
+    pub(crate) fn refuses(&self, line: &str, answers: &[&str], status: ExitStatus, part: &str) -> Script {
         let before = self.names();
         let (found, script) = self.run(line, answers);
         assert_eq!(found, status, "{line}: {}", script.errors);
@@ -88,6 +88,7 @@ impl Folder {
             script.errors
         );
         assert_eq!(before, self.names(), "{line} left something behind");
+        script
     }
 
     fn names(&self) -> Vec<String> {
