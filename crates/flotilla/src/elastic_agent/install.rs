@@ -119,15 +119,20 @@ impl Plan {
         );
         let forced = arguments.join.force == Some(true);
         ensure!(
-            forced || !self.top.join(MARKER).exists(),
+            forced || !self.is_complete(),
             "an agent is installed in `{}` already; pass --force to replace it",
             self.top
         );
         Ok(())
     }
 
+    /// Files without a service are what an installation left that was interrupted; another one completes it.
+    fn is_complete(&self) -> bool {
+        self.top.join(MARKER).exists() && self.service.unit_file().exists()
+    }
+
     fn install(&self, arguments: &InstallArguments, join: &Join, undo: &mut Undo) -> Result<()> {
-        if self.top.join(MARKER).exists() {
+        if self.is_complete() {
             self.service.stop()?;
         }
         let step = |text: &str| printer::note(format!("  {text} .."));
@@ -334,9 +339,25 @@ pub(super) fn uninstall(common: &CommonArguments, arguments: &UninstallArguments
     if namespace.is_none() {
         remove_if_there(Utf8Path::new("/usr/bin/elastic-agent"))?;
     }
-    fs::remove_dir_all(&top)?;
+    remove_files(&top)?;
     printer::line("Elastic Agent was uninstalled.");
     Ok(0)
+}
+
+/// The marker goes last: as long as anything else is there, `uninstall` can be run again.
+fn remove_files(top: &Utf8Path) -> Result<()> {
+    for entry in fs::read_dir(top)? {
+        let entry = entry?;
+        if entry.file_name() == MARKER {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(fs::remove_dir_all(top)?)
 }
 
 /// The user and group that `unprivileged` names, else those of `install --unprivileged`.

@@ -3,6 +3,7 @@
 
 mod check;
 mod folder;
+mod prompts;
 mod server;
 mod show;
 
