@@ -2,12 +2,14 @@
 //!
 //! A root (RSA 2048; its fingerprint travels in join strings, its key is encrypted and not needed in daily work) and one
 //! issuing CA each for Fleet Server, Elasticsearch API, console and agents, so that each can be replaced alone. Every
-//! listener has an RSA and a P-256 leaf and sends its chain up to and including the root.
+//! listener has an RSA and a P-256 leaf and sends its chain up to and including the root. A leaf is renewed, with its key, when
+//! two thirds of its time are over; listeners follow their files.
 
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use certs::{CertificateSummary, Identity, IdentityNames, KeyFormat, PemSource, SubjectAltName};
-use pki::{Authority, AuthorityRequest, KeyType, LeafRequest, Usages};
+use jiff::{SignedDuration, Timestamp};
+use pki::{Authority, AuthorityRequest, Csr, CsrRequest, DistinguishedName, KeyType, LeafRequest, SigningKey, Usages};
 use secret::Secret;
 
 use super::random_secret;
@@ -68,7 +70,7 @@ impl Role {
 }
 
 /// The files of an installation's certificates.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Authorities {
     folder: Utf8PathBuf,
 }
@@ -83,6 +85,7 @@ impl Authorities {
         if authorities.root_certificate().exists() {
             authorities.check()?;
             authorities.cover(names)?;
+            authorities.renew(names, clock::system().now())?;
         } else {
             authorities
                 .make(data_dir, names)
@@ -190,6 +193,29 @@ impl Authorities {
         Ok(())
     }
 
+    /// Issues leaves anew that have less than a third of their time left. The keys stay, so that whoever knows a listener by
+    /// its key still does.
+    pub(super) fn renew(&self, names: &HostNames, now: Timestamp) -> Result<()> {
+        for role in Role::ALL.into_iter().filter(|role| role.is_listener()) {
+            let authority = self.authority(role)?;
+            for key_type in [KeyType::Rsa(2048), KeyType::EcdsaP256] {
+                let (certificate, key) = self.leaf_files(role, key_type);
+                let present = load_pair(&certificate, &key)?;
+                if !is_due(&certs::describe(present.leaf()), &authority, now) {
+                    continue;
+                }
+                let request = LeafRequest {
+                    valid_from: Some(now),
+                    ..leaf_request(key_type, names)
+                };
+                let chain = certify_again(&authority, &present, &request)?;
+                certs::write_file_atomically(&certificate, chain.as_bytes(), 0o644)?;
+                tracing::info!(file = %certificate, "the certificate of a listener was renewed");
+            }
+        }
+        Ok(())
+    }
+
     fn authority(&self, role: Role) -> Result<Authority> {
         Ok(Authority::from_identity(load_pair(
             &self.authority_certificate(role),
@@ -214,6 +240,28 @@ impl Authorities {
         let file = |ending: &str| self.folder.join(format!("{}.{kind}.{ending}", role.stem()));
         (file("crt"), file("key"))
     }
+}
+
+/// Whether two thirds of a leaf's time are over, and its authority can give it at least another day.
+fn is_due(leaf: &CertificateSummary, authority: &Authority, now: Timestamp) -> bool {
+    let (from, until) = (leaf.not_before.as_second(), leaf.not_after.as_second());
+    let gain = authority.not_after().duration_since(leaf.not_after);
+    now.as_second() >= from + (until - from) / 3 * 2 && gain >= SignedDuration::from_hours(24)
+}
+
+/// The chain of a new certificate for the key of `present`.
+fn certify_again(authority: &Authority, present: &Identity, request: &LeafRequest) -> Result<String> {
+    let key = SigningKey::from_key(&present.key)?;
+    let asked = CsrRequest {
+        dn: DistinguishedName::common_name(&request.common_name),
+        dns: Vec::new(),
+        ips: Vec::new(),
+        other_names: Vec::new(),
+        key_usages: Vec::new(),
+        usages: Usages::Server,
+    };
+    let csr = Csr::build(&asked, &key)?;
+    Ok(certs::write_pem_certificates(&authority.issue_for(&csr, request)?))
 }
 
 /// Only the names that other hosts are told count: a changed local address is no reason for a new certificate.
@@ -259,4 +307,86 @@ fn load_pair(certificate: &Utf8Path, key: &Utf8Path) -> Result<Identity> {
         None,
         IdentityNames::default(),
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 60 * 60;
+
+    struct Scene {
+        _folder: tempfile::TempDir,
+        authorities: Authorities,
+        names: HostNames,
+    }
+
+    fn scene() -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap().join("data");
+        let names = HostNames::discover(&[HostName::Dns("fleet.test".to_owned())], "127.0.0.1".parse().unwrap());
+        let authorities = Authorities::open_or_make(&DataDir::open(&root).unwrap(), &names).unwrap();
+        Scene {
+            _folder: folder,
+            authorities,
+            names,
+        }
+    }
+
+    impl Scene {
+        fn leaves(&self) -> Vec<Identity> {
+            let listeners = Role::ALL.into_iter().filter(|role| role.is_listener());
+            let pairs = listeners.flat_map(|role| self.authorities.listener_pairs(role));
+            pairs
+                .map(|(certificate, key)| load_pair(&certificate, &key).unwrap())
+                .collect()
+        }
+
+        /// Serial numbers and keys after a look at a moment, in days from now.
+        fn after(&self, days: i64) -> Vec<(String, Vec<u8>)> {
+            let now = Timestamp::from_second(Timestamp::now().as_second() + days * DAY).unwrap();
+            self.authorities.renew(&self.names, now).unwrap();
+            let leaves = self.leaves();
+            leaves
+                .iter()
+                .map(|leaf| (certs::describe(leaf.leaf()).serial, leaf.key.secret_der().to_vec()))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn leaves_are_renewed_with_their_keys_when_two_thirds_are_over() {
+        let scene = scene();
+        let first = scene.after(0);
+        assert_eq!(
+            (first.len(), scene.after(546)),
+            (6, first.clone()),
+            "820 days, two thirds are 546.7"
+        );
+        let second = scene.after(547);
+        for (before, after) in first.iter().zip(&second) {
+            assert_ne!(before.0, after.0, "another certificate");
+            assert_eq!(before.1, after.1, "the same key");
+        }
+        let renewed = certs::describe(scene.leaves()[0].leaf());
+        assert_eq!(
+            renewed.not_after.duration_since(renewed.not_before),
+            SignedDuration::from_hours(820 * 24)
+        );
+        assert!(covers(&renewed, &HostName::Dns("fleet.test".to_owned())));
+        assert_eq!(scene.leaves()[0].chain.len(), 3, "up to the root");
+    }
+
+    /// The issuing authority lives for five years: the last leaf ends with it and is not renewed for less than a day.
+    #[test]
+    fn a_leaf_that_ends_with_its_authority_stays() {
+        let scene = scene();
+        let last = [547, 1094, 1641].map(|days| scene.after(days))[2].clone();
+        let until = certs::describe(scene.leaves()[0].leaf()).not_after;
+        assert_eq!(
+            until,
+            scene.authorities.authority(Role::FleetServer).unwrap().not_after()
+        );
+        assert_eq!(scene.after(1800), last);
+    }
 }

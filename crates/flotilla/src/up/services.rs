@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use transport::{HttpClient, HttpClientSettings, Listener, ListenerCounts, ServeOptions};
 
-use super::authorities::Role;
+use super::authorities::{Authorities, Role};
 use super::installation::Installation;
 use crate::bare_host;
 use crate::fleet_server_service::RemoteOutputs;
+use crate::host_names::HostNames;
 use crate::store_command::socket::{Endpoint, StoreSocket};
 use crate::version;
 
@@ -69,6 +70,9 @@ impl Services {
             tasks: TaskTracker::new(),
         };
         services.serve(installation, &tls, &parts)?;
+        let (authorities, names) = (installation.authorities.clone(), installation.names.clone());
+        let until = services.stop.child_token();
+        services.tasks.spawn(renew_certificates(authorities, names, until));
         services.work(tls, hangup, parts);
         Ok(services)
     }
@@ -297,6 +301,27 @@ async fn reload_certificates(tls: ListenerTls, hangup: Arc<Notify>, stop: Cancel
     tokio::select! {
         () = reloader.run(stop) => {}
         () = poke_on_hangup => {}
+    }
+}
+
+/// How often certificates are looked at whose time may be mostly over.
+const RENEWAL_LOOK: Duration = Duration::from_hours(12);
+
+/// Renews the listeners' certificates while the program runs; the reloader takes them into use.
+async fn renew_certificates(authorities: Authorities, names: HostNames, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RENEWAL_LOOK) => {}
+        }
+        let (authorities, names) = (authorities.clone(), names.clone());
+        let looked = tokio::task::spawn_blocking(move || authorities.renew(&names, clock::system().now())).await;
+        if let Ok(Err(error)) = looked {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the certificates of the listeners cannot be renewed"
+            );
+        }
     }
 }
 
