@@ -298,6 +298,27 @@ async fn failed_check_ins_are_retried_within_seconds_and_status_says_so() {
     running.stop().await;
 }
 
+/// Far enough that no certificate is valid: what fails meanwhile comes back with the clock, and nothing was given up.
+#[tokio::test]
+async fn a_clock_that_steps_costs_neither_enrolment_nor_policy() {
+    let (server, folder) = enrolled().await;
+    let clock = clock::TestClock::at(jiff::Timestamp::now());
+    let running = Running::start_at(&folder.paths, None, clock.clone());
+    server.send_policy(1, policy(&server, &folder));
+    server.acknowledged("policy:p:1").await;
+    for (revision, days) in [(2, 4_000), (3, -8_000), (4, 4_000)] {
+        clock.step(jiff::SignedDuration::from_hours(days * 24));
+        // One connection breaks in each of the times, so that the next must be made and verified then.
+        server.fail_next_checkins([500]);
+        server.send_policy(revision, policy(&server, &folder));
+    }
+    server.wait_for("checkin", running_revision(4)).await;
+    let healthy = |report: &agent::status::StatusReport| report.fleet_state == Health::Healthy;
+    let report = status_becomes(&folder.paths, healthy).await;
+    assert_eq!((report.info.id.as_str(), server.count("enroll")), ("agent-1", 1));
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn actions_are_done_or_refused_with_their_reason() {
     let (server, folder) = enrolled().await;

@@ -282,11 +282,20 @@ impl Running {
     }
 
     pub(crate) fn start_with(paths: &Paths, fleet_server: Option<Arc<dyn FleetServerComponent>>) -> Self {
+        Self::start_at(paths, fleet_server, clock::system())
+    }
+
+    /// By another clock than the system's.
+    pub(crate) fn start_at(
+        paths: &Paths,
+        fleet_server: Option<Arc<dyn FleetServerComponent>>,
+        clock: clock::SharedClock,
+    ) -> Self {
         let stop = CancellationToken::new();
         let options = DaemonOptions {
             paths: paths.clone(),
             config_file: "elastic-agent.yml".into(),
-            clock: clock::system(),
+            clock,
             build: build(),
             set_log_level: None,
             console: None,
