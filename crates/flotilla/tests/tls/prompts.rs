@@ -12,7 +12,7 @@ use super::folder::Folder;
 
 /// Runs a program at a terminal of its own. Each answer is typed once the question stands there and, when it is `hidden`, the
 /// terminal does not show what is typed. Prints what the terminal showed; its status is the program's.
-const AT_A_TERMINAL: &str = r#"
+const AT_A_TERMINAL: &str = r"
 import os, pty, select, sys, termios
 program, answers = sys.argv[2:], [line.split('|') for line in sys.argv[1].splitlines()]
 child, terminal = pty.fork()
@@ -43,7 +43,7 @@ while True:
     shown += more
 print(shown)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"#;
+";
 
 /// Status and what the terminal showed.
 fn typed(program: &[&str], answers: &[(&str, &str, &str)]) -> (i32, String) {

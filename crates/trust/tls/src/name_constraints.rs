@@ -112,6 +112,11 @@ impl Limits {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.permitted.len() + self.excluded.len()
+    }
+
     /// The first name that is not allowed.
     pub(crate) fn first_violation<'a>(&self, names: &'a [Name]) -> Option<&'a Name> {
         names.iter().find(|name| !self.allow(name))

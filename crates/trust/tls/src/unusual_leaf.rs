@@ -10,9 +10,13 @@ use crate::chain::{
     Broken, ChainRules, MAX_CHAIN_CERTIFICATES, Standing, check_issuer, check_itself, check_usage, outside_limits,
 };
 use crate::facts::Facts;
+use crate::name_constraints::Limits;
 
 /// The most signatures that are checked for one leaf.
 const MAX_SIGNATURES: usize = 32;
+
+/// The most comparisons of a name with a constraint for one leaf, as webpki has it: whoever connects may send thousands of both.
+const MAX_COMPARISONS: usize = 250_000;
 
 struct Step<'a> {
     certificate: &'a CertificateDer<'a>,
@@ -24,6 +28,7 @@ struct Walk<'a> {
     others: &'a [CertificateDer<'a>],
     now: i64,
     signatures_left: usize,
+    comparisons_left: usize,
     /// The failure that came furthest.
     broken: Option<Broken>,
 }
@@ -40,6 +45,7 @@ pub(crate) fn verify(
         others,
         now,
         signatures_left: MAX_SIGNATURES,
+        comparisons_left: MAX_COMPARISONS,
         broken: None,
     };
     let mut path = vec![Step {
@@ -101,6 +107,13 @@ impl<'a> Walk<'a> {
         if !self.signed(last.certificate, issuer) {
             return false;
         }
+        if !self.can_afford(facts, path) {
+            self.broken = Some(
+                self.rules
+                    .unknown_authority(": it has too many names and constraints on names"),
+            );
+            return false;
+        }
         let below = path.iter().skip(1).filter(|step| !step.facts.self_issued).count();
         let checked = check_itself(facts, what, self.now)
             .and_then(|()| check_issuer(facts, standing, below))
@@ -113,6 +126,15 @@ impl<'a> Walk<'a> {
                 false
             }
         }
+    }
+
+    /// Pays for the comparison of the constraints of an issuer with every name below it.
+    fn can_afford(&mut self, issuer: &Facts, path: &[Step<'a>]) -> bool {
+        let constraints = issuer.limits.as_ref().map_or(0, Limits::len);
+        let names: usize = path.iter().map(|step| step.facts.all_names.len()).sum();
+        let left = self.comparisons_left.checked_sub(constraints * names);
+        self.comparisons_left = left.unwrap_or(0);
+        left.is_some()
     }
 
     fn signed(&self, certificate: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {

@@ -317,6 +317,45 @@ fn constraints_hold_for_the_common_name_that_is_used() {
     }
 }
 
+/// Hundreds of names under hundreds of constraints are the work of somebody who wants to keep a listener busy.
+#[test]
+fn names_and_constraints_are_compared_within_bounds() {
+    let (root, stranger) = (Subject::new("Root"), Subject::new("Stranger"));
+    let limited = |subject: &Subject, count: usize| {
+        let mut params = subject.ca();
+        let permitted = (0..count).map(|number| rcgen::GeneralSubtree::DnsName(format!("x{number}.test")));
+        params.name_constraints = Some(rcgen::NameConstraints {
+            permitted_subtrees: permitted
+                .chain([rcgen::GeneralSubtree::DnsName("fleet.test".to_owned())])
+                .collect(),
+            excluded_subtrees: Vec::new(),
+        });
+        subject.itself_as(params)
+    };
+    for kind in Leaf::BOTH {
+        let with_names = |issuer: &Subject, count: usize| {
+            let mut params = kind.params();
+            let names = (0..count).map(|number| format!("n{number}.fleet.test").try_into().unwrap());
+            params.subject_alt_names.extend(names.map(rcgen::SanType::DnsName));
+            issuer.vouches_for(&Subject::new("leaf"), &params)
+        };
+        check(&[&limited(&root, 300)], &with_names(&root, 300), &[], "none");
+        check(
+            &[&limited(&root, 700)],
+            &with_names(&root, 700),
+            &[],
+            "unknown_authority",
+        );
+        let unknown = limited(&stranger, 700);
+        check(
+            &[&root.itself()],
+            &with_names(&stranger, 700),
+            &[&unknown],
+            "unknown_authority",
+        );
+    }
+}
+
 #[test]
 fn two_extensions_of_a_kind_are_refused() {
     let root = Subject::new("Root");
