@@ -54,6 +54,8 @@ pub struct FleetServer {
     pub(crate) replace_tokens: ReplaceTokens,
     pub(crate) uploads: Uploads,
     pub(crate) artifacts: ArtifactCache,
+    /// One request fetches the PGP key for all.
+    pub(crate) pgp_fetch: tokio::sync::Mutex<()>,
     pub(crate) limiters: Limiters,
     pub(crate) policy_pace: Pacer,
     pub(crate) action_pace: Pacer,
@@ -108,6 +110,7 @@ impl FleetServer {
             role_changes: RoleChanges::default(),
             enrollment_ids: EnrollmentIds::default(),
             uploads: Uploads::default(),
+            pgp_fetch: tokio::sync::Mutex::default(),
             metrics,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),

@@ -155,7 +155,7 @@ pub struct Pbkdf2Settings {
 pub struct PgpSettings {
     /// Folder with `default.pgp`.
     pub dir: Option<Utf8PathBuf>,
-    /// Where the key is fetched from when the folder lacks it. The binary fetches; empty: never.
+    /// Where the key is fetched from when the folder lacks it; empty: nowhere.
     pub upstream_url: String,
 }
 

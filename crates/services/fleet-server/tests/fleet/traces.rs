@@ -5,15 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use access::ApiKeys;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::Request;
 use protocol::indices;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Answer, Fleet, quick};
 
@@ -451,6 +454,70 @@ async fn artifacts() {
     replay.play("15-artifacts", deviation).await;
 }
 
+fn tls_peer() -> transport::Peer {
+    transport::Peer {
+        address: "127.0.0.1:1".parse().unwrap(),
+        tls: true,
+        certificates: Vec::new(),
+        server_name: None,
+    }
+}
+
+/// A site that answers every request with `text`, and how often it was asked.
+fn site(text: &'static str) -> (String, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let answer = move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(text)
+    };
+    let listener = transport::Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/key", listener.local_addr());
+    let router = axum::Router::new().route("/key", axum::routing::get(answer));
+    let options = transport::ServeOptions::default();
+    tokio::spawn(transport::serve(
+        listener,
+        None,
+        router,
+        options,
+        CancellationToken::new(),
+    ));
+    (url, asked)
+}
+
+#[tokio::test]
+async fn a_pgp_key_is_fetched_once_and_kept() {
+    const KEY: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ==\n-----END PGP PUBLIC KEY BLOCK-----\n";
+    let ask = async |text: &'static str| {
+        let (url, asked) = site(text);
+        let folder = tempfile::tempdir().unwrap();
+        let dir = camino::Utf8Path::from_path(folder.path()).unwrap().join("keys");
+        let mut settings = quick();
+        settings.pgp.dir = Some(dir.clone());
+        settings.pgp.upstream_url = url;
+        let fleet = Fleet::start(settings).await;
+        let request = || {
+            let mut request = Request::get("/api/agents/upgrades/9.6.0/pgp-public-key")
+                .body(Body::empty())
+                .unwrap();
+            request.extensions_mut().insert(Arc::new(tls_peer()));
+            request
+        };
+        let (first, second) = tokio::join!(fleet.call(request()), fleet.call(request()));
+        assert_eq!((first.status, &first.body), (second.status, &second.body));
+        let kept = fs_err::read_to_string(dir.join("default.pgp")).ok();
+        (
+            first.status.as_u16(),
+            first.body.clone(),
+            kept,
+            asked.load(Ordering::Relaxed),
+        )
+    };
+    assert_eq!(ask(KEY).await, (200, Bytes::from(KEY), Some(KEY.to_owned()), 1));
+    let (status, _, kept, asked) = ask("<html>not found</html>").await;
+    assert_eq!((status, kept, asked), (503, None, 2));
+}
+
 #[tokio::test]
 async fn the_pgp_key() {
     let replay = Replay::start().await;
@@ -459,13 +526,7 @@ async fn the_pgp_key() {
     let mut request = Request::get(path).body(Body::empty()).unwrap();
     let plain = replay.fleet.call(Request::get(path).body(Body::empty()).unwrap()).await;
     assert_eq!((plain.status.as_u16(), plain.error().as_str()), (501, "ErrTLSRequired"));
-    let peer = transport::Peer {
-        address: "127.0.0.1:1".parse().unwrap(),
-        tls: true,
-        certificates: Vec::new(),
-        server_name: None,
-    };
-    request.extensions_mut().insert(Arc::new(peer));
+    request.extensions_mut().insert(Arc::new(tls_peer()));
     let answer = replay.fleet.call(request).await;
     let mut replay = replay;
     replay.compare(exchange, &answer, &Deviation::default());
