@@ -56,7 +56,7 @@ impl Connection {
                     certificates: Vec::new(),
                     server_name: None,
                 };
-                serve_http(socket, peer, shared).await;
+                serve_http(socket, peer, shared, false).await;
             }
             Some(tls) => {
                 // Boxed, so that the state of a handshake is not kept for the life of the connection.
@@ -64,8 +64,9 @@ impl Connection {
                     return;
                 };
                 drop(tls);
+                let is_http1 = stream.get_ref().1.alpn_protocol() == Some(b"http/1.1");
                 if says_something(&mut stream, &shared).await {
-                    serve_http(stream, peer, shared).await;
+                    serve_http(stream, peer, shared, is_http1).await;
                 }
             }
         }
@@ -177,14 +178,14 @@ async fn answer_plain_http(mut socket: TcpStream) {
     }
 }
 
-fn serve_http<S>(stream: S, peer: Peer, shared: Arc<Shared>) -> Pin<Box<dyn Future<Output = ()> + Send>>
+fn serve_http<S>(stream: S, peer: Peer, shared: Arc<Shared>, is_http1: bool) -> Pin<Box<dyn Future<Output = ()> + Send>>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    Box::pin(serve_http_to_the_end(stream, peer, shared))
+    Box::pin(serve_http_to_the_end(stream, peer, shared, is_http1))
 }
 
-async fn serve_http_to_the_end<S>(stream: S, peer: Peer, shared: Arc<Shared>)
+async fn serve_http_to_the_end<S>(stream: S, peer: Peer, shared: Arc<Shared>, is_http1: bool)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -194,7 +195,8 @@ where
         let (router, peer, activity) = (shared.router.clone(), peer.clone(), activity.clone());
         service_fn(move |request| answer(router.clone(), request, peer.clone(), activity.clone().begin()))
     };
-    let connection = shared.http.serve_connection(TokioIo::new(stream), service);
+    let http = if is_http1 { &shared.http1 } else { &shared.http };
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut closing = false;
     let outcome = loop {

@@ -80,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) abort: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) http: auto::Builder<Tracked>,
+    /// For connections that agreed on HTTP/1.1: it reads no first octets to find out, which would double its buffer.
+    pub(crate) http1: auto::Builder<Tracked>,
 }
 
 /// How long to wait when the system has no room for another connection.
@@ -103,6 +105,7 @@ pub async fn serve(
         stop,
         abort: CancellationToken::new(),
         http: http_builder(&options, &tasks),
+        http1: http_builder(&options, &tasks).http1_only(),
         tasks,
         options,
     });
