@@ -16,6 +16,9 @@ pub struct EmbeddedOptions {
     pub rollover: Rollover,
     /// When backing indices are deleted.
     pub retention: Retention,
+    /// A data stream into which nobody has looked for this long makes its few documents searchable once a minute, and at
+    /// once when somebody does look. Elasticsearch has the same rule (`index.search.idle.after`).
+    pub search_idle_after: Duration,
 }
 
 impl EmbeddedOptions {
@@ -26,6 +29,7 @@ impl EmbeddedOptions {
             clock,
             rollover: Rollover::default(),
             retention: Retention::default(),
+            search_idle_after: Duration::from_secs(30),
         }
     }
 }

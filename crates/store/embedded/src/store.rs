@@ -60,7 +60,7 @@ impl EmbeddedStore {
         let backing = catalogue::backing(&connection).map_err(damaged)?;
         let templates = catalogue::templates(&connection).map_err(damaged)?;
         let retention = catalogue::retention(&connection).map_err(damaged)?;
-        let streams = Streams::open(&folder.path, &streams, backing)?;
+        let streams = Streams::open(&folder.path, &streams, backing, options.search_idle_after)?;
         let state = Arc::new(state);
         let failed = |source| OpenError::Folder {
             path: options.directory.clone(),
@@ -141,6 +141,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn checkpoint(&self, index: &str) -> Result<Option<SeqNo>, StoreError> {
+        self.catch_up(&[index.to_owned()]).await;
         Ok(*self.watch(index).borrow())
     }
 
@@ -150,6 +151,7 @@ impl Store for EmbeddedStore {
         after: Option<SeqNo>,
         timeout: Duration,
     ) -> Result<Option<SeqNo>, StoreError> {
+        self.catch_up(&[index.to_owned()]).await;
         let mut checkpoint = self.watch(index);
         let advanced = checkpoint.wait_for(|now| now.is_some() && *now > after);
         // A timeout is an answer: the checkpoint as it is.
@@ -179,6 +181,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn indices(&self, patterns: &[String]) -> Result<Vec<IndexInfo>, StoreError> {
+        self.catch_up(patterns).await;
         self.list_indices(patterns).await
     }
 
@@ -212,6 +215,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn mapping(&self, index: &str) -> Result<Option<Value>, StoreError> {
+        self.catch_up(&[index.to_owned()]).await;
         self.merged_mapping(index).await
     }
 

@@ -18,11 +18,11 @@ use crate::point_in_time::PointInTime;
 use crate::results::Page;
 use crate::state::search::{self as state_search, Place};
 use crate::state::{IndexMeta, State, store_error};
-use crate::streams::Streams;
 use crate::streams::backing::Backing;
 use crate::streams::fast_aggregations;
 use crate::streams::schema::NAMED_MAPPING;
 use crate::streams::search as stream_search;
+use crate::streams::{Stream, Streams};
 
 /// What an index expression stands for.
 pub(super) struct Targets {
@@ -60,6 +60,7 @@ impl EmbeddedStore {
             })
             .await;
         }
+        self.catch_up(&request.indices).await;
         let targets = self.targets(&request.indices, request.ignore_unavailable)?;
         blocking(move || {
             state.read(|connection| {
@@ -75,6 +76,7 @@ impl EmbeddedStore {
 
     pub(super) async fn run_count(&self, indices: &[String], query: &Query) -> Result<u64, StoreError> {
         let now = self.options.clock.now();
+        self.catch_up(indices).await;
         let targets = self.targets(indices, true)?;
         let (state, query) = (self.state.clone(), query.clone());
         blocking(move || {
@@ -102,6 +104,7 @@ impl EmbeddedStore {
     }
 
     pub(super) async fn freeze(&self, indices: &[String], keep_alive: Duration) -> Result<String, StoreError> {
+        self.catch_up(indices).await;
         let targets = self.targets(indices, true)?;
         let state = self.state.clone();
         let view = blocking(move || {
@@ -140,19 +143,27 @@ impl EmbeddedStore {
         found
     }
 
+    /// Lets the documents be found of streams that nobody has looked into lately, and that somebody looks into now.
+    pub(super) async fn catch_up(&self, expression: &[String]) {
+        let expression = parts_of(expression);
+        let is_behind = |stream: &Arc<Stream>| {
+            let selected = pattern::selects(&expression, &stream.name) || {
+                let backing = stream.parts().backing.clone();
+                backing.iter().any(|one| pattern::selects(&expression, &one.row.name))
+            };
+            selected && stream.ask()
+        };
+        let behind = self.streams.all().iter().filter(|stream| is_behind(stream)).count();
+        if behind > 0
+            && let Err(error) = self.streams.flush().await
+        {
+            tracing::warn!(%error, "the newest documents cannot be found yet");
+        }
+    }
+
     /// What an index expression stands for; a name that is not there is an error unless it may be missing.
     pub(super) fn targets(&self, expression: &[String], ignore_unavailable: bool) -> Result<Targets, StoreError> {
-        let expression: Vec<String> = expression
-            .iter()
-            .flat_map(|part| part.split(','))
-            .map(|part| part.trim().to_owned())
-            .collect();
-        let all = ["*".to_owned()];
-        let expression = if expression.is_empty() {
-            &all[..]
-        } else {
-            &expression[..]
-        };
+        let expression = &parts_of(expression)[..];
         let mut found = Targets {
             indices: Vec::new(),
             backing: Vec::new(),
@@ -183,6 +194,13 @@ impl EmbeddedStore {
             _ => Ok(found),
         }
     }
+}
+
+/// The parts of an index expression; an empty one is everything.
+fn parts_of(expression: &[String]) -> Vec<String> {
+    let parts = expression.iter().flat_map(|part| part.split(','));
+    let parts: Vec<String> = parts.map(|part| part.trim().to_owned()).collect();
+    if parts.is_empty() { vec!["*".to_owned()] } else { parts }
 }
 
 fn search_in(

@@ -1,6 +1,7 @@
 //! The thread that puts logged documents into their indices and commits them.
 //!
-//! A stream that got a document is committed [`COMMIT_AFTER`] later at the latest, so that it is visible within a second.
+//! A stream that got a document is committed [`COMMIT_AFTER`] later at the latest, so that it is visible within a second;
+//! one that nobody looks into, [`COMMIT_UNASKED_AFTER`] later, or when somebody does.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,6 +22,8 @@ use super::wal::Position;
 
 /// From the first document to its commit.
 const COMMIT_AFTER: Duration = Duration::from_millis(700);
+/// The same where nobody looks, for as many documents as wait without a writer.
+const COMMIT_UNASKED_AFTER: Duration = Duration::from_mins(1);
 /// Documents in one commit.
 const COMMIT_DOCUMENTS: usize = 50_000;
 /// So many documents between two commits are worth a writer that stays open.
@@ -155,7 +158,7 @@ impl Indexer {
         let now = Instant::now();
         let due = |open: &Open| match open.waiting {
             0 => open.last_busy + CLOSE_AFTER,
-            _ => open.dirty_since + COMMIT_AFTER,
+            _ => open.due_at(now),
         };
         let again = self.failed.values().map(|failed| failed.again_at);
         let next = self.open.values().map(due).chain(again).min();
@@ -315,9 +318,7 @@ impl Indexer {
         let due: Vec<u32> = self
             .open
             .values()
-            .filter(|open| {
-                open.waiting >= COMMIT_DOCUMENTS || open.waiting > 0 && now >= open.dirty_since + COMMIT_AFTER
-            })
+            .filter(|open| open.waiting >= COMMIT_DOCUMENTS || open.waiting > 0 && now >= open.due_at(now))
             .map(|open| open.backing.row.number)
             .collect();
         if !due.is_empty() {
@@ -400,6 +401,17 @@ impl Open {
             dirty_since: now,
             last_busy: now,
         }
+    }
+
+    /// When what waits is to be committed.
+    fn due_at(&self, now: Instant) -> Instant {
+        let are_few = matches!(&self.pending, Pending::Here(documents) if documents.len() < WRITER_DOCUMENTS);
+        let after = if are_few && !self.stream.is_asked(now) {
+            COMMIT_UNASKED_AFTER
+        } else {
+            COMMIT_AFTER
+        };
+        self.dirty_since + after
     }
 
     fn add(&mut self, document: TantivyDocument) -> Result<(), StoreError> {

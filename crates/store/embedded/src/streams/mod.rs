@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use camino::Utf8PathBuf;
@@ -45,6 +46,9 @@ pub(crate) struct Stream {
     pub(crate) template: Option<String>,
     pub(crate) parts: Mutex<Parts>,
     checkpoint: watch::Sender<Option<SeqNo>>,
+    /// When somebody last looked into it.
+    asked: Mutex<Instant>,
+    idle_after: Duration,
 }
 
 /// What of a stream changes.
@@ -70,7 +74,7 @@ struct Pending {
 }
 
 impl Stream {
-    fn new(row: &StreamRow, backing: Vec<Arc<Backing>>, next_seq: SeqNo) -> Self {
+    fn new(row: &StreamRow, backing: Vec<Arc<Backing>>, next_seq: SeqNo, idle_after: Duration) -> Self {
         let parts = Parts {
             generation: row.generation,
             backing,
@@ -84,7 +88,26 @@ impl Stream {
             template: row.template.clone(),
             parts: Mutex::new(parts),
             checkpoint: watch::Sender::new(next_seq.checked_sub(1)),
+            asked: Mutex::new(Instant::now()),
+            idle_after,
         }
+    }
+
+    /// Whether somebody waits for documents or has looked for some lately.
+    pub(crate) fn is_asked(&self, now: Instant) -> bool {
+        if self.checkpoint.receiver_count() > 0 {
+            return true;
+        }
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        now.saturating_duration_since(asked) < self.idle_after
+    }
+
+    /// Notes that somebody looks into it; `true` when it was left alone until now and has documents that cannot be found.
+    pub(crate) fn ask(&self) -> bool {
+        let now = Instant::now();
+        let was_asked = self.is_asked(now);
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        !was_asked && !self.parts().pending.is_empty()
     }
 
     pub(crate) fn parts(&self) -> std::sync::MutexGuard<'_, Parts> {
@@ -196,6 +219,9 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 pub(crate) struct Streams {
     pub(crate) directory: Utf8PathBuf,
+    /// Streams into which nobody looks for this long are committed rarely: a host has two dozen of them, and their commits
+    /// are most of what a quiet host would spend.
+    idle_after: Duration,
     all: RwLock<BTreeMap<String, Arc<Stream>>>,
     log: Mutex<Option<SyncSender<LogJob>>>,
     index: Mutex<Option<SyncSender<IndexJob>>>,
@@ -208,10 +234,11 @@ impl Streams {
         folder: &camino::Utf8Path,
         rows: &[StreamRow],
         backing_rows: Vec<BackingRow>,
+        idle_after: Duration,
     ) -> Result<Self, OpenError> {
         let directory = folder.join("streams");
         remove_strangers(&directory, &backing_rows);
-        let all = open_streams(&directory, rows, backing_rows)?;
+        let all = open_streams(&directory, rows, backing_rows, idle_after)?;
         let (index_jobs, index_queue) = sync_channel(INDEX_QUEUE);
         let (log_jobs, log_queue) = sync_channel(LOG_QUEUE);
         let first = furthest_commit(&all)?;
@@ -247,6 +274,7 @@ impl Streams {
         let log_thread = start("stream-log", move || run_logger(logger, &log_queue)).map_err(failed)?;
         Ok(Self {
             directory,
+            idle_after,
             all: RwLock::new(all),
             log: Mutex::new(Some(log_jobs)),
             index: Mutex::new(Some(index_jobs)),
@@ -285,6 +313,7 @@ impl Streams {
             row,
             vec![Arc::new(Backing::new(&self.directory, backing))],
             first_seq,
+            self.idle_after,
         ));
         self.all
             .write()
@@ -463,6 +492,7 @@ fn open_streams(
     directory: &camino::Utf8Path,
     rows: &[StreamRow],
     backing_rows: Vec<BackingRow>,
+    idle_after: Duration,
 ) -> Result<BTreeMap<String, Arc<Stream>>, OpenError> {
     let mut by_stream: HashMap<String, Vec<Arc<Backing>>> = HashMap::new();
     for row in backing_rows {
@@ -489,7 +519,8 @@ fn open_streams(
             }
             None => 0,
         };
-        all.insert(row.name.clone(), Arc::new(Stream::new(row, backing, next_seq)));
+        let stream = Stream::new(row, backing, next_seq, idle_after);
+        all.insert(row.name.clone(), Arc::new(stream));
     }
     Ok(all)
 }
