@@ -1,4 +1,4 @@
-//! Project tasks that need nothing installed: `cargo xtask prepare | test | bench | dist`.
+//! Project tasks that need nothing installed: `cargo xtask prepare | test | soak | bench | dist`.
 #![expect(clippy::print_stderr, reason = "a task tells what it does")]
 #![expect(clippy::disallowed_methods, reason = "tasks run with the developer's environment")]
 
@@ -30,6 +30,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Kills the whole program at work, again and again, and looks for what was acknowledged; tests do a few rounds of it.
+    Soak {
+        /// How often.
+        #[arg(long, default_value_t = 1000)]
+        rounds: usize,
+    },
     /// Makes what users install: archives, a Debian package, the package of download sources.
     Dist(dist::Arguments),
     /// Measures, and prints the rows of the tables in `docs/benchmarks.md`.
@@ -44,6 +50,7 @@ fn main() -> Result<()> {
         Task::Bench { what } => bench::run(what),
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Prepare => prepare::run(),
+        Task::Soak { rounds } => run::soak(rounds),
         Task::Test { arguments } => {
             prepare::run()?;
             run::tests(&arguments)
