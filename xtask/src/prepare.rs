@@ -1,5 +1,6 @@
 //! What the tests use beside the toolchain, and how to get it.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -55,6 +56,16 @@ const TOOLS: &[Tool] = &[
         needed_for: "TLS of Python",
     },
     Tool {
+        program: "npm",
+        package: "npm",
+        needed_for: "the official JavaScript clients on port 9200",
+    },
+    Tool {
+        program: "rsyslogd",
+        package: "rsyslog-elasticsearch",
+        needed_for: "rsyslog shipping to port 9200",
+    },
+    Tool {
         program: "sslscan",
         package: "sslscan",
         needed_for: "what a scanner finds on each listener",
@@ -87,38 +98,139 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// A scanner that only Python's index has; it lives in an environment of its own.
-const SSLYZE: Tool = Tool {
-    program: "sslyze",
-    package: "python3-venv",
-    needed_for: "what a second scanner finds on each listener",
-};
+/// What Debian has no package for, or none that can be installed beside the others: each lives in a folder of its own.
+struct Extra {
+    name: &'static str,
+    /// What there is when it is installed.
+    marker: &'static str,
+    needed_for: &'static str,
+    install: fn() -> Result<()>,
+}
+
+const EXTRAS: &[Extra] = &[
+    Extra {
+        name: SSLYZE_VERSION,
+        marker: "/usr/local/bin/sslyze",
+        needed_for: "what a second scanner finds on each listener",
+        install: install_sslyze,
+    },
+    Extra {
+        name: "elasticsearch-py, opensearch-py",
+        marker: "/opt/flotilla-tests/api-clients/python/bin/python",
+        needed_for: "the official Python clients on port 9200",
+        install: install_python_clients,
+    },
+    Extra {
+        name: "@elastic/elasticsearch, @opensearch-project/opensearch",
+        marker: "/opt/flotilla-tests/api-clients/javascript/node_modules/@opensearch-project/opensearch/package.json",
+        needed_for: "the official JavaScript clients on port 9200",
+        install: install_javascript_clients,
+    },
+    Extra {
+        name: "syslog-ng",
+        marker: "/opt/flotilla-tests/syslog-ng/run",
+        needed_for: "syslog-ng shipping to port 9200",
+        install: unpack_syslog_ng,
+    },
+];
+
 const SSLYZE_VERSION: &str = "sslyze==6.3.1";
-const SSLYZE_FOLDER: &str = "/opt/flotilla-tests/sslyze";
+const EXTRAS_FOLDER: &str = "/opt/flotilla-tests";
+const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/flotilla/tests/clients");
+/// It and rsyslog exclude each other, so that it is unpacked instead of installed.
+const SYSLOG_NG: &[&str] = &[
+    "syslog-ng-core",
+    "syslog-ng-mod-http",
+    "libivykis0",
+    "libnet1",
+    "libpcre3",
+    "libwrap0",
+];
+const SYSLOG_NG_RUN: &str = r#"#!/bin/sh
+here=$(dirname "$0")
+for folder in "$here"/root/lib/*-linux-gnu "$here"/root/usr/lib/*-linux-gnu "$here"/root/usr/lib/syslog-ng; do
+  LD_LIBRARY_PATH="$folder:${LD_LIBRARY_PATH:-}"
+done
+export LD_LIBRARY_PATH
+exec "$here"/root/usr/sbin/syslog-ng --module-path "$(echo "$here"/root/usr/lib/syslog-ng/*.*/)" "$@"
+"#;
 
 /// Installs what is missing where that is possible; otherwise says which tests will be skipped.
 pub(crate) fn run() -> Result<()> {
     install_packages()?;
-    if is_installed(SSLYZE.program) || !can_install() {
+    if !can_install() {
         return Ok(());
     }
-    // Without a way to Python's index its test says that it is skipped.
-    if let Err(error) = install_sslyze() {
-        eprintln!("{error:#}: no test of {}", SSLYZE.needed_for);
-        if std::env::var_os("FLOTILLA_NOTHING_SKIPPED").is_some() {
-            return Err(error);
+    for extra in EXTRAS.iter().filter(|extra| !Path::new(extra.marker).exists()) {
+        eprintln!("installing {}", extra.name);
+        // Without a way to its index the tests say that they are skipped.
+        if let Err(error) = (extra.install)() {
+            eprintln!("{error:#}: no test of {}", extra.needed_for);
+            if std::env::var_os("FLOTILLA_NOTHING_SKIPPED").is_some() {
+                return Err(error);
+            }
         }
     }
     Ok(())
 }
 
 fn install_sslyze() -> Result<()> {
-    eprintln!("installing {SSLYZE_VERSION}");
-    let pip = format!("{SSLYZE_FOLDER}/bin/pip");
-    let program = format!("{SSLYZE_FOLDER}/bin/sslyze");
-    quietly("python3", &["-m", "venv", SSLYZE_FOLDER])?;
-    quietly(&pip, &["install", "--quiet", SSLYZE_VERSION])?;
-    quietly("ln", &["-sf", &program, "/usr/local/bin/sslyze"])
+    let folder = format!("{EXTRAS_FOLDER}/sslyze");
+    in_virtual_environment(&folder, &[SSLYZE_VERSION])?;
+    quietly("ln", &["-sf", &format!("{folder}/bin/sslyze"), "/usr/local/bin/sslyze"])
+}
+
+fn install_python_clients() -> Result<()> {
+    let folder = format!("{EXTRAS_FOLDER}/api-clients/python");
+    in_virtual_environment(&folder, &["-r", &format!("{CLIENTS}/api_python/requirements.txt")])
+}
+
+fn in_virtual_environment(folder: &str, wanted: &[&str]) -> Result<()> {
+    if quietly("python3", &["-m", "venv", folder]).is_err() {
+        apt_get(&["install", "-y", "-qq", "python3-venv"])?;
+        quietly("python3", &["-m", "venv", folder])?;
+    }
+    let installed = quietly(
+        &format!("{folder}/bin/pip"),
+        &[&["install", "--quiet"], wanted].concat(),
+    );
+    if installed.is_err() {
+        // What is there in part must not be taken for installed.
+        std::fs::remove_dir_all(folder)?;
+    }
+    installed
+}
+
+fn install_javascript_clients() -> Result<()> {
+    let folder = format!("{EXTRAS_FOLDER}/api-clients/javascript");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::copy(
+        format!("{CLIENTS}/api_javascript/package.json"),
+        format!("{folder}/package.json"),
+    )?;
+    quietly("npm", &["install", "--silent", "--no-audit", "--prefix", &folder])
+}
+
+fn unpack_syslog_ng() -> Result<()> {
+    let folder = format!("{EXTRAS_FOLDER}/syslog-ng");
+    std::fs::create_dir_all(format!("{folder}/root"))?;
+    let download = [
+        &["-c", "cd \"$0\" && apt-get download -qq \"$@\" 2>/dev/null", &folder],
+        SYSLOG_NG,
+    ]
+    .concat();
+    quietly("sh", &download)?;
+    quietly(
+        "sh",
+        &[
+            "-c",
+            "for one in \"$0\"/*.deb; do dpkg -x \"$one\" \"$0\"/root || exit 1; done",
+            &folder,
+        ],
+    )?;
+    let run = format!("{folder}/run");
+    std::fs::write(&run, SYSLOG_NG_RUN)?;
+    quietly("chmod", &["+x", &run])
 }
 
 fn quietly(program: &str, arguments: &[&str]) -> Result<()> {
@@ -134,8 +246,7 @@ fn quietly(program: &str, arguments: &[&str]) -> Result<()> {
 }
 
 fn install_packages() -> Result<()> {
-    let tools = TOOLS.iter().chain([&SSLYZE]);
-    let missing: Vec<&Tool> = tools.filter(|tool| !is_installed(tool.program)).collect();
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !is_installed(tool.program)).collect();
     if missing.is_empty() {
         return Ok(());
     }
