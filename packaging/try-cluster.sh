@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Starts two Elasticsearch APIs, two Fleet Servers and a console over an OpenSearch that is running, on this machine, to try
-# such a set out. Ctrl-C stops them. Usage:
-#   FLOTILLA=./flotilla OPENSEARCH=https://127.0.0.1:9200 OPENSEARCH_CA=ca.crt OPENSEARCH_PASSWORD=.. try-cluster.sh FOLDER
+# such a set out. Ctrl-C stops them; kill one of them by its FOLDER/*.pid to see the others go on. Usage:
+#   [API_PORTS="9201 9202" FLEET_PORTS="8221 8222" CONSOLE_PORT=5601] FLOTILLA=./flotilla OPENSEARCH=https://127.0.0.1:9200 OPENSEARCH_CA=ca.crt OPENSEARCH_PASSWORD=.. try-cluster.sh FOLDER
 set -euo pipefail
-[ $# -eq 1 ] || { sed -n '2,4p' "$0"; exit 2; }
+[ $# -eq 1 ] || { sed -n '2,5p' "$0"; exit 2; }
 flotilla=${FLOTILLA:-flotilla}
 store=${OPENSEARCH:-https://127.0.0.1:9200}
 store_ca=$(realpath "${OPENSEARCH_CA:?the CA file of the OpenSearch}")
 : "${OPENSEARCH_USER:=admin}" "${OPENSEARCH_PASSWORD:?the password of the user of the OpenSearch}"
 export OPENSEARCH_PASSWORD OPENSEARCH_USER
-api_ports=(9201 9202) fleet_ports=(8221 8222) console_port=5601
+read -ra api_ports <<<"${API_PORTS:-9201 9202}"
+read -ra fleet_ports <<<"${FLEET_PORTS:-8221 8222}"
+console_port=${CONSOLE_PORT:-5601}
 umask 077
 mkdir -p "$1"
 folder=$(realpath "$1")
@@ -47,6 +49,7 @@ start() { # NAME ARGUMENTS..
   local name=$1; shift
   "$flotilla" "$@" >>"$name.log" 2>&1 &
   pids+=($!)
+  echo $! >"$name.pid"
 }
 until_answers() { # URL
   for _ in $(seq 120); do curl -s -o /dev/null --cacert ca/ca.crt "$1" && return; sleep 0.5; done

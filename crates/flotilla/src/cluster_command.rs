@@ -100,7 +100,7 @@ async fn serve(part: Part, configuration: Configuration) -> Result<()> {
     let shared = Shared::open(&configuration, &reloader).await?;
     let tasks = TaskTracker::new();
     let router = match part {
-        Part::ElasticsearchApi => shared.elasticsearch_api(),
+        Part::ElasticsearchApi => shared.elasticsearch_api(&tasks, &stop),
         Part::Console => shared.console(&configuration.console, &tasks, &stop).await?,
     };
     let scheme = if listening.is_encrypted() { "https" } else { "http" };
@@ -163,7 +163,8 @@ impl Shared {
         })
     }
 
-    fn elasticsearch_api(&self) -> Router {
+    /// A cluster keeps no retention by itself: each API process sees to it.
+    fn elasticsearch_api(&self, tasks: &TaskTracker, stop: &CancellationToken) -> Router {
         let settings = ApiSettings {
             cluster_name: "flotilla".to_owned(),
             node_name: crate::host_names::own_name(),
@@ -171,7 +172,15 @@ impl Shared {
             version: version::STACK.to_owned(),
         };
         let (store, access) = (Arc::clone(&self.store), Arc::clone(&self.access));
-        ElasticsearchApi::new(settings, store, access, clock::system()).router()
+        let api = ElasticsearchApi::new(settings, store, access, clock::system());
+        let (working, until) = (Arc::clone(&api), stop.child_token());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = working.retain_forever() => {}
+                () = until.cancelled() => {}
+            }
+        });
+        api.router()
     }
 
     async fn console(&self, section: &ConsoleSection, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Router> {

@@ -9,7 +9,7 @@ use axum::response::Response;
 use query::{Query, SearchRequest, SortOrder};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use store::{Action, Hit, Operation, Outcome, Refresh, RejectionKind, Update, WriteResult};
+use store::{Action, Expected, Hit, Operation, Outcome, Refresh, RejectionKind, Update, WriteResult};
 
 use crate::api::ElasticsearchApi;
 use crate::caller::Caller;
@@ -212,7 +212,7 @@ async fn change_all(
 }
 
 fn operation(hit: &Hit, change: &Change) -> Operation {
-    let expected = Some(hit.document.seq_no);
+    let expected = Some(Expected::SeqNo(hit.document.seq_no));
     let action = match change {
         Change::Delete => Action::Delete { expected },
         Change::Update(params) => Action::Update {
@@ -271,6 +271,7 @@ impl Tally {
         } else {
             ("updated", self.updated)
         };
+        body["deleted"] = json!(0);
         body[done.0] = json!(done.1);
         let failed = self
             .failures

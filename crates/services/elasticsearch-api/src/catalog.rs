@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     LegacyTemplate,
     /// `indices`: index to its part in the alias.
     Alias,
+    /// Of one data stream, where the store cannot keep it.
+    Retention,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Pipeline => "pipeline",
             Self::LegacyTemplate => "legacy-template",
             Self::Alias => "alias",
+            Self::Retention => "retention",
         };
         format!("{kind}-{name}")
     }

@@ -21,8 +21,8 @@ use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::payload::{Media, Payload};
-use crate::write::{Body, Kind, Targets, Write, prepare, refresh_of};
-use crate::{answer, names, search};
+use crate::write::{Body, External, Kind, Targets, Write, prepare, refresh_of};
+use crate::{answer, dated_names, names, search};
 
 const WRITE_PARAMETERS: &[&str] = &[
     "if_primary_term",
@@ -36,11 +36,13 @@ const WRITE_PARAMETERS: &[&str] = &[
     "retry_on_conflict",
     "routing",
     "timeout",
+    "version",
+    "version_type",
     "wait_for_active_shards",
 ];
 /// Of updates alone.
 const UPDATE_PARAMETERS: &[&str] = &["_source", "_source_excludes", "_source_includes", "detect_noop", "lang"];
-const READ_PARAMETERS: &[&str] = &[
+pub(crate) const READ_PARAMETERS: &[&str] = &[
     "_source",
     "_source_excludes",
     "_source_includes",
@@ -50,6 +52,7 @@ const READ_PARAMETERS: &[&str] = &[
     "routing",
     "stored_fields",
     "version",
+    "version_type",
 ];
 
 /// `PUT|POST /{index}/_doc/{id}`.
@@ -150,6 +153,7 @@ async fn write(
         require_data_stream: params.flag("require_data_stream")?,
         require_alias: params.flag("require_alias")?,
         expected,
+        version: External::parse(kind, params.text("version"), params.text("version_type"))?,
         body,
     };
     let targets = Targets::resolve(api, caller, std::iter::once((index.as_str(), kind))).await?;
@@ -314,7 +318,14 @@ pub(crate) async fn source(
     ))
 }
 
-async fn read(api: &ElasticsearchApi, caller: &Caller, index: &str, id: &str) -> Result<Option<Document>, ApiError> {
+pub(crate) async fn read(
+    api: &ElasticsearchApi,
+    caller: &Caller,
+    index: &str,
+    id: &str,
+) -> Result<Option<Document>, ApiError> {
+    let dated = dated_names::resolve(index, api.clock.now())?;
+    let index = dated.as_ref();
     names::check(index)?;
     let read = Aliases::current(api).await?.read_index(index)?;
     if !caller.0.may_index(&read, IndexPrivilege::Read) {
@@ -326,6 +337,14 @@ async fn read(api: &ElasticsearchApi, caller: &Caller, index: &str, id: &str) ->
         return Err(ApiError::no_such_index(index));
     }
     Ok(document)
+}
+
+/// The document as it stands below `get` of another answer.
+pub(crate) fn found_part(document: &Document, params: &Params) -> Value {
+    json!({
+        "_seq_no": document.seq_no, "_primary_term": 1, "found": true,
+        "_source": filtered(document, &source_filter(params)),
+    })
 }
 
 fn found(document: &Document, filter: &SourceFilter) -> Value {

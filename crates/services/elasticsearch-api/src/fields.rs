@@ -6,6 +6,7 @@ use std::sync::Arc;
 use access::IndexPrivilege;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use query::Query;
 use serde_json::{Map, Value, json};
 
 use crate::api::ElasticsearchApi;
@@ -33,14 +34,24 @@ pub(crate) async fn field_caps(
         "include_unmapped",
         "types",
     ])?;
-    let wanted = wanted_fields(&params, &payload)?;
+    let (wanted, filter) = wanted_fields(&params, &payload)?;
+    let choice = Choice::of(&params)?;
     let expression = index.map_or_else(String::new, |Path(index)| index);
     let options = names::Options {
         ignore_unavailable: params.flag("ignore_unavailable")?,
         ..Default::default()
     };
     let action = "indices:data/read/field_caps";
-    let indices = names::resolve(&api, &caller, &expression, IndexPrivilege::Read, action, options).await?;
+    let mut indices = names::resolve(&api, &caller, &expression, IndexPrivilege::Read, action, options).await?;
+    if let Some(filter) = &filter {
+        let mut kept = Vec::new();
+        for index in indices {
+            if api.store.count(std::slice::from_ref(&index), filter).await? > 0 {
+                kept.push(index);
+            }
+        }
+        indices = kept;
+    }
     let mut found = Found::default();
     for index in &indices {
         if let Some(mapping) = api.store.mapping(index).await? {
@@ -49,9 +60,10 @@ pub(crate) async fn field_caps(
     }
     let unmapped = params.flag("include_unmapped")?;
     let fields: Map<String, Value> = found
-        .into_iter()
+        .iter()
         .filter(|(name, _)| wanted.iter().any(|pattern| names::matches(pattern, name)))
-        .map(|(name, types)| (name, described(&types, &indices, unmapped)))
+        .filter(|(name, types)| choice.wants(name, types, &found))
+        .map(|(name, types)| (name.clone(), described(types, &indices, unmapped)))
         .collect();
     Ok(answer::json(&json!({ "indices": indices, "fields": fields })))
 }
@@ -59,7 +71,9 @@ pub(crate) async fn field_caps(
 /// Fields, their types, and the indices that have each.
 type Found = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
-fn wanted_fields(params: &Params, payload: &Payload) -> Result<Vec<String>, ApiError> {
+/// The fields, and what an index must hold to be told of.
+fn wanted_fields(params: &Params, payload: &Payload) -> Result<(Vec<String>, Option<Query>), ApiError> {
+    let mut filter = None;
     let mut wanted = params.list("fields").unwrap_or_default();
     if let Some(Value::Object(body)) = payload.json()? {
         for (key, value) in body {
@@ -68,8 +82,7 @@ fn wanted_fields(params: &Params, payload: &Payload) -> Result<Vec<String>, ApiE
                     wanted.extend(list.iter().filter_map(Value::as_str).map(str::to_owned));
                 }
                 ("fields", Value::String(name)) => wanted.push(name),
-                // Every index that could match is told of.
-                ("index_filter", Value::Object(_)) => {}
+                ("index_filter", clause) => filter = Some(Query::from_json(&clause)?),
                 (other, _) => return Err(ApiError::parsing(format!("[field_caps] unknown field [{other}]"))),
             }
         }
@@ -77,7 +90,59 @@ fn wanted_fields(params: &Params, payload: &Payload) -> Result<Vec<String>, ApiE
     if wanted.is_empty() {
         return Err(ApiError::validation("no fields specified"));
     }
-    Ok(wanted)
+    Ok((wanted, filter))
+}
+
+/// `types` and `filters`.
+struct Choice {
+    types: Vec<String>,
+    filters: Vec<String>,
+}
+
+impl Choice {
+    /// Source: Elasticsearch reference, field capabilities API.
+    fn of(params: &Params) -> Result<Self, ApiError> {
+        const KNOWN: [&str; 6] = [
+            "+metadata",
+            "-metadata",
+            "-parent",
+            "-nested",
+            "-multifield",
+            " metadata",
+        ];
+        let filters = params.list("filters").unwrap_or_default();
+        match filters.iter().find(|filter| !KNOWN.contains(&filter.as_str())) {
+            Some(unknown) => Err(ApiError::illegal(format!("Unknown field caps filter [{unknown}]"))),
+            None => Ok(Self {
+                types: params.list("types").unwrap_or_default(),
+                filters,
+            }),
+        }
+    }
+
+    fn has(&self, filter: &str) -> bool {
+        self.filters.iter().any(|one| one == filter)
+    }
+
+    fn wants(&self, name: &str, kinds: &BTreeMap<String, Vec<String>>, all: &Found) -> bool {
+        let is_kind = |wanted: &str| kinds.contains_key(wanted);
+        let below = || {
+            let parent = name.rsplit_once('.').and_then(|(parent, _)| all.get(parent));
+            parent.is_some_and(|kinds| !kinds.contains_key("object") && !kinds.contains_key("nested"))
+        };
+        let within_nested = || {
+            let ends = name.match_indices('.').map(|(at, _)| &name[..at]);
+            ends.into_iter()
+                .any(|above| all.get(above).is_some_and(|kinds| kinds.contains_key("nested")))
+        };
+        (self.types.is_empty() || self.types.iter().any(|kind| is_kind(kind)))
+            && !(self.has("-parent") && (is_kind("object") || is_kind("nested")))
+            && !(self.has("-nested") && (is_kind("nested") || within_nested()))
+            && !(self.has("-multifield") && below())
+            // All that is told of is no metadata.
+            && !self.has("+metadata")
+            && !self.has(" metadata")
+    }
 }
 
 /// Leaves of the mapping, sub-fields included.

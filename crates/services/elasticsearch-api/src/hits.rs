@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use query::mapping::Mapping;
-use query::{Highlight, Query, SourceFilter};
+use query::matcher::Matcher;
+use query::{DocumentMeta, Highlight, Pipelines, Query, SourceFilter};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use store::{Hit, SearchResponse, Source};
 
 use crate::api::ElasticsearchApi;
+use crate::collapse::Collapse;
 use crate::error::ApiError;
 
 /// How a search's outcome is to be shown.
@@ -29,6 +31,13 @@ pub(crate) struct Shown {
     /// So many of the sort values are the client's.
     pub(crate) sort_keys: usize,
     pub(crate) typed_keys: bool,
+    /// Worked out on the results of the other aggregations.
+    pub(crate) pipelines: Pipelines,
+    /// Each hit says what its score comes from.
+    pub(crate) explain: bool,
+    /// Clauses of which each hit says whether it matches them.
+    pub(crate) named: Vec<(String, Query)>,
+    pub(crate) collapse: Option<Collapse>,
     /// Script fields that hold the size of the document's `data`.
     pub(crate) sizes: Vec<String>,
 }
@@ -36,7 +45,7 @@ pub(crate) struct Shown {
 impl Shown {
     /// The whole source is looked at, and cut down afterwards.
     pub(crate) fn needs_source(&self) -> bool {
-        !self.sizes.is_empty() || self.highlight.is_some()
+        !self.sizes.is_empty() || self.highlight.is_some() || !self.named.is_empty()
     }
 }
 
@@ -46,6 +55,10 @@ pub(crate) struct Answer {
     shown: Arc<Shown>,
     /// Of each hit, where it was asked for.
     highlights: Vec<Map<String, Value>>,
+    /// Of each hit, the named clauses that it matches.
+    matched: Vec<Vec<String>>,
+    /// Of each hit, the others of its group.
+    pub(crate) inner: Vec<Map<String, Value>>,
     took: Duration,
     scroll_id: Option<String>,
 }
@@ -69,6 +82,12 @@ struct HitAnswer<'a> {
     highlight: Option<&'a Map<String, Value>>,
     #[serde(skip_serializing_if = "<[Value]>::is_empty")]
     sort: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matched_queries: Option<&'a Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inner_hits: Option<&'a Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    _explanation: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -105,12 +124,15 @@ impl Answer {
         took: Duration,
         scroll_id: Option<String>,
     ) -> Result<Self, ApiError> {
+        shown.pipelines.apply(&mut response.aggregations);
         crate::typed_keys::decorate(shown.aggs.as_ref(), &mut response.aggregations, shown.typed_keys);
         let highlights = match &shown.highlight {
             None => Vec::new(),
             Some(wanted) => highlights(api, &response.hits, &shown.query, wanted).await?,
         };
-        if shown.highlight.is_some() && shown.source != SourceFilter::None {
+        let matched = matched_queries(api, &response.hits, &shown.named).await?;
+        let looked_into = shown.highlight.is_some() || !shown.named.is_empty();
+        if looked_into && shown.source != SourceFilter::None {
             for hit in &mut response.hits {
                 let kept = shown
                     .source
@@ -123,6 +145,8 @@ impl Answer {
             response,
             shown,
             highlights,
+            matched,
+            inner: Vec::new(),
             took,
             scroll_id,
         })
@@ -130,22 +154,31 @@ impl Answer {
 
     /// The JSON text; `status` is there in `_msearch` only.
     pub(crate) fn text(&self, total_as_int: bool, status: Option<u16>) -> Vec<u8> {
-        let hits = self.response.hits.iter().enumerate().map(|(at, hit)| self.hit(at, hit));
         let whole = Whole {
             _scroll_id: self.scroll_id.as_deref(),
             pit_id: self.shown.point_in_time.as_deref(),
             took: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             timed_out: false,
             _shards: json!({ "total": 1, "successful": 1, "skipped": 0, "failed": 0 }),
-            hits: Hits {
-                total: self.total(total_as_int),
-                max_score: self.response.hits.iter().filter_map(|hit| hit.score).reduce(f32::max),
-                list: hits.collect(),
-            },
+            hits: self.list(total_as_int),
             aggregations: self.shown.aggs.is_some().then_some(&self.response.aggregations),
             status,
         };
         serde_json::to_vec(&whole).expect("our own types can always be written")
+    }
+
+    /// The hits alone, as those of a group are shown.
+    pub(crate) fn hits(&self, total_as_int: bool) -> Value {
+        serde_json::to_value(self.list(total_as_int)).expect("our own types can always be written")
+    }
+
+    fn list(&self, total_as_int: bool) -> Hits<'_> {
+        let hits = self.response.hits.iter().enumerate();
+        Hits {
+            total: self.total(total_as_int),
+            max_score: self.response.hits.iter().filter_map(|hit| hit.score).reduce(f32::max),
+            list: hits.map(|(at, hit)| self.hit(at, hit)).collect(),
+        }
     }
 
     /// Counted up to what was asked for.
@@ -182,8 +215,49 @@ impl Answer {
             fields: (!fields.is_empty()).then_some(fields),
             highlight: self.highlights.get(at).filter(|marked| !marked.is_empty()),
             sort: &hit.sort,
+            matched_queries: self.matched.get(at).filter(|names| !names.is_empty()),
+            inner_hits: self.inner.get(at),
+            _explanation: shown.explain.then(|| explanation(hit.score)),
         }
     }
+}
+
+/// What a score comes from, as far as it is told here.
+pub(crate) fn explanation(score: Option<f32>) -> Value {
+    // As the hit's score is written: with the digits of a `float`.
+    let value: f64 = score.unwrap_or(1.0).to_string().parse().unwrap_or(1.0);
+    json!({ "value": value, "description": "score of the whole query", "details": [] })
+}
+
+/// The named clauses that each hit matches.
+async fn matched_queries(
+    api: &ElasticsearchApi,
+    hits: &[Hit],
+    named: &[(String, Query)],
+) -> Result<Vec<Vec<String>>, ApiError> {
+    let mut all = Vec::new();
+    if named.is_empty() {
+        return Ok(all);
+    }
+    let now = Some(api.clock.now());
+    for hit in hits {
+        let document = &hit.document;
+        let mapping = api.store.mapping(&document.index).await?;
+        let mapping = mapping.and_then(|body| Mapping::parse(&body).ok());
+        let meta = DocumentMeta {
+            id: &document.id,
+            seq_no: document.seq_no,
+            index: &document.index,
+        };
+        let source = document.source.to_value();
+        let holds = |query: &Query| {
+            let matcher = Matcher::compile(query, mapping.as_ref(), now);
+            matcher.is_ok_and(|matcher| matcher.holds(&source, &meta))
+        };
+        let names = named.iter().filter(|(_, query)| holds(query));
+        all.push(names.map(|(name, _)| name.clone()).collect());
+    }
+    Ok(all)
 }
 
 /// The marked words of each hit.

@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::names::Options;
 use crate::params::Params;
 use crate::payload::Payload;
-use crate::{answer, names};
+use crate::{answer, dated_names, names};
 
 pub(crate) const TUNING: &[&str] = &[
     "allow_no_indices",
@@ -44,6 +44,7 @@ pub(crate) async fn create(
     payload: Payload,
 ) -> Result<Response, ApiError> {
     params.only(TUNING)?;
+    let index = dated_names::resolve(&index, api.clock.now())?.into_owned();
     names::check(&index)?;
     caller.needs_index(&index, IndexPrivilege::Create, "indices:admin/create")?;
     let body = payload.json()?.unwrap_or_else(|| json!({}));
@@ -133,14 +134,17 @@ pub(crate) async fn get(
 ) -> Result<Response, ApiError> {
     let params = params.only(TUNING)?;
     let aliases = Aliases::current(&api).await?;
+    let features = features(&params)?;
+    let flat = params.flag("flat_settings")?;
     let mut found = Map::new();
     for name in visible(&api, &caller, &index, &params, "indices:admin/get").await? {
         for info in api.store.indices(&concrete(&api, &name).await?).await? {
             let mappings = api.store.mapping(&info.name).await?.unwrap_or_else(|| json!({}));
             let of_index = aliases.of_index(&info.name);
-            let settings = shown_settings(&info);
+            let settings = shown_settings(&info, flat);
             let mappings = crate::mappings::without_empty(mappings);
             let mut about = json!({ "aliases": of_index, "mappings": mappings, "settings": settings });
+            keep_features(&mut about, &features);
             if let Some(stream) = info.data_stream {
                 about["data_stream"] = json!(stream);
             }
@@ -150,6 +154,37 @@ pub(crate) async fn get(
     Ok(answer::json(&found))
 }
 
+/// What of an index is shown: all of it, or what `features` names.
+fn features(params: &Params) -> Result<Vec<String>, ApiError> {
+    let features = params.list("features").unwrap_or_default();
+    match features
+        .iter()
+        .find(|one| !["aliases", "mappings", "settings"].contains(&one.as_str()))
+    {
+        Some(unknown) => Err(ApiError::illegal(format!("No feature for name [{unknown}]"))),
+        None => Ok(features),
+    }
+}
+
+/// The others are there and empty, as in the original.
+fn keep_features(about: &mut Value, features: &[String]) {
+    if let (Value::Object(about), false) = (about, features.is_empty()) {
+        about.retain(|key, _| features.contains(key));
+        for key in ["aliases", "mappings", "settings"] {
+            about.entry(key).or_insert_with(|| json!({}));
+        }
+    }
+}
+
+/// `GET /_settings`.
+pub(crate) async fn all_settings(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    settings_of(&api, &caller, "*", "*", params).await
+}
+
 /// `GET /{index}/_settings`.
 pub(crate) async fn settings(
     State(api): State<Arc<ElasticsearchApi>>,
@@ -157,21 +192,60 @@ pub(crate) async fn settings(
     Path(index): Path<String>,
     params: Params,
 ) -> Result<Response, ApiError> {
+    settings_of(&api, &caller, &index, "*", params).await
+}
+
+/// `GET /{index}/_settings/{names}`.
+pub(crate) async fn some_settings(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    Path((index, names)): Path<(String, String)>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    settings_of(&api, &caller, &index, &names, params).await
+}
+
+async fn settings_of(
+    api: &ElasticsearchApi,
+    caller: &Caller,
+    expression: &str,
+    wanted: &str,
+    params: Params,
+) -> Result<Response, ApiError> {
     let params = params.only(TUNING)?;
+    let flat = params.flag("flat_settings")?;
     let mut found = Map::new();
-    for name in visible(&api, &caller, &index, &params, "indices:monitor/settings/get").await? {
-        for info in api.store.indices(&concrete(&api, &name).await?).await? {
-            let settings = shown_settings(&info);
+    for name in visible(api, caller, expression, &params, "indices:monitor/settings/get").await? {
+        for info in api.store.indices(&concrete(api, &name).await?).await? {
+            let mut settings = shown_settings(&info, false);
+            if let Some(Value::Object(map)) = settings.get_mut("index") {
+                map.retain(|key, _| {
+                    wanted
+                        .split(',')
+                        .any(|one| names::matches(one, &format!("index.{key}")))
+                });
+            }
+            let settings = if flat { flattened(&settings) } else { settings };
             found.insert(info.name, json!({ "settings": settings }));
         }
     }
     Ok(answer::json(&found))
 }
 
-fn shown_settings(info: &store::IndexInfo) -> Value {
-    json!({ "index": {
+fn shown_settings(info: &store::IndexInfo, flat: bool) -> Value {
+    let settings = json!({ "index": {
         "uuid": info.uuid, "number_of_shards": "1", "number_of_replicas": "0", "provided_name": info.name,
-    } })
+    } });
+    if flat { flattened(&settings) } else { settings }
+}
+
+/// `index.number_of_shards` rather than one in the other.
+fn flattened(settings: &Value) -> Value {
+    let index = settings.get("index").and_then(Value::as_object).into_iter().flatten();
+    index
+        .map(|(key, value)| (format!("index.{key}"), value.clone()))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// `PUT /{index}/_settings`: there is one shard and no replica, whatever is asked for.

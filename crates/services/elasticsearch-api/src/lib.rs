@@ -21,12 +21,21 @@ mod bulk;
 mod document;
 mod write;
 
+mod async_search;
 mod by_query;
+mod collapse;
+mod counting;
+mod dated_names;
+mod explain;
 mod fields;
 mod hits;
 mod names;
+mod reindex;
 mod scroll;
 mod search;
+mod search_body;
+mod tasks;
+mod terms_enum;
 mod typed_keys;
 
 mod aliases;
@@ -41,7 +50,9 @@ mod lifecycle;
 mod maintenance;
 mod mappings;
 mod pipelines;
+mod retention;
 mod security;
 mod templates;
 
 pub use api::{ApiSettings, ElasticsearchApi};
+pub use retention::Retained;

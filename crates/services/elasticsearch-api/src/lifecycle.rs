@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use store::{DataStreamInfo, NameKind};
+use store::{DataStreamInfo, NameKind, StoreError};
 
 use crate::aliases::Aliases;
 use crate::api::ElasticsearchApi;
@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use crate::params::Params;
 use crate::payload::Payload;
 use crate::templates::{check_keys, compose_again};
-use crate::{aliases, answer, names, time_value};
+use crate::{aliases, answer, names, retention, time_value};
 
 const PARAMETERS: &[&str] = &["expand_wildcards", "include_defaults", "master_timeout", "timeout"];
 
@@ -214,9 +214,24 @@ pub(crate) async fn put_stream_lifecycle(
         }
     };
     for stream in streams(&api, &caller, &name, IndexPrivilege::Manage).await? {
-        api.store.keep_data_stream_for(&stream.name, retention).await?;
+        keep_for(&api, &stream.name, retention).await?;
     }
     Ok(answer::acknowledged())
+}
+
+/// In the store, else beside the templates: then [`crate::retention`] sees to it.
+async fn keep_for(api: &ElasticsearchApi, stream: &str, retention: Option<Duration>) -> Result<(), ApiError> {
+    match (api.store.keep_data_stream_for(stream, retention).await, retention) {
+        (Err(StoreError::Unsupported(_)), Some(retention)) => {
+            let body = json!({ "data_retention": time_value::written(retention) });
+            api.catalogs.put(&*api.store, Kind::Retention, stream, &body).await?;
+        }
+        (Err(StoreError::Unsupported(_)), None) => {
+            api.catalogs.delete(&*api.store, Kind::Retention, stream).await?;
+        }
+        (done, _) => done?,
+    }
+    Ok(())
 }
 
 /// `DELETE /_data_stream/{name}/_lifecycle`.
@@ -228,7 +243,7 @@ pub(crate) async fn delete_stream_lifecycle(
 ) -> Result<Response, ApiError> {
     params.only(PARAMETERS)?;
     for stream in streams(&api, &caller, &name, IndexPrivilege::Manage).await? {
-        api.store.keep_data_stream_for(&stream.name, None).await?;
+        keep_for(&api, &stream.name, None).await?;
     }
     Ok(answer::acknowledged())
 }
@@ -244,7 +259,12 @@ async fn streams(
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(api.store.data_streams(&found).await?)
+    let catalog = api.catalogs.current(&*api.store).await?;
+    let mut streams = api.store.data_streams(&found).await?;
+    for stream in &mut streams {
+        stream.retention = stream.retention.or_else(|| retention::own(&catalog, &stream.name));
+    }
+    Ok(streams)
 }
 
 /// `POST /{target}/_rollover`.

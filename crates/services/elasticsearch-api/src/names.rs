@@ -8,6 +8,7 @@ use store::NameKind;
 use crate::aliases::Aliases;
 use crate::api::ElasticsearchApi;
 use crate::caller::Caller;
+use crate::dated_names;
 use crate::error::ApiError;
 
 /// Refuses a name that no index can have. Source: Elasticsearch reference, create index.
@@ -162,7 +163,9 @@ pub(crate) async fn resolve_filtered(
     } else {
         parts
     };
+    let now = api.clock.now();
     for part in parts {
+        let part = &*dated_names::resolve(part, now)?;
         if let Some(excluded) = part.strip_prefix('-').filter(|_| !found.names.is_empty()) {
             found.remove(excluded);
         } else if part.contains(['*', '?']) {

@@ -21,6 +21,9 @@ const EVERYWHERE: &[&str] = &[
     "source_content_type",
 ];
 
+const SEARCH_TYPES: [&str; 2] = ["query_then_fetch", "dfs_query_then_fetch"];
+const WILDCARDS: [&str; 5] = ["all", "closed", "hidden", "none", "open"];
+
 /// The parameters in their order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Params {
@@ -51,6 +54,7 @@ impl Params {
             .filter(|name| !known.contains(name) && !EVERYWHERE.contains(name))
             .collect();
         if unknown.is_empty() {
+            self.check_values()?;
             return Ok(self);
         }
         let names: Vec<_> = unknown.iter().map(|name| format!("[{name}]")).collect();
@@ -60,6 +64,41 @@ impl Params {
             self.path,
             names.join(", ")
         )))
+    }
+
+    /// Values that would change the answer and cannot be obeyed are refused.
+    fn check_values(&self) -> Result<(), ApiError> {
+        if self.text("source").is_some() {
+            return Err(ApiError::illegal(
+                "[source] is not supported: send the body as the request's body",
+            ));
+        }
+        let is_table = self.path.starts_with("/_cat");
+        if let Some(format) = self.text("format").filter(|format| !is_table && *format != "json") {
+            return Err(ApiError::illegal(format!(
+                "[format] [{format}] is not supported, only [json] is"
+            )));
+        }
+        if let Some(kind) = self.text("search_type").filter(|kind| !SEARCH_TYPES.contains(kind)) {
+            return Err(ApiError::illegal(format!("No search type for [{kind}]")));
+        }
+        let wildcards = self.list("expand_wildcards").unwrap_or_default();
+        if let Some(unknown) = wildcards.iter().find(|one| !WILDCARDS.contains(&one.as_str())) {
+            return Err(ApiError::illegal(format!("No valid expand wildcard value [{unknown}]")));
+        }
+        if !wildcards.is_empty() && !wildcards.iter().any(|one| one == "open" || one == "all") {
+            let asked = wildcards.join(",");
+            return Err(ApiError::illegal(format!(
+                "[expand_wildcards] [{asked}] is not supported: all indices are open"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Those that are not in `names`.
+    pub(crate) fn without(mut self, names: &[&str]) -> Self {
+        self.pairs.retain(|(name, _)| !names.contains(&name.as_str()));
+        self
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<&str> {

@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::params::Params;
 use crate::payload::Payload;
 
-const PARAMETERS: &[&str] = &["if_version", "master_timeout", "summary", "timeout", "verbose"];
+const PARAMETERS: &[&str] = &["master_timeout", "timeout"];
 /// The name under which a pipeline that is only simulated runs.
 const SIMULATED: &str = "_simulate_pipeline";
 
@@ -32,9 +32,7 @@ pub(crate) async fn put(
     params.only(PARAMETERS)?;
     caller.needs_cluster(ClusterPrivilege::ManagePipeline, "cluster:admin/ingest/pipeline/put")?;
     let body = payload.required()?;
-    Pipelines::default()
-        .put(&id, &body)
-        .map_err(|error| ApiError::parsing(error.to_string()))?;
+    Pipelines::default().put(&id, &body).map_err(refused)?;
     api.catalogs.put(&*api.store, Kind::Pipeline, &id, &body).await?;
     Ok(answer::acknowledged())
 }
@@ -46,13 +44,14 @@ pub(crate) async fn get(
     id: Option<Path<String>>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    params.only(PARAMETERS)?;
+    let params = params.only(&["local", "master_timeout", "summary"])?;
+    let summary = params.flag("summary")?;
     caller.needs_cluster(ClusterPrivilege::ReadPipeline, "cluster:admin/ingest/pipeline/get")?;
     let pattern = id.map_or_else(|| "*".to_owned(), |Path(id)| id);
     let catalog = api.catalogs.current(&*api.store).await?;
     let found: Map<String, Value> = catalog
         .matching(Kind::Pipeline, &pattern)
-        .map(|(id, body)| (id.to_owned(), body.clone()))
+        .map(|(id, body)| (id.to_owned(), if summary { json!({}) } else { body.clone() }))
         .collect();
     if found.is_empty() && !pattern.contains('*') {
         return Ok(answer::with_status(http::StatusCode::NOT_FOUND, &json!({})));
@@ -73,6 +72,19 @@ pub(crate) async fn delete(
         return Err(ApiError::not_found(format!("pipeline [{id}] is missing")));
     }
     Ok(answer::acknowledged())
+}
+
+fn refused(error: ingest::PipelineError) -> ApiError {
+    parse(error.to_string())
+}
+
+fn parse(reason: impl Into<String>) -> ApiError {
+    ApiError::new(http::StatusCode::BAD_REQUEST, "parse_exception", reason)
+}
+
+/// A document that a pipeline fails on.
+pub(crate) fn failed(error: &ingest::IngestError) -> ApiError {
+    ApiError::new(http::StatusCode::BAD_REQUEST, error.kind(), error.to_string())
 }
 
 #[derive(Deserialize)]
@@ -102,20 +114,23 @@ pub(crate) async fn simulate(
     params: Params,
     payload: Payload,
 ) -> Result<Response, ApiError> {
-    params.only(PARAMETERS)?;
+    let params = params.only(&["verbose"])?;
     caller.needs_cluster(ClusterPrivilege::ReadPipeline, "cluster:admin/ingest/pipeline/simulate")?;
+    if params.flag("verbose")? {
+        return Err(ApiError::illegal(
+            "[verbose] is not supported: only the result of the whole pipeline is told",
+        ));
+    }
     let body: Simulation = payload.parse()?;
     let catalog = api.catalogs.current(&*api.store).await?;
     let mut pipelines = catalog.pipelines().clone();
     let name = match (id, &body.pipeline) {
         (Some(Path(id)), _) => id,
         (None, Some(pipeline)) => {
-            pipelines
-                .put(SIMULATED, pipeline)
-                .map_err(|error| ApiError::parsing(error.to_string()))?;
+            pipelines.put(SIMULATED, pipeline).map_err(refused)?;
             SIMULATED.to_owned()
         }
-        (None, None) => return Err(ApiError::parsing("[pipeline] required property is missing")),
+        (None, None) => return Err(parse("[pipeline] required property is missing")),
     };
     if !pipelines.contains(&name) {
         return Err(ApiError::illegal(format!("pipeline [{name}] does not exist")));
@@ -143,7 +158,7 @@ fn one(pipelines: &Pipelines, name: &str, document: SimulatedDocument, now: jiff
         }}),
         Ok(None) => Value::Null,
         Err(error) => {
-            let error = ApiError::illegal(error.to_string());
+            let error = failed(&error);
             json!({ "error": error.body()["error"] })
         }
     }

@@ -17,9 +17,10 @@ use crate::error::ApiError;
 use crate::hits::{Answer, Shown};
 use crate::params::Params;
 use crate::payload::{Payload, unreadable};
+use crate::search_body::{body_with, read};
 use crate::{answer, names};
 
-const SEARCH_PARAMETERS: &[&str] = &[
+pub(crate) const SEARCH_PARAMETERS: &[&str] = &[
     "_source",
     "_source_excludes",
     "_source_includes",
@@ -32,6 +33,7 @@ const SEARCH_PARAMETERS: &[&str] = &[
     "df",
     "docvalue_fields",
     "expand_wildcards",
+    "explain",
     "from",
     "ignore_throttled",
     "ignore_unavailable",
@@ -92,20 +94,32 @@ async fn run(
     params: Params,
     payload: Payload,
 ) -> Result<Response, ApiError> {
-    let body = body_with(payload.json()?, &params)?;
+    let text = whole(api, caller, expression, &params, &payload).await?;
+    Ok(answer::text_json(StatusCode::OK, text.into()))
+}
+
+/// The answer's text.
+pub(crate) async fn whole(
+    api: &ElasticsearchApi,
+    caller: &Caller,
+    expression: &str,
+    params: &Params,
+    payload: &Payload,
+) -> Result<Vec<u8>, ApiError> {
+    let mut body = body_with(payload.json()?, params)?;
     let options = names::Options {
         ignore_unavailable: params.flag("ignore_unavailable")?,
         refuse_no_indices: params.boolean("allow_no_indices")? == Some(false),
     };
     let typed_keys = params.flag("typed_keys")?;
+    if let Some(explain) = params.boolean("explain")? {
+        body["explain"] = json!(explain);
+    }
     let answer = match params.duration("scroll")? {
         None => one(api, caller, expression, body, options, typed_keys).await?,
         Some(keep) => scrolled(api, caller, expression, body, options, typed_keys, keep).await?,
     };
-    Ok(answer::text_json(
-        StatusCode::OK,
-        answer.text(params.flag("rest_total_hits_as_int")?, None).into(),
-    ))
+    Ok(answer.text(params.flag("rest_total_hits_as_int")?, None))
 }
 
 /// One search; `body` is the `_search` body with the URL's parameters in it.
@@ -127,21 +141,57 @@ pub(crate) async fn one(
         add_tie_breaker(&mut body);
     }
     let (mut request, shown) = read(body, typed_keys)?;
+    let mut scope = SearchRequest::default();
     let response = if request.point_in_time.is_some() {
+        scope.query.clone_from(&request.query);
+        scope.point_in_time.clone_from(&request.point_in_time);
         // The rights were checked when the point in time was opened, and its id cannot be guessed.
-        search(api, request).await?
+        search(api, request, &shown).await?
     } else {
         let found = names::resolve_filtered(api, caller, expression, IndexPrivilege::Read, ACTION, options).await?;
         request.query = found.narrow(request.query)?;
         request.indices = found.names;
         request.ignore_unavailable = true;
+        scope.query.clone_from(&request.query);
+        scope.indices.clone_from(&request.indices);
         if request.indices.is_empty() {
             SearchResponse::default()
         } else {
-            search(api, request).await?
+            search(api, request, &shown).await?
         }
     };
-    Answer::of(api, response, Arc::new(shown), started.elapsed(), None).await
+    let inner = inner_hits(api, &shown, &scope, &response).await?;
+    let mut answer = Answer::of(api, response, Arc::new(shown), started.elapsed(), None).await?;
+    answer.inner = inner;
+    Ok(answer)
+}
+
+/// The hits of each group, where they were asked for.
+async fn inner_hits(
+    api: &ElasticsearchApi,
+    shown: &Shown,
+    scope: &SearchRequest,
+    response: &SearchResponse,
+) -> Result<Vec<Map<String, Value>>, ApiError> {
+    let Some(collapse) = shown.collapse.as_ref().filter(|collapse| !collapse.inner.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let mut all = Vec::with_capacity(response.hits.len());
+    for hit in &response.hits {
+        let mut groups = Map::new();
+        for (name, body) in &collapse.inner {
+            let (mut request, shown) = read(body.clone(), false)?;
+            request.indices.clone_from(&scope.indices);
+            request.point_in_time.clone_from(&scope.point_in_time);
+            request.ignore_unavailable = true;
+            request.query = collapse.of_group(&scope.query, hit);
+            let found = search(api, request, &shown).await?;
+            let answer = Answer::of(api, found, Arc::new(shown), Duration::ZERO, None).await?;
+            groups.insert(name.clone(), json!({ "hits": answer.hits(false) }));
+        }
+        all.push(groups);
+    }
+    Ok(all)
 }
 
 /// A search over a frozen view whose next pages are asked for by `_search/scroll`.
@@ -155,6 +205,9 @@ async fn scrolled(
     keep: Duration,
 ) -> Result<Answer, ApiError> {
     let (mut request, mut shown) = read(body, typed_keys)?;
+    if shown.collapse.is_some() {
+        return Err(ApiError::validation("cannot use `collapse` in a scroll context"));
+    }
     if request.size == 0 {
         return Err(ApiError::validation("[size] cannot be [0] in a scroll context"));
     }
@@ -207,44 +260,11 @@ fn add_tie_breaker(body: &mut Value) {
     }
 }
 
-/// What the body asks for, and how the answer is to be shown.
-fn read(mut body: Value, typed_keys: bool) -> Result<(SearchRequest, Shown), ApiError> {
-    let sizes = take_script_fields(&mut body)?;
-    let mut request = SearchRequest::from_json(&body).map_err(|error| {
-        const TOLD_BY_SHARDS: [&str; 4] = [
-            "Result window",
-            "search_after has",
-            "Sort must contain",
-            "Failed to parse query",
-        ];
-        let by_shards = TOLD_BY_SHARDS.iter().any(|start| error.message.starts_with(start));
-        let error = ApiError::from(error);
-        if by_shards { error.in_search() } else { error }
-    })?;
-    let shown = Shown {
-        counts: request.track_total_hits,
-        with_version: request.version,
-        with_seq_no: request.seq_no_primary_term,
-        point_in_time: request.point_in_time.clone(),
-        source: request.source.clone(),
-        highlight: request.highlight.take(),
-        query: request.query.clone(),
-        aggs: body.get("aggs").or_else(|| body.get("aggregations")).cloned(),
-        sort_keys: usize::MAX,
-        typed_keys,
-        sizes,
-    };
-    if shown.needs_source() {
-        request.source = SourceFilter::All;
-    }
-    Ok((request, shown))
-}
-
 /// Runs it. A `post_filter` is a search of its own: aggregations do not see it.
-async fn search(api: &ElasticsearchApi, mut request: SearchRequest) -> Result<SearchResponse, ApiError> {
+async fn search(api: &ElasticsearchApi, mut request: SearchRequest, shown: &Shown) -> Result<SearchResponse, ApiError> {
     let failed = |error: store::StoreError| ApiError::from(error).in_search();
     let Some(filter) = request.post_filter.take() else {
-        return api.store.search(request).await.map_err(failed);
+        return hits_of(api, request, shown).await;
     };
     let mut aggregating = request.clone();
     aggregating.size = 0;
@@ -258,83 +278,19 @@ async fn search(api: &ElasticsearchApi, mut request: SearchRequest) -> Result<Se
         must_not: Vec::new(),
         minimum_should_match: 0,
     };
-    let mut response = api.store.search(request).await.map_err(failed)?;
+    let mut response = hits_of(api, request, shown).await?;
     if !aggregating.aggregations.is_empty() {
         response.aggregations = api.store.search(aggregating).await.map_err(failed)?.aggregations;
     }
     Ok(response)
 }
 
-/// Takes the one script that Fleet Server sends out of the body; returns the names of its fields.
-fn take_script_fields(body: &mut Value) -> Result<Vec<String>, ApiError> {
-    let Some(Value::Object(fields)) = body.as_object_mut().and_then(|body| body.remove("script_fields")) else {
-        return Ok(Vec::new());
-    };
-    for (name, field) in &fields {
-        if field.pointer("/script/source").and_then(Value::as_str) != Some("params._source.data.length") {
-            return Err(ApiError::illegal(format!(
-                "script field [{name}] holds a script that is not supported"
-            )));
-        }
+async fn hits_of(api: &ElasticsearchApi, request: SearchRequest, shown: &Shown) -> Result<SearchResponse, ApiError> {
+    if let Some(collapse) = &shown.collapse {
+        return collapse.search(api, request).await;
     }
-    Ok(fields.into_iter().map(|(name, _)| name).collect())
-}
-
-/// The body with what the URL says.
-fn body_with(body: Option<Value>, params: &Params) -> Result<Value, ApiError> {
-    let mut body = match body {
-        None => Map::new(),
-        Some(Value::Object(map)) => map,
-        Some(_) => return Err(ApiError::parsing("Expected [START_OBJECT] as the search body")),
-    };
-    if let Some(text) = params.text("q") {
-        let operator = params.text("default_operator").unwrap_or("or");
-        let mut query = json!({ "query": text, "default_operator": operator });
-        if let Some(field) = params.text("df") {
-            query["default_field"] = json!(field);
-        }
-        body.insert("query".to_owned(), json!({ "query_string": query }));
-    }
-    for name in ["size", "from"] {
-        if let Some(number) = params.number::<u64>(name)? {
-            body.insert(name.to_owned(), json!(number));
-        }
-    }
-    for name in ["seq_no_primary_term", "track_scores", "version"] {
-        if let Some(flag) = params.boolean(name)? {
-            body.insert(name.to_owned(), json!(flag));
-        }
-    }
-    if let Some(sort) = params.list("sort") {
-        body.insert("sort".to_owned(), json!(sort));
-    }
-    for name in ["docvalue_fields", "stored_fields"] {
-        if let Some(fields) = params.list(name) {
-            body.insert(name.to_owned(), json!(fields));
-        }
-    }
-    if let Some(text) = params.text("track_total_hits") {
-        let value = text
-            .parse::<u64>()
-            .map_or_else(|_| json!(text != "false"), |number| json!(number));
-        body.insert("track_total_hits".to_owned(), value);
-    }
-    if let Some(source) = source_param(params) {
-        body.insert("_source".to_owned(), source);
-    }
-    Ok(Value::Object(body))
-}
-
-fn source_param(params: &Params) -> Option<Value> {
-    let includes = params.list("_source_includes");
-    let excludes = params.list("_source_excludes");
-    match params.text("_source") {
-        Some("" | "true") => Some(json!(true)),
-        Some("false") => Some(json!(false)),
-        Some(_) => params.list("_source").map(|list| json!(list)),
-        None if includes.is_none() && excludes.is_none() => None,
-        None => Some(json!({ "includes": includes.unwrap_or_default(), "excludes": excludes.unwrap_or_default() })),
-    }
+    let found = api.store.search(request).await;
+    found.map_err(|error| ApiError::from(error).in_search())
 }
 
 /// `_source` of a body, as `_mget` has it.
@@ -509,99 +465,6 @@ async fn headed(
     one(api, caller, &header.expression, body, header.options, typed_keys).await
 }
 
-const COUNT_PARAMETERS: &[&str] = &[
-    "allow_no_indices",
-    "analyze_wildcard",
-    "default_operator",
-    "df",
-    "expand_wildcards",
-    "ignore_unavailable",
-    "lenient",
-    "min_score",
-    "preference",
-    "q",
-    "routing",
-    "terminate_after",
-];
-
-/// `GET|POST /_count`.
-pub(crate) async fn count_all(
-    State(api): State<Arc<ElasticsearchApi>>,
-    caller: Caller,
-    params: Params,
-    payload: Payload,
-) -> Result<Response, ApiError> {
-    count(&api, &caller, "", params, payload).await
-}
-
-/// `GET|POST /{index}/_count`.
-pub(crate) async fn count_in(
-    State(api): State<Arc<ElasticsearchApi>>,
-    caller: Caller,
-    Path(index): Path<String>,
-    params: Params,
-    payload: Payload,
-) -> Result<Response, ApiError> {
-    count(&api, &caller, &index, params, payload).await
-}
-
-async fn count(
-    api: &ElasticsearchApi,
-    caller: &Caller,
-    expression: &str,
-    params: Params,
-    payload: Payload,
-) -> Result<Response, ApiError> {
-    let params = params.only(COUNT_PARAMETERS)?;
-    let body = body_with(payload.json()?, &params)?;
-    let query = match body.as_object() {
-        Some(map) => {
-            if let Some(key) = map.keys().find(|key| *key != "query") {
-                return Err(ApiError::parsing(format!("request does not support [{key}]")));
-            }
-            map.get("query").map_or(Ok(Query::MatchAll), Query::from_json)?
-        }
-        None => Query::MatchAll,
-    };
-    let options = names::Options {
-        ignore_unavailable: params.flag("ignore_unavailable")?,
-        ..Default::default()
-    };
-    let found = names::resolve_filtered(api, caller, expression, IndexPrivilege::Read, ACTION, options).await?;
-    let query = found.narrow(query)?;
-    let count = if found.names.is_empty() {
-        0
-    } else {
-        let counted = api.store.count(&found.names, &query).await;
-        counted.map_err(|error| ApiError::from(error).in_search())?
-    };
-    Ok(answer::json(&json!({
-        "count": count, "_shards": { "total": 1, "successful": 1, "skipped": 0, "failed": 0 },
-    })))
-}
-
-/// `GET|POST /_validate/query`, `/{index}/_validate/query`: whether the query can be read.
-pub(crate) async fn validate(
-    State(api): State<Arc<ElasticsearchApi>>,
-    caller: Caller,
-    index: Option<Path<String>>,
-    params: Params,
-    payload: Payload,
-) -> Result<Response, ApiError> {
-    let params = params.only(&[COUNT_PARAMETERS, &["all_shards", "explain", "rewrite"]].concat())?;
-    let expression = index.map_or_else(String::new, |Path(index)| index);
-    let options = names::Options::default();
-    let action = "indices:admin/validate/query";
-    names::resolve(&api, &caller, &expression, IndexPrivilege::Read, action, options).await?;
-    let body = body_with(payload.json()?, &params)?;
-    let read = body.get("query").map_or(Ok(Query::MatchAll), Query::from_json);
-    let mut answer = json!({ "_shards": { "total": 1, "successful": 1, "failed": 0 }, "valid": read.is_ok() });
-    if let (Err(error), true) = (read, params.flag("explain")?) {
-        answer["error"] = json!(error.message);
-    }
-    Ok(answer::json(&answer))
-}
-
 /// `POST /{index}/_pit`.
 pub(crate) async fn open_point_in_time(
     State(api): State<Arc<ElasticsearchApi>>,
@@ -654,22 +517,4 @@ pub(crate) async fn close_point_in_time(
         status,
         &json!({ "succeeded": closed, "num_freed": u8::from(closed) }),
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_url_goes_into_the_body() {
-        let params = Params::parse("q=a:b&size=3&sort=x:desc,y&_source=f,g&track_total_hits=true").unwrap();
-        let body = body_with(Some(json!({ "from": 1 })), &params).unwrap();
-        assert_eq!(
-            body,
-            json!({
-                "from": 1, "query": {"query_string": {"query": "a:b", "default_operator": "or"}}, "size": 3,
-                "sort": ["x:desc", "y"], "track_total_hits": true, "_source": ["f", "g"],
-            })
-        );
-    }
 }

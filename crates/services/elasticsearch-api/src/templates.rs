@@ -91,7 +91,7 @@ fn refuse_equal(catalog: &Catalog, name: &str, body: &Value) -> Result<(), ApiEr
 }
 
 /// The template with what its components say, later ones over earlier ones, its own part last.
-fn compose(catalog: &Catalog, name: &str, body: &Value) -> Result<Value, ApiError> {
+pub(crate) fn compose(catalog: &Catalog, name: &str, body: &Value) -> Result<Value, ApiError> {
     let strings = |key: &str| {
         let list = body.get(key).and_then(Value::as_array).into_iter().flatten();
         list.filter_map(Value::as_str).collect::<Vec<_>>()

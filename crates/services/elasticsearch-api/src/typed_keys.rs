@@ -72,6 +72,8 @@ fn type_of(kind: &str, result: &Value) -> String {
             }
         }
         "percentiles" => "tdigest_percentiles",
+        "cumulative_sum" | "serial_diff" | "bucket_script" | "avg_bucket" | "sum_bucket" => "simple_value",
+        "max_bucket" | "min_bucket" => "bucket_metric_value",
         other => other,
     }
     .to_owned()

@@ -10,7 +10,7 @@ use ingest::stamp::{self, AgentIdStatus};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-use store::{Action, Operation, Refresh, Source, Update};
+use store::{Action, Expected, Operation, Refresh, Source, Update};
 
 use crate::aliases::Aliases;
 use crate::api::ElasticsearchApi;
@@ -18,7 +18,7 @@ use crate::caller::Caller;
 use crate::catalog::Catalog;
 use crate::error::ApiError;
 use crate::params::Params;
-use crate::{indices, names};
+use crate::{dated_names, indices, names, pipelines};
 
 /// Longer ids are refused, as in the original.
 const LONGEST_ID: usize = 512;
@@ -66,7 +66,67 @@ pub(crate) struct Write {
     pub(crate) require_alias: bool,
     /// `if_seq_no` and `if_primary_term`.
     pub(crate) expected: Option<(u64, u64)>,
+    /// `version` and `version_type`.
+    pub(crate) version: Option<External>,
     pub(crate) body: Body,
+}
+
+/// A version that the client keeps count of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct External {
+    version: u64,
+    /// `external_gte`: an equal one may be written again.
+    or_equal: bool,
+}
+
+impl External {
+    /// Of `version` and `version_type`, where the write may have them.
+    pub(crate) fn parse(
+        kind: Kind,
+        version: Option<&str>,
+        version_type: Option<&str>,
+    ) -> Result<Option<Self>, ApiError> {
+        let (version_type, or_equal) = match version_type {
+            None | Some("internal") if version.is_none() => return Ok(None),
+            Some("external" | "external_gt") => ("EXTERNAL", false),
+            Some("external_gte") => ("EXTERNAL_GTE", true),
+            None | Some("internal") => return Err(internal()),
+            Some(other) => {
+                return Err(ApiError::illegal(format!("No version type match [{other}]")));
+            }
+        };
+        if kind == Kind::Update {
+            return Err(internal());
+        }
+        if kind == Kind::Create {
+            return Err(ApiError::validation(&format!(
+                "create operations only support internal versioning. use index instead, not [{version_type}]"
+            )));
+        }
+        let text = version.unwrap_or("-3");
+        let number: i64 = text
+            .parse()
+            .map_err(|_| ApiError::illegal(format!("Failed to parse long parameter [version] with value [{text}]")))?;
+        match u64::try_from(number) {
+            Ok(version) => Ok(Some(Self { version, or_equal })),
+            Err(_) => Err(ApiError::validation(&format!(
+                "illegal version value [{number}] for version type [{version_type}]"
+            ))),
+        }
+    }
+
+    fn expected(self) -> Expected {
+        Expected::Version {
+            new: self.version,
+            or_equal: self.or_equal,
+        }
+    }
+}
+
+fn internal() -> ApiError {
+    ApiError::validation(
+        "internal versioning can not be used for optimistic concurrency control. Please use `if_seq_no` and `if_primary_term` instead",
+    )
 }
 
 /// The second line of the write.
@@ -169,6 +229,8 @@ impl Target {
         catalog: &Arc<Catalog>,
         index: &str,
     ) -> Result<Self, ApiError> {
+        let dated = dated_names::resolve(index, api.clock.now())?;
+        let index = dated.as_ref();
         names::check(index)?;
         let principal = &caller.0;
         let aliases = Aliases::of(catalog);
@@ -225,10 +287,15 @@ pub(crate) fn prepare(write: Write, targets: &Targets) -> Result<Option<Operatio
         // A delete makes no index.
         return Err(Refused(ApiError::no_such_index(&write.index)));
     }
-    let expected = match write.expected {
-        None => None,
-        Some((seq_no, 1)) => Some(seq_no),
-        Some((_, term)) => return Err(Refused(wrong_term(&write, term))),
+    let expected = match (write.expected, write.version) {
+        (None, None) => None,
+        (None, Some(version)) => Some(version.expected()),
+        (Some((seq_no, 1)), None) => Some(Expected::SeqNo(seq_no)),
+        (Some((_, term)), None) => return Err(Refused(wrong_term(&write, term))),
+        (Some(_), Some(_)) => {
+            let error = ApiError::validation("compare and write operations can not use versioning");
+            return Err(Refused(error));
+        }
     };
     let action = match write.body {
         Body::None => Action::Delete { expected },
@@ -353,10 +420,10 @@ fn through_pipeline(
         id: id.map(str::to_owned),
         source,
     };
-    let pipelines = targets.catalog.pipelines();
-    let done = pipelines
+    let known = targets.catalog.pipelines();
+    let done = known
         .run(name, document, targets.now)
-        .map_err(|error| ApiError::illegal(error.to_string()))?;
+        .map_err(|error| pipelines::failed(&error))?;
     let Some(document) = done else { return Ok(None) };
     if document.index != index {
         return Err(ApiError::illegal(format!(

@@ -124,7 +124,7 @@ impl EnrollmentToken {
             change(&mut document)?;
             let action = Action::Index {
                 source: Source::of(&document),
-                expected: Some(stored.seq_no),
+                expected: Some(stored.seq_no.into()),
             };
             let id = Some(self.document_id.clone());
             let index = indices::ENROLLMENT_API_KEYS.to_owned();

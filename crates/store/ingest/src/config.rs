@@ -7,34 +7,37 @@ use crate::pipeline::PipelineError;
 /// Options of one processor.
 #[derive(Debug)]
 pub(crate) struct Config {
-    processor: String,
+    /// `processor [set]`, `pipeline [name]`.
+    owner: String,
     options: Map<String, Value>,
 }
 
 impl Config {
-    pub(crate) fn new(processor: &str, options: &Value) -> Result<Self, PipelineError> {
+    pub(crate) fn new(owner: String, options: &Value) -> Result<Self, PipelineError> {
         match options {
             Value::Object(options) => Ok(Self {
-                processor: processor.to_owned(),
+                owner,
                 options: options.clone(),
             }),
-            other => Err(PipelineError::new(format!(
-                "[{processor}] must be an object, not [{other}]"
-            ))),
+            other => Err(PipelineError::new(format!("{owner} must be an object, not [{other}]"))),
         }
     }
 
-    pub(crate) fn error(&self, option: &str, problem: impl std::fmt::Display) -> PipelineError {
-        PipelineError::new(format!("[{}] [{option}] {problem}", self.processor))
+    pub(crate) fn error(option: &str, problem: impl std::fmt::Display) -> PipelineError {
+        PipelineError::new(format!("[{option}] {problem}"))
     }
 
     pub(crate) fn take(&mut self, option: &str) -> Option<Value> {
         self.options.shift_remove(option).filter(|value| !value.is_null())
     }
 
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.get(option).is_some_and(|value| !value.is_null())
+    }
+
     pub(crate) fn required(&mut self, option: &str) -> Result<Value, PipelineError> {
         self.take(option)
-            .ok_or_else(|| self.error(option, "required property is missing"))
+            .ok_or_else(|| Self::error(option, "required property is missing"))
     }
 
     pub(crate) fn text(&mut self, option: &str) -> Result<Option<String>, PipelineError> {
@@ -42,13 +45,13 @@ impl Config {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(other) => Err(self.error(option, format!("must be a text, not [{other}]"))),
+            Some(other) => Err(Self::error(option, format!("must be a text, not [{other}]"))),
         }
     }
 
     pub(crate) fn required_text(&mut self, option: &str) -> Result<String, PipelineError> {
         self.text(option)?
-            .ok_or_else(|| self.error(option, "required property is missing"))
+            .ok_or_else(|| Self::error(option, "required property is missing"))
     }
 
     pub(crate) fn flag(&mut self, option: &str, default: bool) -> Result<bool, PipelineError> {
@@ -57,7 +60,7 @@ impl Config {
             Some(Value::Bool(flag)) => Ok(flag),
             Some(Value::String(text)) if text == "true" => Ok(true),
             Some(Value::String(text)) if text == "false" => Ok(false),
-            Some(other) => Err(self.error(option, format!("must be true or false, not [{other}]"))),
+            Some(other) => Err(Self::error(option, format!("must be true or false, not [{other}]"))),
         }
     }
 
@@ -73,9 +76,9 @@ impl Config {
                     .collect::<Option<Vec<_>>>();
                 texts
                     .map(Some)
-                    .ok_or_else(|| self.error(option, "must be a list of texts"))
+                    .ok_or_else(|| Self::error(option, "must be a list of texts"))
             }
-            Some(other) => Err(self.error(option, format!("must be a list of texts, not [{other}]"))),
+            Some(other) => Err(Self::error(option, format!("must be a list of texts, not [{other}]"))),
         }
     }
 
@@ -90,8 +93,8 @@ impl Config {
         match self.options.keys().next() {
             None => Ok(()),
             Some(option) => Err(PipelineError::new(format!(
-                "processor [{}] doesn't support one or more provided configuration parameters [{option}]",
-                self.processor
+                "{} doesn't support one or more provided configuration parameters [{option}]",
+                self.owner
             ))),
         }
     }

@@ -87,15 +87,26 @@ impl Context {
     /// Removes and returns the field at `path`.
     pub(crate) fn remove(&mut self, path: &str) -> Option<Value> {
         let path = path.strip_prefix("_source.").unwrap_or(path);
-        let mut map = &mut self.document.source;
-        let mut parts = path.split('.').peekable();
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                return map.shift_remove(part);
-            }
-            map = map.get_mut(part)?.as_object_mut()?;
+        let Some((before, last)) = path.rsplit_once('.') else {
+            return self.document.source.shift_remove(path);
+        };
+        let mut parts = before.split('.');
+        let mut holder = self.document.source.get_mut(parts.next()?)?;
+        for part in parts {
+            holder = match holder {
+                Value::Object(map) => map.get_mut(part)?,
+                Value::Array(list) => list.get_mut(part.parse::<usize>().ok()?)?,
+                _ => return None,
+            };
         }
-        None
+        match holder {
+            Value::Object(map) => map.shift_remove(last),
+            Value::Array(list) => {
+                let at = last.parse::<usize>().ok().filter(|at| *at < list.len())?;
+                Some(list.remove(at))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -151,13 +162,29 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// A scalar as text; lists and objects as JSON.
+/// A value as text: lists and objects as Java writes them, which pipelines written for the original may rely on.
 pub(crate) fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
+        Value::Array(list) => format!("[{}]", joined(list.iter().map(inner_text))),
+        Value::Object(map) => {
+            let entries = map.iter().map(|(key, value)| format!("{key}={}", inner_text(value)));
+            format!("{{{}}}", joined(entries))
+        }
         other => other.to_string(),
     }
+}
+
+fn inner_text(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        other => text_of(other),
+    }
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

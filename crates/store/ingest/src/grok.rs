@@ -25,6 +25,15 @@ struct Capture {
     to: Type,
 }
 
+/// Which names the fields of whole log lines get: `ecs_compatibility`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Naming {
+    /// Those of old, as the original has them by default.
+    Old,
+    /// Those of the Elastic Common Schema.
+    Common,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Type {
     Text,
@@ -35,9 +44,9 @@ enum Type {
 
 impl Pattern {
     /// Compiles `text`; `definitions` come before the built-in patterns.
-    pub(crate) fn compile(text: &str, definitions: &HashMap<String, String>) -> Result<Self, String> {
+    pub(crate) fn compile(text: &str, definitions: &HashMap<String, String>, naming: Naming) -> Result<Self, String> {
         let mut captures = Vec::new();
-        let expanded = expand(text, definitions, &mut captures, 0)?;
+        let expanded = expand(text, (definitions, naming), &mut captures, 0)?;
         let regex = RegexBuilder::new(&expanded).size_limit(LARGEST).build();
         let regex = regex.map_err(|error| format!("[{text}] is not a supported expression: {error}"))?;
         // Groups that the pattern itself names: (?<field>..).
@@ -93,7 +102,7 @@ const GROUP: &str = "grok_";
 /// Replaces each `%{NAME:field:type}` by its expression.
 fn expand(
     text: &str,
-    definitions: &HashMap<String, String>,
+    known: (&HashMap<String, String>, Naming),
     captures: &mut Vec<Capture>,
     depth: usize,
 ) -> Result<String, String> {
@@ -110,12 +119,14 @@ fn expand(
             .ok_or_else(|| format!("[{text}] has `%{{` without `}}`"))?;
         let mut parts = inner[..close].splitn(3, ':');
         let name = parts.next().unwrap_or_default();
-        let definition = definitions
+        let definition = known
+            .0
             .get(name)
             .map(String::as_str)
+            .or_else(|| old(name).filter(|_| known.1 == Naming::Old))
             .or_else(|| builtin(name))
             .ok_or_else(|| format!("Unable to find pattern [{name}] in Grok's pattern dictionary"))?;
-        let inner_text = |captures: &mut Vec<Capture>| expand(definition, definitions, captures, depth + 1);
+        let inner_text = |captures: &mut Vec<Capture>| expand(definition, known, captures, depth + 1);
         match parts.next().filter(|field| !field.is_empty()) {
             None => expanded.extend(["(?:", &inner_text(captures)?, ")"]),
             Some(field) => {
@@ -142,6 +153,23 @@ fn expand(
 }
 
 /// The dictionary.
+/// Whole log lines with the field names of old.
+fn old(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "SYSLOGPROG" => r"%{PROG:program}(?:\[%{POSINT:pid}\])?",
+        "SYSLOGFACILITY" => r"<%{NONNEGINT:facility}\.%{NONNEGINT:priority}>",
+        "SYSLOGBASE" => r"%{SYSLOGTIMESTAMP:timestamp} (?:%{SYSLOGFACILITY} )?%{SYSLOGHOST:logsource} %{SYSLOGPROG}:",
+        "SYSLOGLINE" => {
+            r"(?:%{SYSLOGTIMESTAMP:timestamp}|%{TIMESTAMP_ISO8601:timestamp8601}) (?:%{SYSLOGFACILITY} )?%{SYSLOGHOST:logsource}(?: %{SYSLOGPROG}:)? %{GREEDYDATA:message}"
+        }
+        "COMMONAPACHELOG" | "HTTPD_COMMONLOG" => {
+            r#"%{IPORHOST:clientip} %{DATA:ident} %{DATA:auth} \[%{HTTPDATE:timestamp}\] "(?:%{WORD:verb} %{NOTSPACE:request}(?: HTTP/%{NUMBER:httpversion})?|%{DATA:rawrequest})" %{NUMBER:response} (?:%{NUMBER:bytes}|-)"#
+        }
+        "COMBINEDAPACHELOG" | "HTTPD_COMBINEDLOG" => r"%{COMMONAPACHELOG} %{QS:referrer} %{QS:agent}",
+        _ => return None,
+    })
+}
+
 fn builtin(name: &str) -> Option<&'static str> {
     Some(match name {
         // Words and numbers.
@@ -220,6 +248,9 @@ fn builtin(name: &str) -> Option<&'static str> {
         "PROG" => r"[\x21-\x5a\x5c\x5e-\x7e]+",
         "SYSLOGPROG" => r"%{PROG:process.name}(?:\[%{POSINT:process.pid:int}\])?",
         "SYSLOGFACILITY" => r"<%{NONNEGINT:log.syslog.facility.code:int}\.%{NONNEGINT:log.syslog.priority:int}>",
+        "SYSLOGLINE" => {
+            r"(?:%{SYSLOGTIMESTAMP:timestamp}|%{TIMESTAMP_ISO8601:timestamp}) (?:%{SYSLOGFACILITY} )?%{SYSLOGHOST:host.hostname}(?: %{SYSLOGPROG}:)? %{GREEDYDATA:message}"
+        }
         "SYSLOGBASE" => {
             r"%{SYSLOGTIMESTAMP:timestamp} (?:%{SYSLOGFACILITY} )?%{SYSLOGHOST:host.hostname} %{SYSLOGPROG}:"
         }
@@ -241,7 +272,7 @@ mod tests {
     use super::*;
 
     fn found(pattern: &str, text: &str) -> Option<Value> {
-        let pattern = Pattern::compile(pattern, &HashMap::new()).unwrap();
+        let pattern = Pattern::compile(pattern, &HashMap::new(), Naming::Common).unwrap();
         let fields = pattern.matched(text)?;
         Some(Value::Object(fields.into_iter().collect()))
     }
@@ -261,10 +292,24 @@ mod tests {
             })
             .collect();
         assert!(names.len() > 60, "{names:?}");
-        for name in names {
-            Pattern::compile(&format!("%{{{name}}}"), &HashMap::new())
+        for (name, naming) in names
+            .iter()
+            .flat_map(|name| [(name, Naming::Old), (name, Naming::Common)])
+        {
+            Pattern::compile(&format!("%{{{name}}}"), &HashMap::new(), naming)
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
+    }
+
+    #[test]
+    fn lines_have_the_names_of_old_unless_told_otherwise() {
+        let line = "Oct 11 22:14:15 host su[230]: 'su root' failed";
+        let pattern = Pattern::compile("%{SYSLOGLINE}", &HashMap::new(), Naming::Old).unwrap();
+        let fields: serde_json::Map<String, Value> = pattern.matched(line).unwrap().into_iter().collect();
+        let expected = json!({
+            "timestamp": "Oct 11 22:14:15", "logsource": "host", "program": "su", "pid": "230", "message": "'su root' failed",
+        });
+        assert_eq!(Value::Object(fields), expected);
     }
 
     #[test]
@@ -303,9 +348,13 @@ mod tests {
     #[test]
     fn circles_and_unknown_names_are_refused() {
         let definitions = HashMap::from([("A".to_owned(), "%{B}".to_owned()), ("B".to_owned(), "%{A}".to_owned())]);
-        assert!(Pattern::compile("%{A}", &definitions).unwrap_err().contains("circular"));
         assert!(
-            Pattern::compile("%{NOPE}", &HashMap::new())
+            Pattern::compile("%{A}", &definitions, Naming::Old)
+                .unwrap_err()
+                .contains("circular")
+        );
+        assert!(
+            Pattern::compile("%{NOPE}", &HashMap::new(), Naming::Old)
                 .unwrap_err()
                 .contains("[NOPE]")
         );

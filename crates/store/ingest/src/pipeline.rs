@@ -38,6 +38,17 @@ pub struct IngestError {
     pub pipeline: String,
 }
 
+impl IngestError {
+    /// Elasticsearch's error type.
+    pub fn kind(&self) -> &'static str {
+        match self.processor.as_str() {
+            "fail" => "fail_processor_exception",
+            "pipeline" if self.message.starts_with("Pipeline processor") => "illegal_state_exception",
+            _ => "illegal_argument_exception",
+        }
+    }
+}
+
 /// Pipelines by name.
 #[derive(Clone, Debug, Default)]
 pub struct Pipelines {
@@ -66,12 +77,20 @@ impl Pipelines {
     /// # Errors
     /// Names the processor, option or condition that is not understood.
     pub fn put(&mut self, name: &str, body: &Value) -> Result<(), PipelineError> {
-        let mut config = Config::new(name, body)?;
+        let mut config = Config::new(format!("pipeline [{name}]"), body)?;
         config.ignore(&["description", "version", "_meta", "deprecated", "field_access_pattern"]);
         let steps = steps(&config.required("processors")?)?;
         let on_failure = config
             .take("on_failure")
             .map_or(Ok(Vec::new()), |value| self::steps(&value))?;
+        if body
+            .get("on_failure")
+            .is_some_and(|value| *value == Value::Array(Vec::new()))
+        {
+            return Err(PipelineError::new(format!(
+                "pipeline [{name}] cannot have an empty on_failure option defined"
+            )));
+        }
         config.finish()?;
         self.by_name
             .insert(name.to_owned(), Arc::new(Pipeline { steps, on_failure }));
@@ -179,33 +198,41 @@ fn steps(value: &Value) -> Result<Vec<Step>, PipelineError> {
     let Value::Array(list) = value else {
         return Err(PipelineError::new("[processors] must be a list"));
     };
-    list.iter().map(step).collect()
+    let mut steps = Vec::new();
+    for one in list {
+        let Some(named) = one.as_object() else {
+            return Err(PipelineError::new(format!(
+                "a processor must be an object, not [{one}]"
+            )));
+        };
+        for (kind_name, options) in named {
+            steps.push(step(kind_name, options)?);
+        }
+    }
+    Ok(steps)
 }
 
-fn step(value: &Value) -> Result<Step, PipelineError> {
-    let entry = value
-        .as_object()
-        .filter(|map| map.len() == 1)
-        .and_then(|map| map.iter().next());
-    let Some((kind_name, options)) = entry else {
-        return Err(PipelineError::new(format!(
-            "a processor must be an object with one key, not [{value}]"
-        )));
-    };
-    let mut config = Config::new(kind_name, options)?;
+fn step(kind_name: &str, options: &Value) -> Result<Step, PipelineError> {
+    let mut config = Config::new(format!("processor [{kind_name}]"), options)?;
     config.ignore(&["description"]);
     let condition = match config.text("if")? {
         None => None,
-        Some(text) => Some(Condition::parse(&text).map_err(|problem| config.error("if", problem))?),
+        Some(text) => Some(Condition::parse(&text).map_err(|problem| Config::error("if", problem))?),
     };
     let tag = config.text("tag")?.unwrap_or_default();
     let ignore_failure = config.flag("ignore_failure", false)?;
     let on_failure = config
         .take("on_failure")
         .map_or(Ok(Vec::new()), |value| steps(&value))?;
+    if options
+        .get("on_failure")
+        .is_some_and(|value| *value == Value::Array(Vec::new()))
+    {
+        return Err(PipelineError::new("[on_failure] processors list cannot be empty"));
+    }
     let kind = Kind::parse(kind_name, config)?;
     Ok(Step {
-        kind_name: kind_name.clone(),
+        kind_name: kind_name.to_owned(),
         tag,
         condition,
         ignore_failure,

@@ -52,10 +52,22 @@ impl Template {
             .iter()
             .map(|part| match part {
                 Part::Text(text) => text.clone(),
-                Part::Field(path) => context.value(path).map(|value| text_of(&value)).unwrap_or_default(),
+                Part::Field(path) => context.value(path).map(|value| shown(&value)).unwrap_or_default(),
             })
             .collect()
     }
+}
+
+/// Lists are shown with their positions, as the original's templates do it.
+fn shown(value: &Value) -> String {
+    let Value::Array(list) = value else {
+        return text_of(value);
+    };
+    let positions = list
+        .iter()
+        .enumerate()
+        .map(|(at, value)| (at.to_string(), value.clone()));
+    text_of(&Value::Object(positions.collect()))
 }
 
 /// A JSON value whose texts are templates.
@@ -107,6 +119,9 @@ mod tests {
         };
         check("plain", "plain");
         check("{{a.b}}-{{{ c }}}-{{gone}}", "1-x-");
+        let lists = crate::document::tests::context(json!({"l": ["b", {"k": null}], "o": {"m": [1, 2]}}));
+        let rendered = Template::parse("{{l}} {{o}}").unwrap().render(&lists);
+        assert_eq!(rendered, "{0=b, 1={k=null}} {m=[1, 2]}");
         check("{{_ingest.timestamp}}", "2026-06-02T03:04:05Z");
         assert!(Template::parse("{{#list}}x{{/list}}").is_err());
         assert!(Template::parse("{{a").is_err());

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::functions::ScoreFunctions;
+
 /// A field's full dotted name, such as `host.name`, `_id`, `_seq_no`. In clauses it may hold `*` and then means any field
 /// that fits.
 pub type Field = String;
@@ -129,6 +131,8 @@ pub enum Query {
         query: Box<Query>,
         /// A path that is not there matches nothing instead of failing.
         ignore_unmapped: bool,
+        /// What several objects that match score together.
+        score_mode: ScoreMode,
     },
     /// `dis_max`, and `multi_match` over several fields: any matches, the best scores.
     Best {
@@ -143,7 +147,38 @@ pub enum Query {
     Weighted(Box<Query>, f32),
     /// `boosting`: what matches the second as well scores less, by this factor.
     Demoted(Box<Query>, Box<Query>, f32),
+    /// `function_score`.
+    Scored(Box<ScoreFunctions>),
     // `multi_match`, `query_string`, `simple_query_string` and KQL become the clauses above.
+}
+
+/// `score_mode` of `nested`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ScoreMode {
+    /// Their average.
+    #[default]
+    Avg,
+    /// The best.
+    Max,
+    /// The worst.
+    Min,
+    /// All together.
+    Sum,
+    /// Nothing.
+    None,
+}
+
+impl ScoreMode {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avg => "avg",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::Sum => "sum",
+            Self::None => "none",
+        }
+    }
 }
 
 /// `minimum_should_match` of words: `2`, `-1`, `75%`, `-25%`.
@@ -473,6 +508,7 @@ impl Query {
             | Self::Constant(..)
             | Self::Weighted(..)
             | Self::Demoted(..)
+            | Self::Scored(_)
             | Self::Nested { .. } => None,
         }
     }

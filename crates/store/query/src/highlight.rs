@@ -93,6 +93,7 @@ fn collect(query: &Query, name: &str, same_field_only: bool, marks: &mut Vec<Mar
         Query::Constant(inner, _) | Query::Weighted(inner, _) | Query::Demoted(inner, ..) => {
             collect(inner, name, same_field_only, marks);
         }
+        Query::Scored(scored) => collect(&scored.query, name, same_field_only, marks),
         Query::Nested { query, .. } => collect(query, name, same_field_only, marks),
         Query::Term(field, value) if ours(field) => marks.extend(exact(value)),
         Query::Terms(field, values) if ours(field) => marks.extend(values.iter().filter_map(exact)),

@@ -7,6 +7,7 @@
 //! ([`kql::parse`]). Stores with an index translate the types; stores without one ask a [`matcher::Matcher`] and the
 //! [`aggregate`] engine about each document. What types fields have is a [`mapping::Mapping`].
 
+mod after;
 pub mod aggregate;
 pub mod analysis;
 pub mod date_math;
@@ -14,18 +15,23 @@ mod dsl;
 mod evaluate;
 pub mod field;
 pub mod filter_path;
+mod functions;
 pub mod highlight;
 pub mod kql;
 pub mod mapping;
 pub mod matcher;
+mod named;
 mod parse;
 pub mod pattern;
 pub mod query_string;
 mod source_filter;
 
+pub use after::Pipelines;
 pub use dsl::{
     Aggregation, AggregationKind, Field, Fuzziness, Highlight, HighlightField, Minimum, Query, QueryError, RangeBound,
-    SearchRequest, ShownField, Sort, SortMode, SortOrder, SourceFilter,
+    ScoreMode, SearchRequest, ShownField, Sort, SortMode, SortOrder, SourceFilter,
 };
 pub use evaluate::{DocumentMeta, compare_sort_values, compare_values, matches, matches_at};
+pub use functions::{Combination, ScoreFunction, ScoreFunctions};
+pub use named::named_clauses;
 pub use source_filter::fields;

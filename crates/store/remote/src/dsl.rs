@@ -125,7 +125,11 @@ pub(crate) fn query(query: &Query) -> Result<Value, StoreError> {
             path,
             query,
             ignore_unmapped,
-        } => json!({ "nested": { "path": path, "query": self::query(query)?, "ignore_unmapped": ignore_unmapped } }),
+            score_mode,
+        } => json!({ "nested": {
+            "path": path, "query": self::query(query)?, "ignore_unmapped": ignore_unmapped, "score_mode": score_mode.name(),
+        } }),
+        Query::Scored(scored) => scored.to_json(&self::query)?,
         Query::Best { queries, tie_breaker } => {
             let queries: Vec<Value> = queries.iter().map(self::query).collect::<Result<_, _>>()?;
             json!({ "dis_max": { "queries": queries, "tie_breaker": tie_breaker } })

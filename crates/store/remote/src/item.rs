@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Action, Operation, Outcome, Rejection, RejectionKind, SeqNo, Source, Update, WriteResult, Written};
+use store::{
+    Action, Expected, Operation, Outcome, Rejection, RejectionKind, SeqNo, Source, Update, WriteResult, Written,
+};
 
 use crate::error::Failure;
 use crate::peer::Kind;
@@ -11,36 +13,50 @@ use crate::peer::Kind;
 const RETRY_ON_CONFLICT: u32 = 3;
 
 /// Appends the lines of an operation that has its id by now. `term` goes with an expected number.
+///
+/// Documents are copied as they are: nothing of them is read here.
 pub(crate) fn encode(operation: &Operation, kind: Kind, term: Option<u64>, lines: &mut Vec<u8>) {
-    let mut head = json!({ "_index": operation.index });
+    let verb: &[u8] = match &operation.action {
+        Action::Create(_) => b"{\"create\":{\"_index\":",
+        Action::Index { .. } => b"{\"index\":{\"_index\":",
+        Action::Delete { .. } => b"{\"delete\":{\"_index\":",
+        Action::Update { .. } => b"{\"update\":{\"_index\":",
+    };
+    lines.extend_from_slice(verb);
+    text(&operation.index, lines);
     if let Some(id) = &operation.id {
-        head["_id"] = json!(id);
+        lines.extend_from_slice(b",\"_id\":");
+        text(id, lines);
     }
-    if let (Some(expected), Some(term)) = (expected(operation), term) {
-        head["if_seq_no"] = json!(expected);
-        head["if_primary_term"] = json!(term);
+    match (expectation(operation), term) {
+        (Some(Expected::SeqNo(seq_no)), Some(term)) => {
+            lines.extend_from_slice(format!(",\"if_seq_no\":{seq_no},\"if_primary_term\":{term}").as_bytes());
+        }
+        (Some(Expected::Version { new, or_equal }), _) => {
+            let kind = if or_equal { "external_gte" } else { "external" };
+            lines.extend_from_slice(format!(",\"version\":{new},\"version_type\":\"{kind}\"").as_bytes());
+        }
+        _ => {}
     }
     // OpenSearch refuses the whole request for this key; `ready` has looked before.
     if operation.require_data_stream && kind != Kind::OpenSearch {
-        head["require_data_stream"] = json!(true);
+        lines.extend_from_slice(b",\"require_data_stream\":true");
     }
-    let (verb, document) = match &operation.action {
-        Action::Create(source) => ("create", Some(one_line(source))),
-        Action::Index { source, .. } => ("index", Some(one_line(source))),
-        Action::Delete { .. } => ("delete", None),
-        Action::Update { update, expected } => {
-            if expected.is_none() {
-                head["retry_on_conflict"] = json!(RETRY_ON_CONFLICT);
-            }
-            ("update", Some(update_body(update).to_string().into_bytes()))
-        }
-    };
-    lines.extend_from_slice(json!({ verb: head }).to_string().as_bytes());
+    if matches!(operation.action, Action::Update { expected: None, .. }) {
+        lines.extend_from_slice(format!(",\"retry_on_conflict\":{RETRY_ON_CONFLICT}").as_bytes());
+    }
+    lines.extend_from_slice(b"}}\n");
+    match &operation.action {
+        Action::Create(source) | Action::Index { source, .. } => one_line(source, lines),
+        Action::Update { update, .. } => lines.extend_from_slice(update_body(update).to_string().as_bytes()),
+        Action::Delete { .. } => return,
+    }
     lines.push(b'\n');
-    if let Some(document) = document {
-        lines.extend_from_slice(&document);
-        lines.push(b'\n');
-    }
+}
+
+/// A JSON string.
+fn text(text: &str, lines: &mut Vec<u8>) {
+    serde_json::to_writer(lines, text).expect("a text can always be written to memory");
 }
 
 /// What the operation may cost in the body, roughly.
@@ -53,7 +69,15 @@ pub(crate) fn weight(operation: &Operation) -> usize {
     200 + document
 }
 
+/// The sequence number that the document must have.
 pub(crate) fn expected(operation: &Operation) -> Option<SeqNo> {
+    match expectation(operation) {
+        Some(Expected::SeqNo(seq_no)) => Some(seq_no),
+        Some(Expected::Version { .. }) | None => None,
+    }
+}
+
+fn expectation(operation: &Operation) -> Option<Expected> {
     match &operation.action {
         Action::Create(_) => None,
         Action::Index { expected, .. } | Action::Update { expected, .. } | Action::Delete { expected } => *expected,
@@ -73,16 +97,17 @@ fn update_body(update: &Update) -> Value {
 }
 
 /// The document's text without line breaks. Within a JSON string they are escaped, so that what is left is only layout.
-fn one_line(source: &Source) -> Vec<u8> {
-    let mut text = source.bytes().to_vec();
-    if memchr::memchr2(b'\n', b'\r', &text).is_some() {
-        for byte in &mut text {
+fn one_line(source: &Source, lines: &mut Vec<u8>) {
+    let start = lines.len();
+    lines.extend_from_slice(source.bytes());
+    let written = &mut lines[start..];
+    if memchr::memchr2(b'\n', b'\r', written).is_some() {
+        for byte in written {
             if matches!(byte, b'\n' | b'\r') {
                 *byte = b' ';
             }
         }
     }
-    text
 }
 
 /// `items[n].VERB` of a bulk answer.
@@ -195,6 +220,19 @@ mod tests {
             Kind::Elasticsearch,
             None,
             "{\"delete\":{\"_index\":\"a\",\"_id\":\"i\"}}\n",
+        );
+        let mut kept = Operation::index("a", "i", source("{}"));
+        if let Action::Index { expected, .. } = &mut kept.action {
+            *expected = Some(Expected::Version {
+                new: 9,
+                or_equal: false,
+            });
+        }
+        check(
+            &kept,
+            Kind::OpenSearch,
+            None,
+            "{\"index\":{\"_index\":\"a\",\"_id\":\"i\",\"version\":9,\"version_type\":\"external\"}}\n{}\n",
         );
         let partial = json!({"b": 1}).as_object().cloned().unwrap_or_default();
         check(

@@ -98,7 +98,7 @@ fn made(operation: &Operation, present: Option<Present>) -> Made {
     let id = operation.id.as_deref().unwrap_or_default();
     let Action::Update {
         update: Update::Script(params),
-        expected,
+        ..
     } = &operation.action
     else {
         return refused(RejectionKind::IllegalArgument, format!("[{id}]: this is no script"));
@@ -106,6 +106,7 @@ fn made(operation: &Operation, present: Option<Present>) -> Made {
     let Some(Present { document, term }) = present else {
         return refused(RejectionKind::DocumentMissing, format!("[{id}]: document missing"));
     };
+    let expected = item::expected(operation);
     if expected.is_some_and(|expected| expected != document.seq_no) {
         let reason = format!(
             "[{id}]: version conflict, required seqNo [{}], current document has seqNo [{}]",

@@ -219,20 +219,40 @@ pub enum Action {
         /// The new document.
         source: Source,
         /// Compare-and-set; 409 when it does not hold.
-        expected: Option<SeqNo>,
+        expected: Option<Expected>,
     },
     /// Merges or transforms the present document; 404 when there is none and no upsert.
     Update {
         /// How.
         update: Update,
         /// Compare-and-set.
-        expected: Option<SeqNo>,
+        expected: Option<Expected>,
     },
     /// Removes; 404 (not an error for the whole) when there is none.
     Delete {
         /// Compare-and-set.
-        expected: Option<SeqNo>,
+        expected: Option<Expected>,
     },
+}
+
+/// What a write expects of the document that is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Expected {
+    /// Its sequence number is this.
+    SeqNo(SeqNo),
+    /// Its version is lower, or it is not there; its version becomes `new`. Not for updates.
+    Version {
+        /// The version that the client counts.
+        new: u64,
+        /// The present version may also be equal.
+        or_equal: bool,
+    },
+}
+
+impl From<SeqNo> for Expected {
+    fn from(seq_no: SeqNo) -> Self {
+        Self::SeqNo(seq_no)
+    }
 }
 
 /// How an update changes a document.
@@ -273,7 +293,7 @@ impl Operation {
             Some(id.into()),
             Action::Index {
                 source,
-                expected: Some(expected),
+                expected: Some(Expected::SeqNo(expected)),
             },
         )
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::error::ApiError;
-use crate::write::{Body, Kind, Write};
+use crate::write::{Body, External, Kind, Write};
 
 /// What the URL says for lines that do not.
 #[derive(Debug)]
@@ -94,11 +94,8 @@ fn write(number: usize, line: &[u8], lines: &mut Lines<'_>, defaults: &Defaults)
         .index
         .or_else(|| defaults.index.clone())
         .ok_or_else(|| validation("index is missing"))?;
-    if meta.version.is_some() || meta.version_type.as_deref().is_some_and(|kind| kind != "internal") {
-        return Err(ApiError::illegal(format!(
-            "Action/metadata line [{number}] asks for [version]; use [if_seq_no] and [if_primary_term]"
-        )));
-    }
+    let version = meta.version.as_ref().map(ToString::to_string);
+    let version = External::parse(kind, version.as_deref(), meta.version_type.as_deref())?;
     if meta.id.is_none() && matches!(kind, Kind::Update | Kind::Delete) {
         return Err(validation("id is missing"));
     }
@@ -110,6 +107,7 @@ fn write(number: usize, line: &[u8], lines: &mut Lines<'_>, defaults: &Defaults)
         require_data_stream: meta.require_data_stream.unwrap_or(defaults.require_data_stream),
         require_alias: meta.require_alias.unwrap_or(defaults.require_alias),
         expected: meta.if_seq_no.map(|seq_no| (seq_no, meta.if_primary_term.unwrap_or(0))),
+        version,
         body,
     })
 }

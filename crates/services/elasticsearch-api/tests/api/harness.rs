@@ -18,6 +18,7 @@ pub(crate) const PASSWORD: &str = "correct horse";
 
 pub(crate) struct Server {
     router: Router,
+    pub(crate) api: Arc<ElasticsearchApi>,
     pub(crate) access: Arc<Access>,
     /// The `Authorization` of the user `elastic`.
     pub(crate) elastic: String,
@@ -81,9 +82,10 @@ impl Server {
             cluster_uuid: "c0ffee00c0ffee00c0ffee".to_owned(),
             version: "9.2.0".to_owned(),
         };
-        let router = ElasticsearchApi::new(settings, Arc::clone(&store), Arc::clone(&access), clock).router();
+        let api = ElasticsearchApi::new(settings, Arc::clone(&store), Arc::clone(&access), clock);
         Self {
-            router,
+            router: api.router(),
+            api,
             access,
             elastic: basic("elastic", PASSWORD),
             fleet: format!("Bearer {}", token.expose()),

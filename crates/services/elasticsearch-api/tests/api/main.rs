@@ -3,11 +3,13 @@
 
 mod harness;
 
+mod beats;
 mod bulk;
 mod compatibility;
 mod data_streams;
 mod documents;
 mod fleet;
+mod more_searches;
 mod recorded;
 mod searches;
 mod security;

@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use store::text_update::{self, Updated};
-use store::{Action, Operation, Outcome, Rejection, RejectionKind, SeqNo, Source, Update, WriteResult, Written};
+use store::{
+    Action, Expected, Operation, Outcome, Rejection, RejectionKind, SeqNo, Source, Update, WriteResult, Written,
+};
 
 use super::looked_up;
 
@@ -86,15 +88,15 @@ impl OpenIndex {
                     );
                     Ok(self.reject(id, RejectionKind::VersionConflict, reason))
                 }
-                None => self.put(connection, id, source.bytes(), None),
+                None => self.put(connection, id, source.bytes(), None, None),
             },
             Action::Index { source, expected } => match self.conflict(id, present.as_ref(), *expected) {
                 Some(conflict) => Ok(conflict),
-                None => self.put(connection, id, source.bytes(), present),
+                None => self.put(connection, id, source.bytes(), present, given(*expected)),
             },
             Action::Delete { expected } => match self.conflict(id, present.as_ref(), *expected) {
                 Some(conflict) => Ok(conflict),
-                None => self.remove(connection, id, present),
+                None => self.remove(connection, id, present, given(*expected)),
             },
             Action::Update { update, expected } => match self.conflict(id, present.as_ref(), *expected) {
                 Some(conflict) => Ok(conflict),
@@ -103,14 +105,26 @@ impl OpenIndex {
         }
     }
 
-    fn conflict(&self, id: &str, present: Option<&Present>, expected: Option<SeqNo>) -> Option<Outcome> {
-        let expected = expected?;
-        let found = match present {
-            Some(present) if present.seq_no == expected => return None,
-            Some(present) => format!("current document has seqNo [{}]", present.seq_no),
-            None => "but no document was found".to_owned(),
+    fn conflict(&self, id: &str, present: Option<&Present>, expected: Option<Expected>) -> Option<Outcome> {
+        let reason = match (expected?, present) {
+            (Expected::SeqNo(expected), Some(present)) if present.seq_no == expected => return None,
+            (Expected::SeqNo(expected), present) => {
+                let found = present.map_or_else(
+                    || "but no document was found".to_owned(),
+                    |present| format!("current document has seqNo [{}]", present.seq_no),
+                );
+                format!("[{id}]: version conflict, required seqNo [{expected}], {found}")
+            }
+            (Expected::Version { .. }, None) => return None,
+            (Expected::Version { new, or_equal }, Some(present)) => {
+                if present.version < new || or_equal && present.version == new {
+                    return None;
+                }
+                let than = if or_equal { "higher than" } else { "higher or equal to" };
+                let present = present.version;
+                format!("[{id}]: version conflict, current version [{present}] is {than} the one provided [{new}]")
+            }
         };
-        let reason = format!("[{id}]: version conflict, required seqNo [{expected}], {found}");
         Some(self.reject(id, RejectionKind::VersionConflict, reason))
     }
 
@@ -125,12 +139,12 @@ impl OpenIndex {
             return match update {
                 Update::Merge {
                     upsert: Some(upsert), ..
-                } => self.put(connection, id, Source::from_map(upsert).bytes(), None),
+                } => self.put(connection, id, Source::from_map(upsert).bytes(), None, None),
                 _ => Ok(self.reject(id, RejectionKind::DocumentMissing, format!("[{id}]: document missing"))),
             };
         };
         match text_update::run(&present.body, update) {
-            Ok(Updated::Changed(body)) => self.put(connection, id, &body, Some(present)),
+            Ok(Updated::Changed(body)) => self.put(connection, id, &body, Some(present), None),
             Ok(Updated::Noop) => Ok(self.done(id, present.version, present.seq_no, WriteResult::Noop)),
             Ok(Updated::Unknown) => Ok(self.reject(id, RejectionKind::IllegalArgument, unknown_script(update))),
             Err(_) => {
@@ -146,12 +160,14 @@ impl OpenIndex {
         id: &str,
         body: &[u8],
         present: Option<Present>,
+        version: Option<u64>,
     ) -> rusqlite::Result<Outcome> {
         if let Err(rejection) = self.admit(id, body) {
             return Ok(rejection);
         }
         let seq_no = self.take_seq();
-        let version = present.as_ref().map_or(1, |present| present.version + 1);
+        let counted = present.as_ref().map_or(1, |present| present.version + 1);
+        let version = version.unwrap_or(counted);
         if let Some(present) = &present {
             let delete = format!("DELETE FROM d{} WHERE seq = ?", self.number);
             connection.prepare_cached(&delete)?.execute([present.seq_no])?;
@@ -192,15 +208,21 @@ impl OpenIndex {
         }
     }
 
-    fn remove(&mut self, connection: &Connection, id: &str, present: Option<Present>) -> rusqlite::Result<Outcome> {
+    fn remove(
+        &mut self,
+        connection: &Connection,
+        id: &str,
+        present: Option<Present>,
+        version: Option<u64>,
+    ) -> rusqlite::Result<Outcome> {
         // A delete of nothing takes a number, too, as in the original.
         let seq_no = self.take_seq();
         let Some(present) = present else {
-            return Ok(self.done(id, 1, seq_no, WriteResult::NotFound));
+            return Ok(self.done(id, version.unwrap_or(1), seq_no, WriteResult::NotFound));
         };
         let delete = format!("DELETE FROM d{} WHERE seq = ?", self.number);
         connection.prepare_cached(&delete)?.execute(params![present.seq_no])?;
-        Ok(self.done(id, present.version + 1, seq_no, WriteResult::Deleted))
+        Ok(self.done(id, version.unwrap_or(present.version + 1), seq_no, WriteResult::Deleted))
     }
 
     fn take_seq(&mut self) -> SeqNo {
@@ -225,6 +247,14 @@ impl OpenIndex {
             kind,
             reason,
         })
+    }
+}
+
+/// The version that the client gives the document.
+fn given(expected: Option<Expected>) -> Option<u64> {
+    match expected {
+        Some(Expected::Version { new, .. }) => Some(new),
+        _ => None,
     }
 }
 

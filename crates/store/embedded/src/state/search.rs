@@ -418,6 +418,7 @@ impl Narrowing<'_> {
         match query {
             Query::Bool { must, filter, .. } => must.iter().chain(filter).for_each(|clause| self.add(clause)),
             Query::Constant(inner, _) | Query::Weighted(inner, _) => self.add(inner),
+            Query::Scored(scored) => self.add(&scored.query),
             Query::Ids(ids) if ids.len() <= MOST_VALUES => self.any_of("id", ids.iter().cloned(), false),
             Query::Term(name, Value::String(text)) => self.text(name, std::slice::from_ref(text)),
             Query::Terms(name, values) if values.len() <= MOST_VALUES => {

@@ -118,6 +118,7 @@ impl<'a> Translator<'a> {
             )),
             // Hits of data streams have no scores: they come by time.
             Query::Constant(inner, _) | Query::Weighted(inner, _) | Query::Demoted(inner, ..) => self.query(inner),
+            Query::Scored(scored) => self.query(&scored.query),
         }
     }
 

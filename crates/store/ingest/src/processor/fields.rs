@@ -30,11 +30,11 @@ impl Set {
         let field = template(config, "field")?;
         let source = match (config.take("value"), config.text("copy_from")?) {
             (Some(value), None) => {
-                SetSource::Value(ValueTemplate::parse(&value).map_err(|problem| config.error("value", problem))?)
+                SetSource::Value(ValueTemplate::parse(&value).map_err(|problem| Config::error("value", problem))?)
             }
             (None, Some(field)) => SetSource::Copy(field),
-            (Some(_), Some(_)) => return Err(config.error("copy_from", "cannot set both `copy_from` and `value`")),
-            (None, None) => return Err(config.error("value", "required property is missing")),
+            (Some(_), Some(_)) => return Err(Config::error("copy_from", "cannot set both `copy_from` and `value`")),
+            (None, None) => return Err(Config::error("value", "required property is missing")),
         };
         config.ignore(&["media_type"]);
         let overrides = config.flag("override", true)?;
@@ -78,14 +78,14 @@ impl Remove {
     pub(super) fn parse(config: &mut Config) -> Result<Self, PipelineError> {
         let (fields, keep) = (config.list("field")?, config.list("keep")?);
         if fields.is_some() == keep.is_some() {
-            return Err(config.error("field", "either `field` or `keep` must be given"));
+            return Err(Config::error("field", "either `field` or `keep` must be given"));
         }
         let fields = fields
             .unwrap_or_default()
             .iter()
             .map(|field| Template::parse(field))
             .collect::<Result<_, _>>();
-        let fields = fields.map_err(|problem| config.error("field", problem))?;
+        let fields = fields.map_err(|problem| Config::error("field", problem))?;
         let ignore_missing = config.flag("ignore_missing", false)?;
         Ok(Self {
             fields,
@@ -170,7 +170,7 @@ impl Append {
         config.ignore(&["media_type"]);
         Ok(Self {
             field,
-            value: ValueTemplate::parse(&value).map_err(|problem| config.error("value", problem))?,
+            value: ValueTemplate::parse(&value).map_err(|problem| Config::error("value", problem))?,
             allow_duplicates: config.flag("allow_duplicates", true)?,
             ignore_empty: config.flag("ignore_empty_values", false)?,
         })
@@ -206,6 +206,7 @@ pub(crate) struct Convert {
 
 #[derive(Clone, Copy, Debug)]
 enum Type {
+    Integer,
     Whole,
     Fraction,
     Text,
@@ -217,13 +218,19 @@ enum Type {
 impl Convert {
     pub(super) fn parse(config: &mut Config) -> Result<Self, PipelineError> {
         let to = match config.required_text("type")?.as_str() {
-            "integer" | "long" => Type::Whole,
+            "integer" => Type::Integer,
+            "long" => Type::Whole,
             "float" | "double" => Type::Fraction,
             "string" => Type::Text,
             "boolean" => Type::Boolean,
             "ip" => Type::Ip,
             "auto" => Type::Auto,
-            other => return Err(config.error("type", format!("type [{other}] not supported, cannot convert field."))),
+            other => {
+                return Err(Config::error(
+                    "type",
+                    format!("type [{other}] not supported, cannot convert field."),
+                ));
+            }
         };
         Ok(Self {
             fields: FieldPair::parse(config)?,
@@ -246,12 +253,16 @@ impl Convert {
 impl Type {
     fn convert(self, value: &Value) -> Result<Value, String> {
         let text = text_of(value);
-        let text = text.trim();
+        let text = text.as_str();
         let wrong = |kind: &str| format!("unable to convert [{text}] to {kind}");
         Ok(match self {
-            Self::Whole => json!(whole(text).ok_or_else(|| wrong("integer"))?),
+            Self::Integer => {
+                let number = whole(text).filter(|number| i32::try_from(*number).is_ok());
+                json!(number.ok_or_else(|| wrong("integer"))?)
+            }
+            Self::Whole => json!(whole(text).ok_or_else(|| wrong("long"))?),
             Self::Fraction => {
-                let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+                let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
                 json!(number.ok_or_else(|| wrong("float"))?)
             }
             Self::Text => Value::String(text_of(value)),

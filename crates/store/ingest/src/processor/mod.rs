@@ -114,7 +114,7 @@ impl Kind {
 /// A required option with `{{field}}` in it.
 fn template(config: &mut Config, option: &str) -> Result<Template, PipelineError> {
     let text = config.required_text(option)?;
-    Template::parse(&text).map_err(|problem| config.error(option, problem))
+    Template::parse(&text).map_err(|problem| Config::error(option, problem))
 }
 
 /// Where a processor reads and writes.

@@ -27,15 +27,30 @@ impl Grok {
         if let Some(Value::Object(map)) = config.take("pattern_definitions") {
             definitions.extend(map.into_iter().map(|(name, text)| (name, text_of(&text))));
         }
-        config.ignore(&["ecs_compatibility", "trace_match"]);
+        if config.flag("trace_match", false)? {
+            return Err(Config::error("trace_match", "is not supported"));
+        }
+        let naming = match config.text("ecs_compatibility")?.as_deref() {
+            None | Some("disabled") => grok::Naming::Old,
+            Some("v1") => grok::Naming::Common,
+            Some(other) => {
+                return Err(Config::error(
+                    "ecs_compatibility",
+                    format!("unsupported mode '{other}'"),
+                ));
+            }
+        };
         let texts = config
             .list("patterns")?
-            .ok_or_else(|| config.error("patterns", "required property is missing"))?;
+            .ok_or_else(|| Config::error("patterns", "required property is missing"))?;
+        if texts.is_empty() {
+            return Err(Config::error("patterns", "List of patterns must not be empty"));
+        }
         let patterns = texts
             .iter()
-            .map(|text| grok::Pattern::compile(text, &definitions))
+            .map(|text| grok::Pattern::compile(text, &definitions, naming))
             .collect::<Result<_, _>>();
-        let patterns = patterns.map_err(|problem| config.error("patterns", problem))?;
+        let patterns = patterns.map_err(|problem| Config::error("patterns", problem))?;
         Ok(Self {
             fields: FieldPair::parse(config)?,
             patterns,
@@ -66,7 +81,8 @@ impl Dissect {
     pub(super) fn parse(config: &mut Config) -> Result<Self, PipelineError> {
         let separator = config.text("append_separator")?.unwrap_or_default();
         let pattern = config.required_text("pattern")?;
-        let dissection = Dissection::parse(&pattern, &separator).map_err(|problem| config.error("pattern", problem))?;
+        let dissection =
+            Dissection::parse(&pattern, &separator).map_err(|problem| Config::error("pattern", problem))?;
         Ok(Self {
             fields: FieldPair::parse(config)?,
             dissection,
@@ -100,11 +116,11 @@ impl Date {
         let target = config.text("target_field")?.unwrap_or_else(|| "@timestamp".to_owned());
         let texts = config
             .list("formats")?
-            .ok_or_else(|| config.error("formats", "required property is missing"))?;
+            .ok_or_else(|| Config::error("formats", "required property is missing"))?;
         let formats = texts.iter().map(|text| Format::parse(text)).collect::<Result<_, _>>();
-        let formats = formats.map_err(|problem| config.error("formats", problem))?;
+        let formats = formats.map_err(|problem| Config::error("formats", problem))?;
         let zone = config.text("timezone")?.unwrap_or_else(|| "UTC".to_owned());
-        let zone = Template::parse(&zone).map_err(|problem| config.error("timezone", problem))?;
+        let zone = Template::parse(&zone).map_err(|problem| Config::error("timezone", problem))?;
         match config
             .text("locale")?
             .as_deref()
@@ -113,12 +129,15 @@ impl Date {
         {
             None | Some("english" | "en" | "en_us" | "en-us" | "root") => {}
             Some(other) => {
-                return Err(config.error("locale", format!("[{other}] is not supported; month names are English")));
+                return Err(Config::error(
+                    "locale",
+                    format!("[{other}] is not supported; month names are English"),
+                ));
             }
         }
         let output = match config.text("output_format")? {
             None => None,
-            Some(text) => Some(Format::parse(&text).map_err(|problem| config.error("output_format", problem))?),
+            Some(text) => Some(Format::parse(&text).map_err(|problem| Config::error("output_format", problem))?),
         };
         Ok(Self {
             field,
@@ -164,6 +183,8 @@ pub(crate) struct Json {
     fields: FieldPair,
     to_root: bool,
     merges: bool,
+    /// Nothing may stand behind the value.
+    strict: bool,
 }
 
 impl Json {
@@ -173,14 +194,23 @@ impl Json {
             None | Some("replace") => false,
             Some("merge") => true,
             Some(other) => {
-                return Err(config.error(
+                return Err(Config::error(
                     "add_to_root_conflict_strategy",
                     format!("[{other}] is neither replace nor merge"),
                 ));
             }
         };
-        config.ignore(&["allow_duplicate_keys", "strict_json_parsing"]);
+        if to_root && config.has("target_field") {
+            return Err(Config::error(
+                "target_field",
+                "Cannot set a target field while also setting `add_to_root` to true",
+            ));
+        }
+        if config.flag("allow_duplicate_keys", false)? {
+            return Err(Config::error("allow_duplicate_keys", "is not supported"));
+        }
         Ok(Self {
+            strict: config.flag("strict_json_parsing", true)?,
             fields: FieldPair::parse(config)?,
             to_root,
             merges,
@@ -188,10 +218,20 @@ impl Json {
     }
 
     pub(super) fn run(&self, context: &mut Context) -> Result<(), String> {
-        let Some(text) = self.fields.read_text(context)? else {
-            return Ok(());
+        let text = match context.value(&self.fields.field) {
+            Some(Value::String(text)) => text,
+            Some(Value::Null) => "null".to_owned(),
+            Some(other) => text_of(&other),
+            None => {
+                let Some(_) = self.fields.read(context)? else {
+                    return Ok(());
+                };
+                String::new()
+            }
         };
-        let value: Value = serde_json::from_str(&text).map_err(|error| format!("[{text}] is not JSON: {error}"))?;
+        let value = self
+            .value_of(&text)
+            .map_err(|error| format!("[{text}] is not JSON: {error}"))?;
         if !self.to_root {
             return context.set(&self.fields.target, value);
         }
@@ -207,6 +247,20 @@ impl Json {
             }
         }
         Ok(())
+    }
+}
+
+impl Json {
+    /// Nothing at all is null, as in the original.
+    fn value_of(&self, text: &str) -> Result<Value, serde_json::Error> {
+        if text.trim().is_empty() {
+            return Ok(Value::Null);
+        }
+        if self.strict {
+            return serde_json::from_str(text);
+        }
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        values.next().unwrap_or(Ok(Value::Null))
     }
 }
 
@@ -267,7 +321,7 @@ impl KeyValue {
             }
         };
         let mut found: Map<String, Value> = Map::new();
-        for part in self.field_split.split(&text).filter(|part| !part.trim().is_empty()) {
+        for part in parts(&self.field_split, &text) {
             let mut halves = self.value_split.splitn(part, 2);
             let (Some(key), Some(value)) = (halves.next(), halves.next()) else {
                 return Err(format!(
@@ -302,6 +356,15 @@ impl KeyValue {
         }
         Value::String(text.trim_matches(&self.trim_value[..]).to_owned())
     }
+}
+
+/// What stands between the separators, empty ones at the end left out, as Java does it.
+fn parts<'a>(separator: &Regex, text: &'a str) -> Vec<&'a str> {
+    let mut parts: Vec<&str> = separator.split(text).collect();
+    while parts.len() > 1 && parts.last().is_some_and(|part| part.is_empty()) {
+        parts.pop();
+    }
+    parts
 }
 
 /// A key that comes twice becomes a list.

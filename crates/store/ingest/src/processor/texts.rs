@@ -179,7 +179,7 @@ fn groups_in_braces(replacement: &str) -> String {
 pub(super) fn regex(config: &mut Config, option: &str) -> Result<Regex, PipelineError> {
     let text = config.required_text(option)?;
     Regex::new(&text).map_err(|error| {
-        config.error(
+        Config::error(
             option,
             format!("[{text}] is not a supported regular expression: {error}"),
         )

@@ -16,6 +16,7 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::Value;
 
+pub(crate) use interval::fixed as fixed_interval;
 pub use plan::{Plan, State, TopHits};
 
 /// Buckets that one request may make. Source: Elasticsearch, `search.max_buckets`.

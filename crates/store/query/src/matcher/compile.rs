@@ -9,8 +9,9 @@ use super::loose::{LooseBound, LooseTest};
 use super::text::{Fuzzy, TextPattern, TextTest, WordTest};
 use super::typed::{self, ValueTest};
 use super::{At, FieldTest, Node, Test};
-use crate::dsl::{Fuzziness, Minimum, Query, QueryError, RangeBound};
+use crate::dsl::{Fuzziness, Minimum, Query, QueryError, RangeBound, ScoreMode};
 use crate::evaluate::anchored;
+use crate::functions::ScoreFunctions;
 use crate::mapping::{Field, Kind, Mapping};
 use crate::{analysis, pattern};
 
@@ -50,7 +51,9 @@ impl Compiler<'_> {
                 path,
                 query,
                 ignore_unmapped,
-            } => self.nested(path, query, *ignore_unmapped)?,
+                score_mode,
+            } => self.nested(path, query, *ignore_unmapped, *score_mode)?,
+            Query::Scored(scored) => self.scored(scored)?,
             clause => self.field_clause(clause)?,
         })
     }
@@ -59,7 +62,18 @@ impl Compiler<'_> {
         queries.iter().map(|query| self.node(query)).collect()
     }
 
-    fn nested(&self, path: &str, query: &Query, ignore_unmapped: bool) -> Result<Node, QueryError> {
+    fn scored(&self, scored: &ScoreFunctions) -> Result<Node, QueryError> {
+        let filter = |filter: &Option<Query>| filter.as_ref().map(|filter| self.node(filter)).transpose();
+        let filters = scored.functions.iter().map(|(one, _)| filter(one));
+        Ok(Node::Scored {
+            inner: Box::new(self.node(&scored.query)?),
+            filters: filters.collect::<Result<_, _>>()?,
+            functions: Box::new(scored.clone()),
+            now: self.now,
+        })
+    }
+
+    fn nested(&self, path: &str, query: &Query, ignore_unmapped: bool, mode: ScoreMode) -> Result<Node, QueryError> {
         if let Some(mapping) = self.mapping {
             match mapping.object(path) {
                 Some(true) => {}
@@ -85,6 +99,7 @@ impl Compiler<'_> {
         Ok(Node::Nested {
             path: path.to_owned(),
             inner: Box::new(inside.node(query)?),
+            mode,
         })
     }
 

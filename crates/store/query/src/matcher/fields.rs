@@ -66,6 +66,16 @@ pub fn field_names(query: &Query, mapping: Option<&Mapping>, found: &mut FieldNa
             field_names(inner, mapping, found);
             field_names(less, mapping, found);
         }
+        Query::Scored(scored) => {
+            field_names(&scored.query, mapping, found);
+            for filter in scored.functions.iter().filter_map(|(filter, _)| filter.as_ref()) {
+                field_names(filter, mapping, found);
+            }
+            scored
+                .fields()
+                .filter(|field| !field.starts_with('_'))
+                .for_each(|field| found.add(field, mapping));
+        }
         Query::Nested { .. } => *found = FieldNames::Any,
         clause => {
             if let Some(field) = clause.field().filter(|field| !field.starts_with('_')) {

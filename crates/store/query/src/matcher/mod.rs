@@ -15,9 +15,10 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::dsl::{Query, QueryError};
+use crate::dsl::{Query, QueryError, ScoreMode};
 use crate::evaluate::DocumentMeta;
 use crate::field;
+use crate::functions::ScoreFunctions;
 use crate::mapping::Mapping;
 use crate::pattern;
 
@@ -87,6 +88,14 @@ enum Node {
     Nested {
         path: String,
         inner: Box<Node>,
+        mode: ScoreMode,
+    },
+    /// `function_score`: each function with its filter.
+    Scored {
+        inner: Box<Node>,
+        filters: Vec<Option<Node>>,
+        functions: Box<ScoreFunctions>,
+        now: Option<Timestamp>,
     },
 }
 
@@ -156,8 +165,10 @@ fn holds(node: &Node, document: &dyn Document, meta: &DocumentMeta<'_>) -> bool 
         Node::Fields(tests) => tests.iter().any(|test| test.passes(document, meta)),
         Node::Ids(ids) => ids.contains(meta.id),
         Node::Best(nodes, _) => nodes.iter().any(|node| holds(node, document, meta)),
-        Node::Constant(inner, _) | Node::Weighted(inner, _) | Node::Demoted(inner, ..) => holds(inner, document, meta),
-        Node::Nested { path, inner } => {
+        Node::Constant(inner, _) | Node::Weighted(inner, _) | Node::Demoted(inner, ..) | Node::Scored { inner, .. } => {
+            holds(inner, document, meta)
+        }
+        Node::Nested { path, inner, .. } => {
             let mut found = false;
             document.visit(path, &mut |item| {
                 found = found || item.is_object() && holds(inner, &Below { path, item }, meta);

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use super::text::{TextTest, WordTest, phrase_count, placed_words};
 use super::typed::ValueTest;
 use super::{At, Below, Document, FieldTest, Matcher, Node, Test, holds};
+use crate::dsl::ScoreMode;
 use crate::evaluate::DocumentMeta;
+use crate::functions::ScoreFunction;
 use crate::parse::scalar_text;
 
 const K1: f32 = 1.2;
@@ -49,7 +51,10 @@ fn collect(node: &Node, statistics: &mut Statistics) {
         Node::All | Node::Nothing | Node::Ids(_) | Node::Constant(..) => {}
         Node::Bool { must, should, .. } => must.iter().chain(should).for_each(|clause| collect(clause, statistics)),
         Node::Best(nodes, _) => nodes.iter().for_each(|node| collect(node, statistics)),
-        Node::Weighted(inner, _) | Node::Demoted(inner, ..) | Node::Nested { inner, .. } => collect(inner, statistics),
+        Node::Weighted(inner, _)
+        | Node::Demoted(inner, ..)
+        | Node::Nested { inner, .. }
+        | Node::Scored { inner, .. } => collect(inner, statistics),
         Node::Fields(tests) => tests.iter().for_each(|test| collect_test(test, statistics)),
     }
 }
@@ -191,16 +196,42 @@ fn score(node: &Node, document: &dyn Document, meta: &DocumentMeta<'_>, statisti
                 score
             }
         }),
-        Node::Nested { path, inner } => {
-            let mut scores = Vec::new();
+        Node::Scored {
+            inner,
+            filters,
+            functions,
+            now,
+        } => of(inner).map(|score| {
+            let value = |(filter, (_, function)): (&Option<Node>, &(_, ScoreFunction))| {
+                let counts = filter.as_ref().is_none_or(|filter| holds(filter, document, meta));
+                counts.then(|| function.value(document, meta, *now))
+            };
+            let values: Vec<Option<f64>> = filters.iter().zip(&functions.functions).map(value).collect();
+            functions.score(score, &values)
+        }),
+        Node::Nested { path, inner, mode } => {
+            let mut scores: Vec<f32> = Vec::new();
             document.visit(path, &mut |item| {
                 if item.is_object() {
                     scores.extend(score(inner, &Below { path, item }, meta, statistics));
                 }
             });
-            let count = scores.len() as f32;
-            (!scores.is_empty()).then(|| scores.iter().sum::<f32>() / count)
+            together(&scores, *mode)
         }
+    }
+}
+
+/// What several nested objects score; `None` when none matches.
+fn together(scores: &[f32], mode: ScoreMode) -> Option<f32> {
+    let sum = || scores.iter().sum::<f32>();
+    let all = scores.iter().copied();
+    match mode {
+        _ if scores.is_empty() => None,
+        ScoreMode::Avg => Some(sum() / scores.len() as f32),
+        ScoreMode::Sum => Some(sum()),
+        ScoreMode::Max => all.reduce(f32::max),
+        ScoreMode::Min => all.reduce(f32::min),
+        ScoreMode::None => Some(0.0),
     }
 }
 

@@ -9,7 +9,8 @@ use super::text::{
     simple_query_string,
 };
 use super::{Keys, scalar_text, single, text_list};
-use crate::dsl::{Fuzziness, Minimum, Query, QueryError, RangeBound};
+use crate::dsl::{Fuzziness, Minimum, Query, QueryError, RangeBound, ScoreMode};
+use crate::functions::ScoreFunctions;
 use crate::{date_math, evaluate};
 
 /// Clauses may hold clauses this deep; deeper bodies are refused.
@@ -54,6 +55,10 @@ fn clause(body: &Value, depth: usize) -> Result<Query, QueryError> {
         "nested" => nested(body, depth),
         "dis_max" => dis_max(body, depth),
         "boosting" => boosting(body, depth),
+        "function_score" => {
+            let (scored, boost) = ScoreFunctions::parse(body, &|inner| clause(inner, depth + 1))?;
+            Ok(weighted(Query::Scored(Box::new(scored)), boost))
+        }
         "query_string" => query_string_clause(body),
         "simple_query_string" => simple_query_string(body),
         unknown => Err(QueryError::parsing(format!("unknown query [{unknown}]"))),
@@ -172,13 +177,25 @@ fn nested(body: &Value, depth: usize) -> Result<Query, QueryError> {
     keys.required("path")?;
     let path = keys.text("path")?.unwrap_or_default();
     let ignore_unmapped = keys.flag("ignore_unmapped")?.unwrap_or(false);
-    keys.ignore(&["score_mode"]);
+    let score_mode = match keys.text("score_mode")?.as_deref() {
+        None | Some("avg") => ScoreMode::Avg,
+        Some("max") => ScoreMode::Max,
+        Some("min") => ScoreMode::Min,
+        Some("sum") => ScoreMode::Sum,
+        Some("none") => ScoreMode::None,
+        Some(other) => {
+            return Err(QueryError::argument(format!(
+                "No score mode for child query [{other}] found"
+            )));
+        }
+    };
     let boost = boost(&mut keys)?;
     keys.finish()?;
     let query = Query::Nested {
         path,
         query,
         ignore_unmapped,
+        score_mode,
     };
     Ok(weighted(query, boost))
 }

@@ -7,6 +7,14 @@ use crate::dsl::{
     Highlight, HighlightField, Query, QueryError, SearchRequest, ShownField, Sort, SortMode, SortOrder, SourceFilter,
 };
 
+/// Keys of `highlight` that choose between ways, and the ways that are known.
+const HIGHLIGHT_CHOICES: [(&str, &[&str]); 5] = [
+    ("boundary_scanner", &["chars", "sentence", "word"]),
+    ("encoder", &["default"]),
+    ("fragmenter", &["simple", "span"]),
+    ("tags_schema", &["default"]),
+    ("type", &["fvh", "plain", "unified"]),
+];
 /// `from` + `size` may not go beyond this. Source: Elasticsearch, `index.max_result_window`.
 const LARGEST_WINDOW: usize = 10_000;
 
@@ -42,16 +50,13 @@ impl SearchRequest {
         request.min_score = keys.number("min_score")?.map(|score| score as f32);
         request.track_scores = keys.flag("track_scores")?.unwrap_or(false);
         stored_fields(&mut keys, &mut request)?;
-        // Known keys that change nothing here: nothing is explained, no shard may time out alone.
-        keys.ignore(&[
-            "timeout",
-            "explain",
-            "profile",
-            "stats",
-            "terminate_after",
-            "ext",
-            "indices_boost",
-        ]);
+        if keys.flag("profile")?.unwrap_or(false) {
+            return Err(QueryError::argument(
+                "[profile] is not supported: searches are not measured",
+            ));
+        }
+        // Known keys that change nothing here: no shard may time out alone, and a search that could end early may be whole.
+        keys.ignore(&["timeout", "stats", "terminate_after"]);
         keys.finish()?;
         check_window(&request)?;
         Ok(request)
@@ -165,7 +170,12 @@ fn sort_options(field: &str, options: &Value) -> Result<Sort, QueryError> {
     };
     let unmapped = keys.text("unmapped_type")?.is_some() || keys.flag("ignore_unmapped")?.unwrap_or(false);
     let format = keys.text("format")?;
-    keys.ignore(&["numeric_type", "nested"]);
+    if let Some(nested) = keys.take("nested") {
+        let mut nested = Keys::of(format!("sort.{field}.nested"), nested)?;
+        nested.ignore(&["path"]);
+        nested.finish()?;
+    }
+    keys.ignore(&["numeric_type"]);
     keys.finish()?;
     Ok(Sort {
         field: field.to_owned(),
@@ -271,7 +281,7 @@ fn highlight(value: &Value) -> Result<Highlight, QueryError> {
     for (name, options) in named {
         let mut keys = Keys::of("highlight_field", options)?;
         let field = highlight_options(&mut keys, &general)?;
-        keys.ignore(&["matched_fields", "require_field_match"]);
+        keys.ignore(&["require_field_match"]);
         keys.finish()?;
         fields.push((name.clone(), field));
     }
@@ -296,20 +306,24 @@ fn highlight_options(keys: &mut Keys<'_>, default: &HighlightField) -> Result<Hi
         unmarked: keys.size("no_match_size")?.unwrap_or(default.unmarked),
         by_score: keys.text("order")?.map_or(default.by_score, |order| order == "score"),
     };
+    for (key, known) in HIGHLIGHT_CHOICES {
+        match keys.text(key)? {
+            Some(other) if !known.contains(&other.as_str()) => {
+                return Err(QueryError::argument(format!(
+                    "[highlight] [{key}] [{other}] is not supported"
+                )));
+            }
+            _ => {}
+        }
+    }
+    // They tune where a fragment ends.
     keys.ignore(&[
         "boundary_chars",
         "boundary_max_scan",
-        "boundary_scanner",
         "boundary_scanner_locale",
-        "encoder",
-        "fragmenter",
         "force_source",
-        "highlight_query",
         "max_analyzed_offset",
-        "options",
         "phrase_limit",
-        "tags_schema",
-        "type",
     ]);
     Ok(field)
 }

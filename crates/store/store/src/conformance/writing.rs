@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Limits, bulk, one, source};
-use crate::{Action, Operation, RejectionKind, Store, StoreError, Update, WriteResult};
+use crate::{Action, Expected, Operation, RejectionKind, Store, StoreError, Update, WriteResult};
 
 pub(super) async fn run(store: &Arc<dyn Store>, prefix: &str, limits: Limits) {
     versions_and_numbers_rise(store, &format!("{prefix}-rise")).await;
     conflicts_are_refused(store, &format!("{prefix}-conflict")).await;
+    clients_may_count_versions(store, &format!("{prefix}-version")).await;
     updates_merge_and_run_scripts(store, &format!("{prefix}-update")).await;
     outcomes_keep_their_places(store, &format!("{prefix}-places")).await;
     deletes_never_give_numbers_back(store, &format!("{prefix}-delete")).await;
@@ -63,7 +64,7 @@ async fn conflicts_are_refused(store: &Arc<dyn Store>, index: &str) {
     assert_eq!(absent.kind, RejectionKind::VersionConflict);
     let mut delete = Operation::delete(index, "a");
     delete.action = Action::Delete {
-        expected: Some(first.seq_no),
+        expected: Some(first.seq_no.into()),
     };
     assert_eq!(
         one(store, delete).await.expect_err("stale").kind,
@@ -74,6 +75,34 @@ async fn conflicts_are_refused(store: &Arc<dyn Store>, index: &str) {
         (document.source.to_value(), document.seq_no),
         (json!({"n": 3}), replaced.seq_no)
     );
+}
+
+async fn clients_may_count_versions(store: &Arc<dyn Store>, index: &str) {
+    let write = |new: u64, or_equal: bool| {
+        let mut operation = Operation::index(index, "a", source(&json!({ "n": new })));
+        if let Action::Index { expected, .. } = &mut operation.action {
+            *expected = Some(Expected::Version { new, or_equal });
+        }
+        operation
+    };
+    let first = one(store, write(5, false)).await.expect("there is none yet");
+    assert_eq!((first.version, first.result), (5, WriteResult::Created));
+    let equal = one(store, write(5, false)).await.expect_err("not newer");
+    assert_eq!(equal.kind, RejectionKind::VersionConflict);
+    let equal = one(store, write(5, true)).await.expect("as new is new enough");
+    assert_eq!((equal.version, equal.result), (5, WriteResult::Updated));
+    assert_eq!(one(store, write(9, false)).await.expect("newer").version, 9);
+    let old = one(store, write(7, true)).await.expect_err("older");
+    assert_eq!(old.kind, RejectionKind::VersionConflict);
+    let mut delete = Operation::delete(index, "a");
+    delete.action = Action::Delete {
+        expected: Some(Expected::Version {
+            new: 12,
+            or_equal: false,
+        }),
+    };
+    let gone = one(store, delete).await.expect("newer");
+    assert_eq!((gone.version, gone.result), (12, WriteResult::Deleted));
 }
 
 fn map(value: Value) -> Map<String, Value> {
