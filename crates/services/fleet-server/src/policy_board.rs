@@ -20,10 +20,13 @@ pub(crate) struct PolicyBoard {
 impl PolicyBoard {
     /// Follows a policy, known or not.
     pub(crate) fn subscribe(&self, policy_id: &PolicyId) -> PolicyNews {
-        self.channels()
-            .entry(policy_id.clone())
-            .or_insert_with(|| watch::channel(None).0)
-            .subscribe()
+        let mut channels = self.channels();
+        if let Some(known) = channels.get(policy_id) {
+            return known.subscribe();
+        }
+        let (sender, receiver) = watch::channel(None);
+        channels.insert(policy_id.clone(), sender);
+        receiver
     }
 
     /// The newest revision.

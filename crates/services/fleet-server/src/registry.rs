@@ -128,11 +128,12 @@ impl Registry {
     /// The agent's entry, made when there is none.
     pub(crate) fn entry(&self, id: &AgentId) -> Arc<AgentEntry> {
         let mut shard = self.shard(id.as_str());
-        Arc::clone(
-            shard
-                .entry(id.clone())
-                .or_insert_with(|| Arc::new(AgentEntry::new(id.clone()))),
-        )
+        if let Some(known) = shard.get(id) {
+            return Arc::clone(known);
+        }
+        let entry = Arc::new(AgentEntry::new(id.clone()));
+        shard.insert(id.clone(), Arc::clone(&entry));
+        entry
     }
 
     /// The agent's entry, if it has one.

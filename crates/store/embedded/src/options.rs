@@ -16,8 +16,8 @@ pub struct EmbeddedOptions {
     pub rollover: Rollover,
     /// When backing indices are deleted.
     pub retention: Retention,
-    /// A data stream into which nobody has looked for this long makes its few documents searchable once a minute, and at
-    /// once when somebody does look. Elasticsearch has the same rule (`index.search.idle.after`).
+    /// A data stream into which nobody has looked for this long makes its few documents searchable every five minutes, and
+    /// at once when somebody does look. Elasticsearch has the same rule (`index.search.idle.after`).
     pub search_idle_after: Duration,
 }
 

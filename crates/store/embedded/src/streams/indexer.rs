@@ -23,7 +23,7 @@ use super::wal::Position;
 /// From the first document to its commit.
 const COMMIT_AFTER: Duration = Duration::from_millis(700);
 /// The same where nobody looks, for as many documents as wait without a writer.
-const COMMIT_UNASKED_AFTER: Duration = Duration::from_mins(1);
+const COMMIT_UNASKED_AFTER: Duration = Duration::from_mins(5);
 /// Documents in one commit.
 const COMMIT_DOCUMENTS: usize = 50_000;
 /// So many documents between two commits are worth a writer that stays open.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::{Folder, Server, class, fetch, http_client};
+use crate::support::{Folder, Server, class, fetch, http_client, router};
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
+use bytes::Bytes;
 use pki::{Authority, AuthorityRequest, KeyType, LeafRequest, Usages};
 use serde_json::json;
 use tls::{LoadOptions, Reloadable, ServerTls};
@@ -314,6 +315,52 @@ async fn the_grace_period_ends() {
     inside.recv().await.unwrap();
     assert_eq!(server.stop().await, Stopped::GraceExceeded { still_running: 1 });
     assert!(request.await.unwrap().is_err());
+}
+
+/// Each costs its own request alone: who does not read an answer, who sends half a request, and who sends half its headers.
+#[tokio::test]
+async fn slow_readers_and_half_open_connections_hold_up_nobody() {
+    const LARGE: usize = 64 << 20;
+    let large = Bytes::from(vec![b'x'; LARGE]);
+    let router = Router::new()
+        .route("/large", get(move || std::future::ready(large.clone())))
+        .route("/echo", post(|body: Bytes| async { body }))
+        .merge(router());
+    let options = ServeOptions {
+        grace: Duration::from_millis(20),
+        ..ServeOptions::default()
+    };
+    let counts = options.counts.clone();
+    let server = Server::start_with(None, options, router);
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        for part in [
+            "GET /large HTTP/1.1\r\nHost: x\r\n\r\n",
+            "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf",
+            "POST /echo HTTP/1.1\r\nHost: x\r\nConte",
+        ] {
+            let mut socket = TcpStream::connect(server.address).await.unwrap();
+            socket.write_all(part.as_bytes()).await.unwrap();
+            held.push(socket);
+        }
+    }
+    let client = http_client(tls::ClientTls::system(), Some(server.address), None);
+    for _ in 0..20 {
+        assert_eq!(fetch(&client, "http://fleet.test/").await.unwrap(), "nobody");
+    }
+    assert_eq!(counts.open(), held.len() + 1);
+    // Who reads at last gets it all.
+    let mut answer = Vec::new();
+    let mut late = held.swap_remove(0);
+    while answer.len() < LARGE {
+        assert!(late.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    drop((held, late));
+    assert!(matches!(
+        server.stop().await,
+        Stopped::Clean | Stopped::GraceExceeded { .. }
+    ));
+    assert_eq!(counts.open(), 0);
 }
 
 #[tokio::test]
