@@ -160,7 +160,8 @@ impl ProxySettings {
         let proxy = self.name();
         match status {
             Some(200..=299) => Ok(()),
-            Some(407) => Err(Explanation::new(
+            // Tinyproxy answers 401 to a wrong password.
+            Some(401 | 407) => Err(Explanation::new(
                 "proxy_authentication_required",
                 format!("the proxy `{proxy}` wants authentication (`{line}`)"),
             )
@@ -231,6 +232,7 @@ mod tests {
                 b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
                 "proxy_authentication_required",
             ),
+            (b"HTTP/1.0 401 Unauthorized\r\n\r\n", "proxy_authentication_required"),
             (b"HTTP/1.1 403 Forbidden\r\n\r\n", "proxy_refused"),
             (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "proxy_refused"),
             (b"SSH-2.0-x\r\n\r\n", "proxy_failed"),

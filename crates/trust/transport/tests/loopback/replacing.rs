@@ -46,9 +46,9 @@ impl Way {
             }),
             Self::RemoveAndCreate => {
                 if generation > 1 {
-                    files
-                        .iter()
-                        .for_each(|(name, _)| fs_err::remove_file(folder.join(name)).unwrap());
+                    for (name, _) in files {
+                        fs_err::remove_file(folder.join(name)).unwrap();
+                    }
                 }
                 Self::InPlace.place(folder, files, generation);
             }

@@ -113,7 +113,7 @@ fn a_pipe_that_nobody_writes_to_is_given_up() {
 fn what_may_not_be_read_is_told_with_whose_right_it_takes() {
     let folder = folder();
     for name in ["ca.crt", "agent.crt", "agent.key"] {
-        fs_err::set_permissions(folder.path(name), PermissionsExt::from_mode(0)).unwrap();
+        fs_err::set_permissions(folder.path(name), PermissionsExt::from_mode(0o000)).unwrap();
     }
     if fs_err::read(folder.path("agent.key")).is_ok() {
         eprintln!("SKIPPED: rights of files, because this user may read everything");
