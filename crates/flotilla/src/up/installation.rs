@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
 use certs::PemSource;
 use rustls::pki_types::CertificateDer;
@@ -59,7 +59,8 @@ impl Installation {
     /// Locks the folder, binds the ports, then makes what is missing. A port in use leaves a new folder unmade.
     pub(super) fn open(arguments: &UpArguments) -> Result<Self> {
         let root = match &arguments.data_dir {
-            Some(root) => root.clone(),
+            // Policies name files below it, and agents take absolute paths only.
+            Some(root) => camino::absolute_utf8(root).with_context(|| format!("cannot tell where `{root}` is"))?,
             None => DataDir::default_path()?,
         };
         let fleet_server_files = FleetServerFiles::from_arguments(arguments)?;

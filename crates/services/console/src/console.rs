@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 use transport::HttpClient;
 
 use crate::domain::connection_tests::{self, Tested};
+use crate::domain::documents::{self, Stored};
 use crate::domain::error::FleetError;
 use crate::domain::login_limit::LoginLimit;
+use crate::domain::mirror::Mirror;
 use crate::domain::news::{self, News};
 use crate::domain::roster::{self, Roster};
 use crate::domain::signing::SigningKey;
@@ -89,6 +91,8 @@ pub struct Console {
     pub(crate) login_limit: LoginLimit,
     pub(crate) news: News,
     pub(crate) roster: Roster,
+    /// The console's own objects, by their index.
+    pub(crate) collections: HashMap<&'static str, Mirror<Stored>>,
     pub(crate) connection_tests: Mutex<BTreeMap<String, Tested>>,
     pub(crate) session_renewals: Mutex<HashMap<String, jiff::Timestamp>>,
 }
@@ -115,7 +119,8 @@ impl Console {
             fleet_server_client: OnceLock::new(),
             is_set_up: tokio::sync::OnceCell::new(),
             news: News::default(),
-            roster: roster::empty(),
+            roster: Roster::default(),
+            collections: documents::mirrors(),
             connection_tests: Mutex::new(BTreeMap::new()),
             session_renewals: Mutex::new(HashMap::new()),
         })
@@ -141,11 +146,12 @@ impl Console {
     }
 
     /// Background work until `stop`: unenrols agents that were silent for longer than their policy allows, tries the fleet's
-    /// connections, and tells open pages what has changed.
+    /// connections, keeps the agents at hand for lists, and tells open pages what has changed.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         tokio::join!(
             agent_maintenance::run(&self, stop.clone()),
             connection_tests::run(&self, stop.clone()),
+            roster::run(&self, stop.clone()),
             news::run(&self, stop)
         );
     }

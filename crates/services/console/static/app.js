@@ -26,10 +26,27 @@ document.addEventListener("click", async (event) => {
 // Chips and selects that apply at once.
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-auto-submit]");
-  if (form) form.requestSubmit();
+  const picker = event.target.closest(".picker");
+  if (picker) picker.dataset.picked = "1";
+  else if (form) form.requestSubmit();
   const all = event.target.closest("[data-select-all]");
   if (all) for (const box of document.querySelectorAll("[data-select]")) box.checked = all.checked;
   if (event.target.closest("[data-select], [data-select-all]")) showSelection();
+});
+
+// A menu of several choices applies them when it closes; a click beside it and Esc close it, as every menu.
+document.addEventListener("toggle", (event) => {
+  const menu = event.target;
+  if (!menu.matches?.("details.menu")) return;
+  if (menu.open) for (const other of document.querySelectorAll("details.menu[open]")) { if (other !== menu) other.open = false; }
+  if (!menu.open && menu.dataset.picked) menu.closest("form")?.requestSubmit();
+}, true);
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && event.target.closest?.("details.menu[open]");
+  if (menu) { menu.open = false; menu.querySelector("summary").focus(); event.stopPropagation(); }
 });
 
 // A list that renews itself keeps what was selected.
@@ -140,11 +157,24 @@ async function checkForm(form, withFiles) {
   }
 }
 
+// What is unchanged cannot be saved.
+const saver = (form) => form.querySelector("[data-save]");
+function hasChanged(form) {
+  form.dataset.changed = "1";
+  const save = saver(form);
+  if (save) save.disabled = false;
+}
+for (const kind of ["input", "change"]) document.addEventListener(kind, (event) => {
+  const form = event.target.closest("form");
+  if (form && saver(form)) hasChanged(form);
+});
+document.addEventListener("click", (event) => { const form = event.target.closest("[data-add-row]")?.closest("form"); if (form && saver(form)) hasChanged(form); });
+
 let checkTimer;
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-form]");
   if (!form) return;
-  form.dataset.changed = "1";
+  hasChanged(form);
   showGroups(form);
   clearTimeout(checkTimer);
   const withFiles = event.target.type === "file";
@@ -165,6 +195,7 @@ function prepareForms() {
   document.documentElement.classList.add("scripted");
   for (const form of document.querySelectorAll("form[data-form]")) showGroups(form);
   for (const button of document.querySelectorAll("[data-add-row]")) button.hidden = false;
+  for (const button of document.querySelectorAll("[data-save]")) { const form = button.form; if (form) { if (button.hasAttribute("data-sent")) form.dataset.changed = "1"; button.disabled = !form.dataset.changed; } }
 }
 
 document.addEventListener("click", (event) => {
@@ -222,7 +253,7 @@ window.addEventListener("beforeunload", (event) => {
 document.addEventListener("submit", (event) => { event.target.dataset.sent = "1"; });
 
 // Keys: `/` searches, `g` and a letter goes, `Esc` closes.
-const places = { a: "/app/fleet/agents", p: "/app/fleet/policies", t: "/app/fleet/enrollment-tokens", d: "/app/fleet/data-streams", s: "/app/fleet/settings", m: "/app/trust/map", c: "/app/trust/certificates", e: "/app/explore", o: "/app/hosts", l: "/app/audit", h: "/" };
+const places = { a: "/app/fleet/agents", p: "/app/fleet/policies", i: "/app/fleet/packages", t: "/app/fleet/enrollment-tokens", d: "/app/fleet/data-streams", s: "/app/fleet/settings", m: "/app/trust/map", c: "/app/trust/certificates", e: "/app/explore", o: "/app/hosts", l: "/app/audit", h: "/" };
 let goes = false;
 document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, textarea, select, [contenteditable]") || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -92,7 +92,8 @@ pub fn compare_sort_values(sort: &[Sort], left: &[Value], right: &[Value]) -> Or
         .unwrap_or(Ordering::Equal)
 }
 
-fn compare_sort_value(key: &Sort, left: &Value, right: &Value) -> Ordering {
+/// The order of two hits by one of their sort values.
+pub fn compare_sort_value(key: &Sort, left: &Value, right: &Value) -> Ordering {
     let missing_side = if key.missing_first {
         Ordering::Less
     } else {

@@ -31,7 +31,7 @@ pub use dsl::{
     Aggregation, AggregationKind, Field, Fuzziness, Highlight, HighlightField, Minimum, Query, QueryError, RangeBound,
     ScoreMode, SearchRequest, ShownField, Sort, SortMode, SortOrder, SourceFilter,
 };
-pub use evaluate::{DocumentMeta, compare_sort_values, compare_values, matches, matches_at};
+pub use evaluate::{DocumentMeta, compare_sort_value, compare_sort_values, compare_values, matches, matches_at};
 pub use functions::{Combination, ScoreFunction, ScoreFunctions};
 pub use named::named_clauses;
 pub use source_filter::fields;

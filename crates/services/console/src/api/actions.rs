@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::call::{Call, Reply, item};
 use super::error::ApiError;
 use super::schema::{Field, Kind, MAP, NATURAL, TEXTS, field, flag, text};
 use crate::Console;
-use crate::domain::actions::{self as domain, Schedule, Unenroll, Upgrade};
+use crate::domain::actions::{self as domain, Schedule, Unenroll, Unfit, Upgrade};
 use crate::domain::agents::{self, Agent, Selection};
 use crate::domain::{action_status, agents as agents_domain};
 
@@ -124,6 +126,7 @@ async fn selected(console: &Console, call: &Call) -> Result<Vec<Agent>, ApiError
         Some(Value::String(kuery)) => Selection::Kuery {
             kuery: kuery.clone(),
             include_inactive: call.body_flag("includeInactive"),
+            upgradeable: false,
         },
         _ => Selection::Ids(call.body_texts("agents")),
     };
@@ -149,38 +152,26 @@ fn unenroll_of(call: &Call) -> Unenroll {
 
 pub(super) async fn unenroll(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let agents = one(&console, &call).await?;
-    domain::unenroll(&console, &call.actor(), &agents, unenroll_of(&call)).await?;
+    domain::unenroll(&console, &call.actor(), &agents, unenroll_of(&call), Unfit::Refuse).await?;
     empty()
 }
 
 pub(super) async fn bulk_unenroll(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let agents = selected(&console, &call).await?;
-    action_id(domain::unenroll(&console, &call.actor(), &agents, unenroll_of(&call)).await?)
+    action_id(domain::unenroll(&console, &call.actor(), &agents, unenroll_of(&call), Unfit::Report).await?)
 }
 
 pub(super) async fn reassign(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let agents = one(&console, &call).await?;
-    domain::reassign(
-        &console,
-        &call.actor(),
-        &agents,
-        call.body_text("policy_id").unwrap_or_default(),
-    )
-    .await?;
+    let policy = call.body_text("policy_id").unwrap_or_default();
+    domain::reassign(&console, &call.actor(), &agents, policy, Unfit::Refuse).await?;
     empty()
 }
 
 pub(super) async fn bulk_reassign(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let agents = selected(&console, &call).await?;
-    action_id(
-        domain::reassign(
-            &console,
-            &call.actor(),
-            &agents,
-            call.body_text("policy_id").unwrap_or_default(),
-        )
-        .await?,
-    )
+    let policy = call.body_text("policy_id").unwrap_or_default();
+    action_id(domain::reassign(&console, &call.actor(), &agents, policy, Unfit::Report).await?)
 }
 
 fn upgrade_of(call: &Call) -> Upgrade {
@@ -188,6 +179,7 @@ fn upgrade_of(call: &Call) -> Upgrade {
         version: call.body_text("version").unwrap_or_default().to_owned(),
         source_uri: call.body_text("source_uri").map(str::to_owned),
         force: call.body_flag("force"),
+        skip_rate_limit: call.body_flag("skipRateLimitCheck"),
         schedule: Schedule {
             start_time: call.body_text("start_time").map(str::to_owned),
             rollout_duration_seconds: call.body.get("rollout_duration_seconds").and_then(Value::as_i64),
@@ -197,13 +189,13 @@ fn upgrade_of(call: &Call) -> Upgrade {
 
 pub(super) async fn upgrade(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let agents = one(&console, &call).await?;
-    domain::upgrade(&console, &call.actor(), &agents, &upgrade_of(&call)).await?;
+    domain::upgrade(&console, &call.actor(), &agents, &upgrade_of(&call), Unfit::Refuse).await?;
     empty()
 }
 
 pub(super) async fn bulk_upgrade(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let agents = selected(&console, &call).await?;
-    action_id(domain::upgrade(&console, &call.actor(), &agents, &upgrade_of(&call)).await?)
+    action_id(domain::upgrade(&console, &call.actor(), &agents, &upgrade_of(&call), Unfit::Report).await?)
 }
 
 pub(super) async fn bulk_tags(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
@@ -269,12 +261,12 @@ fn migrate_of(call: &Call) -> Value {
 
 pub(super) async fn migrate(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let agents = one(&console, &call).await?;
-    action_id(domain::migrate(&console, &call.actor(), &agents, migrate_of(&call)).await?)
+    action_id(domain::migrate(&console, &call.actor(), &agents, migrate_of(&call), Unfit::Refuse).await?)
 }
 
 pub(super) async fn bulk_migrate(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let agents = selected(&console, &call).await?;
-    action_id(domain::migrate(&console, &call.actor(), &agents, migrate_of(&call)).await?)
+    action_id(domain::migrate(&console, &call.actor(), &agents, migrate_of(&call), Unfit::Report).await?)
 }
 
 pub(super) async fn bulk_privileges(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
@@ -351,7 +343,24 @@ pub(super) async fn status(console: Arc<Console>, call: Call) -> Result<Reply, A
             .and_then(Value::as_u64)
             .and_then(|number| usize::try_from(number).ok())
     };
-    let (page, per_page) = (number("page").unwrap_or(0), number("perPage").unwrap_or(20));
-    let items = action_status::list(&console, page, per_page, number("errorSize").unwrap_or(5)).await?;
+    let wanted = action_status::Wanted {
+        page: number("page").unwrap_or(0),
+        per_page: number("perPage").unwrap_or(20),
+        errors: number("errorSize").unwrap_or(5),
+        day: call.text("date").map(day_of).transpose()?,
+        newest: call
+            .query
+            .get("latest")
+            .and_then(Value::as_i64)
+            .map(SignedDuration::from_millis),
+    };
+    let items = action_status::list(&console, &wanted).await?;
     Ok(Reply::Json(json!({"items": items})))
+}
+
+/// `2026-03-01`, or a time of that day.
+fn day_of(text: &str) -> Result<Date, ApiError> {
+    let day = text.get(..10).unwrap_or(text);
+    day.parse()
+        .map_err(|_| ApiError::BadRequest(format!("[request query.date]: `{text}` is no date such as 2026-03-01")))
 }

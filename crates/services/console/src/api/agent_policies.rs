@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use policy::Form;
 use policy::model::AgentPolicy;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::call::{Call, Reply, answer_of, item, page_of};
 use super::error::ApiError;
 use super::package_policies::{self as package_policy_answers, Format};
 use super::schema::{ANY_INTEGER, Field, Kind, MAP, NATURAL, TEXTS, field, flag, text};
 use crate::Console;
-use crate::domain::agent_policies::{self as domain, CreateOptions};
-use crate::domain::agents::{self, Selection};
+use crate::domain::agent_policies::{self as domain, CreateOptions, UpdateOptions};
+use crate::domain::documents::AGENT_POLICIES;
+use crate::domain::error::FleetError;
 use crate::domain::page::Page;
-use crate::domain::{installed_packages, kuery, package_policies, publish};
+use crate::domain::{agents, installed_packages, kuery, package_policies, publish, spaces};
 
 const FORMAT: Field = field("format", Kind::Choice(&["simplified", "legacy"]));
 pub(super) const FORMAT_QUERY: &[Field] = &[FORMAT];
@@ -107,6 +108,18 @@ macro_rules! body {
 }
 
 pub(super) const BODY: &[Field] = body![text("id"), field("inactivity_timeout", NATURAL).default("1209600")];
+pub(super) const WITH_INTEGRATIONS: &[Field] = body![
+    text("id"),
+    field("inactivity_timeout", NATURAL).default("1209600"),
+    field(
+        "package_policies",
+        Kind::List {
+            of: &Kind::Object(package_policy_answers::BODY),
+            min: 0,
+            max: 1000
+        }
+    ),
+];
 pub(super) const UPDATE_BODY: &[Field] = body![text("id"), field("inactivity_timeout", NATURAL), flag("bumpRevision")];
 
 /// What an answer shows beside the policy.
@@ -133,14 +146,23 @@ async fn shown(console: &Console, policy: AgentPolicy, show: Show) -> Result<Val
     if show.package_policies {
         let integrations = domain::package_policies_of(console, &id).await?;
         let packages = installed_packages::available(console).await?;
-        let each = integrations
-            .iter()
-            .map(|integration| package_policy_answers::answer(&packages, integration, show.format));
-        answer["package_policies"] = each.collect();
+        let mut each = Vec::with_capacity(integrations.len());
+        for integration in &integrations {
+            let spaces = spaces::of_policies(console, &integration.policy_ids).await?;
+            each.push(package_policy_answers::answer(
+                &packages,
+                integration,
+                show.format,
+                &spaces,
+            ));
+        }
+        answer["package_policies"] = each.into();
     }
     if show.agents {
-        answer["agents"] = domain::agent_count(console, &id).await?.into();
-        answer["unprivileged_agents"] = 0.into();
+        let tallies = agents::tallies(console).await?;
+        let tally = tallies.get(&id).copied().unwrap_or_default();
+        answer["agents"] = tally.active.into();
+        answer["unprivileged_agents"] = tally.unprivileged.into();
     }
     Ok(answer)
 }
@@ -161,6 +183,7 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
             let value = serde_json::to_value(&policy).unwrap_or_default();
             (policy, value)
         })
+        .filter(|(policy, _)| spaces::is_in(&spaces::of(policy), &call.space))
         .filter(|(policy, value)| kuery::matches(&query, &policy.id, value))
         .collect();
     let field = call.text("sortField").unwrap_or("updated_at").to_owned();
@@ -193,17 +216,17 @@ pub(super) async fn bulk_get(console: Arc<Console>, call: Call) -> Result<Reply,
     };
     let mut items = Vec::new();
     for id in call.body_texts("ids") {
-        match domain::read(&console, &id).await {
+        match visible(&console, &call, &id).await {
             Ok(policy) => items.push(shown(&console, policy, show).await?),
-            Err(crate::domain::error::FleetError::NotFound(_)) if call.body_flag("ignoreMissing") => {}
-            Err(error) => return Err(error.into()),
+            Err(ApiError::Fleet(FleetError::NotFound(_))) if call.body_flag("ignoreMissing") => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(Reply::Json(json!({"items": items})))
 }
 
 pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
-    let policy = domain::read(&console, call.id("agentPolicyId")).await?;
+    let policy = visible(&console, &call, call.id("agentPolicyId")).await?;
     item(shown(&console, policy, Show::everything(&call)).await?)
 }
 
@@ -231,16 +254,45 @@ pub(super) async fn create(console: Arc<Console>, call: Call) -> Result<Reply, A
     )
 }
 
+/// A policy with its first integrations, in one go.
+pub(super) async fn create_with_integrations(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let mut body = call.body.clone();
+    let integrations = body.remove("package_policies");
+    let options = CreateOptions {
+        system_monitoring: call.flag("sys_monitoring"),
+    };
+    let policy = domain::create(&console, &call.actor(), body, options).await?;
+    let each = integrations.as_ref().and_then(Value::as_array).into_iter().flatten();
+    for integration in each.filter_map(Value::as_object) {
+        let mut fields = integration.clone();
+        fields.insert("policy_ids".into(), json!([policy.id]));
+        fields.remove("policy_id");
+        if let Err(error) = package_policies::create(&console, &call.actor(), fields).await {
+            // All or nothing: what the caller asked for is one thing.
+            domain::delete(&console, &call.actor(), &policy.id, true).await?;
+            return Err(error.into());
+        }
+    }
+    let policy = domain::read(&console, &policy.id).await?;
+    item(shown(&console, policy, Show::everything(&call)).await?)
+}
+
 pub(super) async fn update(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let mut body = call.body.clone();
     body.remove("id");
     let id = call.id("agentPolicyId");
-    let policy = domain::update(&console, &call.actor(), id, body, call.body_flag("force")).await?;
+    visible(&console, &call, id).await?;
+    let how = UpdateOptions {
+        force: call.body_flag("force"),
+        bump_revision: call.body_flag("bumpRevision"),
+    };
+    let policy = domain::update(&console, &call.actor(), id, body, how).await?;
     item(shown(&console, policy, Show::everything(&call)).await?)
 }
 
 pub(super) async fn copy(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let name = call.body_text("name").unwrap_or_default();
+    visible(&console, &call, call.id("agentPolicyId")).await?;
     let policy = domain::copy(
         &console,
         &call.actor(),
@@ -254,6 +306,7 @@ pub(super) async fn copy(console: Arc<Console>, call: Call) -> Result<Reply, Api
 
 pub(super) async fn delete(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let id = call.body_text("agentPolicyId").unwrap_or_default();
+    visible(&console, &call, id).await?;
     let policy = domain::delete(&console, &call.actor(), id, call.body_flag("force")).await?;
     Ok(Reply::Json(json!({"id": policy.id, "name": policy.name})))
 }
@@ -267,6 +320,7 @@ fn form(call: &Call) -> Form {
 }
 
 pub(super) async fn full(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    visible(&console, &call, call.id("agentPolicyId")).await?;
     let full = publish::full_policy(&console, call.id("agentPolicyId"), form(&call)).await?;
     if call.flag("kubernetes") {
         return Ok(Reply::Json(
@@ -277,6 +331,7 @@ pub(super) async fn full(console: Arc<Console>, call: Call) -> Result<Reply, Api
 }
 
 pub(super) async fn download(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    visible(&console, &call, call.id("agentPolicyId")).await?;
     let full = publish::full_policy(&console, call.id("agentPolicyId"), form(&call)).await?;
     Ok(Reply::File {
         content_type: "text/x-yaml",
@@ -286,6 +341,7 @@ pub(super) async fn download(console: Arc<Console>, call: Call) -> Result<Reply,
 }
 
 pub(super) async fn outputs(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    visible(&console, &call, call.id("agentPolicyId")).await?;
     item(domain::outputs_of(&console, call.id("agentPolicyId")).await?)
 }
 
@@ -299,37 +355,26 @@ pub(super) async fn outputs_of_many(console: Arc<Console>, call: Call) -> Result
 
 pub(super) async fn versions(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let id = call.id("agentPolicyId");
-    domain::read(&console, id).await?;
-    let kuery = format!("policy_id:\"{}\"", id.replace(['"', '\\'], ""));
-    let agents = agents::select(
-        &console,
-        &Selection::Kuery {
-            kuery,
-            include_inactive: false,
-        },
-    )
-    .await?;
-    let mut versions: Map<String, Value> = Map::new();
-    for agent in &agents {
-        let version = agent
-            .document
-            .agent
-            .as_ref()
-            .map(|agent| agent.version.clone())
-            .unwrap_or_default();
-        let failed = agent
-            .document
-            .upgrade_details
-            .as_ref()
-            .is_some_and(|details| details["state"] == "UPG_FAILED");
-        let entry = versions
-            .entry(version.clone())
-            .or_insert_with(|| json!({"version": version, "agents": 0, "failedUpgradeAgents": 0}));
-        let key = if failed { "failedUpgradeAgents" } else { "agents" };
-        entry[key] = (entry[key].as_u64().unwrap_or(0) + 1).into();
+    visible(&console, &call, id).await?;
+    let versions = agents::upgrades_of(&console, id).await?;
+    let total: u64 = versions.iter().map(|version| version.agents).sum();
+    let current: Vec<Value> = versions
+        .into_iter()
+        .map(|version| {
+            json!({
+                "version": version.version, "agents": version.agents, "failedUpgradeAgents": version.failed,
+                "failedAgents": version.failed, "inProgressUpgradeAgents": version.in_progress,
+            })
+        })
+        .collect();
+    Ok(Reply::Json(json!({"currentVersions": current, "totalAgents": total})))
+}
+
+/// The policy, when it is in the space of the request.
+async fn visible(console: &Console, call: &Call, id: &str) -> Result<AgentPolicy, ApiError> {
+    let policy = domain::read(console, id).await?;
+    if spaces::is_in(&spaces::of(&policy), &call.space) {
+        return Ok(policy);
     }
-    let current: Vec<Value> = versions.into_values().collect();
-    Ok(Reply::Json(
-        json!({"currentVersions": current, "totalAgents": agents.len()}),
-    ))
+    Err(FleetError::no_saved_object(AGENT_POLICIES.saved_object, id).into())
 }

@@ -58,6 +58,8 @@ fn filter_of(call: &Call) -> Result<AgentFilter, ApiError> {
     Ok(AgentFilter {
         kuery: call.text("kuery").map(str::to_owned),
         show_inactive: call.flag("showInactive"),
+        upgradeable: call.flag("showUpgradeable"),
+        space: Some(call.space.clone()),
         sort_field: call.text("sortField").map(str::to_owned),
         descending: call.text("sortOrder").unwrap_or("desc") == "desc",
         search_after,
@@ -185,6 +187,7 @@ pub(super) async fn summary(console: Arc<Console>, call: Call) -> Result<Reply, 
         &console,
         &AgentFilter {
             kuery,
+            space: Some(call.space.clone()),
             ..AgentFilter::default()
         },
     )

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use policy::model::AgentPolicy;
 use serde_json::json;
 
 use super::call::{Call, Reply, bare_answer_of, item, whole_list};
 use super::error::ApiError;
 use super::schema::{Field, Kind, field, flag, text};
 use crate::Console;
-use crate::domain::fleet_server_hosts as domain;
+use crate::domain::{agent_policies, agents, fleet_server_hosts as domain};
 
 const URLS: Kind = Kind::List {
     of: &Kind::Text,
@@ -95,4 +96,19 @@ pub(super) async fn update(console: Arc<Console>, call: Call) -> Result<Reply, A
 pub(super) async fn delete(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     domain::delete(&console, &call.actor(), call.id("itemId")).await?;
     Ok(Reply::Json(json!({"id": call.id("itemId")})))
+}
+
+pub(super) async fn policy_status(console: Arc<Console>, _call: Call) -> Result<Reply, ApiError> {
+    let with_fleet_server = agent_policies::with_package(&console, "fleet_server").await?;
+    let tallies = agents::tallies(&console).await?;
+    let policies = agent_policies::all(&console).await?;
+    let of_policy = |policy: &Arc<AgentPolicy>| {
+        let tally = tallies.get(&policy.id).copied().unwrap_or_default();
+        json!({
+            "id": policy.id, "name": policy.name, "fleet_server_host_id": policy.fleet_server_host_id,
+            "agents": tally.active, "unhealthy": tally.unhealthy,
+        })
+    };
+    let items = policies.iter().filter(|policy| with_fleet_server.contains(&policy.id));
+    Ok(Reply::Json(json!({"items": items.map(of_policy).collect::<Vec<_>>()})))
 }

@@ -198,3 +198,19 @@ pub(super) async fn delete(console: Arc<Console>, call: Call) -> Result<Reply, A
 pub(super) async fn health(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     Ok(Reply::Json(output_health::newest(&console, call.id("outputId")).await?))
 }
+
+/// Consoles that keep integrations in step do so over the original's own replication, which no store of ours has.
+pub(super) async fn synced(_console: Arc<Console>, _call: Call) -> Result<Reply, ApiError> {
+    Ok(Reply::Json(json!({"integrations": []})))
+}
+
+pub(super) async fn synced_remotely(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let output = domain::read(&console, call.id("outputId")).await?;
+    if output.kind != "remote_elasticsearch" {
+        return Err(ApiError::BadRequest(format!(
+            "Output {} is not a remote elasticsearch output",
+            output.id
+        )));
+    }
+    Ok(Reply::Json(json!({"integrations": []})))
+}

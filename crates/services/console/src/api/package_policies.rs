@@ -13,7 +13,7 @@ use super::schema::{Field, Kind, MAP, TEXTS, field, flag, text};
 use crate::Console;
 use crate::domain::error::FleetError;
 use crate::domain::page::Page;
-use crate::domain::{installed_packages, kuery, package_policies as domain};
+use crate::domain::{agents, installed_packages, kuery, package_policies as domain, spaces};
 
 const FORMAT: Field = field("format", Kind::Choice(&["simplified", "legacy"]));
 pub(super) const FORMAT_QUERY: &[Field] = &[FORMAT];
@@ -161,10 +161,10 @@ impl Format {
 }
 
 /// A package policy as the API shows it.
-pub(super) fn answer(packages: &[Arc<Package>], policy: &PackagePolicy, format: Format) -> Value {
+pub(super) fn answer(packages: &[Arc<Package>], policy: &PackagePolicy, format: Format, spaces: &[String]) -> Value {
     let mut answer = serde_json::to_value(policy).expect("our own types can always be written");
     answer["policy_id"] = policy.policy_ids.first().map_or(Value::Null, |id| id.as_str().into());
-    answer["spaceIds"] = json!(["default"]);
+    answer["spaceIds"] = json!(spaces);
     if format == Format::Simplified {
         let package = policy
             .package
@@ -179,36 +179,64 @@ pub(super) fn answer(packages: &[Arc<Package>], policy: &PackagePolicy, format: 
 }
 
 async fn shown(console: &Console, policy: &PackagePolicy, call: &Call) -> Result<Value, ApiError> {
-    Ok(answer(
-        &installed_packages::available(console).await?,
-        policy,
-        Format::of(call),
-    ))
+    let spaces = spaces::of_policies(console, &policy.policy_ids).await?;
+    let packages = installed_packages::available(console).await?;
+    Ok(answer(&packages, policy, Format::of(call), &spaces))
+}
+
+/// The package policy, when it is in the space of the request.
+async fn visible(console: &Console, call: &Call, id: &str) -> Result<PackagePolicy, FleetError> {
+    let policy = domain::read(console, id).await?;
+    let own = spaces::of_policies(console, &policy.policy_ids).await?;
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    if spaces::is_in(&own, &call.space) {
+        return Ok(policy);
+    }
+    Err(FleetError::NotFound(format!("Package policy {id} not found")))
+}
+
+/// Whether a newer version of its package is there.
+fn is_upgradeable(packages: &[Arc<Package>], policy: &PackagePolicy) -> bool {
+    let Some(used) = &policy.package else { return false };
+    let present = semver::Version::parse(&used.version).ok();
+    let newest = packages.iter().filter(|package| package.name == used.name);
+    newest
+        .filter_map(|package| semver::Version::parse(&package.version).ok())
+        .any(|newest| present.as_ref().is_some_and(|present| newest > *present))
 }
 
 pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let query = kuery::parse(call.text("kuery"))?;
     let packages = installed_packages::available(&console).await?;
-    let mut policies: Vec<(PackagePolicy, Value)> = domain::list(&console)
-        .await?
-        .into_iter()
-        .map(|policy| {
-            let value = answer(&packages, &policy, Format::Legacy);
-            (policy, value)
-        })
-        .filter(|(policy, value)| kuery::matches(&query, &policy.id, value))
-        .collect();
+    let outside = spaces::policies_outside(&console, &call.space).await?;
+    let mut policies: Vec<(Arc<PackagePolicy>, Value)> = Vec::new();
+    for policy in domain::all(&console).await? {
+        let is_here = policy.policy_ids.is_empty() || policy.policy_ids.iter().any(|id| !outside.contains(id));
+        if !is_here || call.flag("showUpgradeable") && !is_upgradeable(&packages, &policy) {
+            continue;
+        }
+        let spaces = spaces::of_policies(&console, &policy.policy_ids).await?;
+        let value = answer(&packages, &policy, Format::Legacy, &spaces);
+        if kuery::matches(&query, &policy.id, &value) {
+            policies.push((policy, value));
+        }
+    }
     let field = call.text("sortField").unwrap_or("updated_at").to_owned();
     policies.sort_by(|(_, one), (_, other)| query::compare_values(&one[&field], &other[&field]));
     if call.text("sortOrder").unwrap_or("desc") == "desc" {
         policies.reverse();
     }
     let page = call.page().of(policies);
-    let items = page
-        .items
-        .iter()
-        .map(|(policy, _)| answer(&packages, policy, Format::of(&call)))
-        .collect();
+    let tallies = agents::tallies(&console).await?;
+    let mut items = Vec::new();
+    for (policy, _) in &page.items {
+        let mut item = shown(&console, policy, &call).await?;
+        if call.flag("withAgentCount") {
+            let agents = policy.policy_ids.iter().filter_map(|id| tallies.get(id));
+            item["agents"] = agents.map(|tally| tally.active).sum::<u64>().into();
+        }
+        items.push(item);
+    }
     Ok(Reply::Json(page_of(Page {
         items,
         total: page.total,
@@ -219,7 +247,7 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
 pub(super) async fn bulk_get(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let mut items = Vec::new();
     for id in call.body_texts("ids") {
-        match domain::read(&console, &id).await {
+        match visible(&console, &call, &id).await {
             Ok(policy) => items.push(shown(&console, &policy, &call).await?),
             Err(FleetError::NotFound(_)) if call.body_flag("ignoreMissing") => {}
             Err(error) => return Err(error.into()),
@@ -229,7 +257,7 @@ pub(super) async fn bulk_get(console: Arc<Console>, call: Call) -> Result<Reply,
 }
 
 pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
-    let policy = domain::read(&console, call.id("packagePolicyId")).await?;
+    let policy = visible(&console, &call, call.id("packagePolicyId")).await?;
     item(shown(&console, &policy, &call).await?)
 }
 
@@ -239,11 +267,13 @@ pub(super) async fn create(console: Arc<Console>, call: Call) -> Result<Reply, A
 }
 
 pub(super) async fn update(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    visible(&console, &call, call.id("packagePolicyId")).await?;
     let policy = domain::update(&console, &call.actor(), call.id("packagePolicyId"), call.body.clone()).await?;
     item(shown(&console, &policy, &call).await?)
 }
 
 pub(super) async fn delete(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    visible(&console, &call, call.id("packagePolicyId")).await?;
     let policy = domain::delete(&console, &call.actor(), call.id("packagePolicyId"), call.flag("force")).await?;
     Ok(Reply::Json(json!({"id": policy.id})))
 }
@@ -277,14 +307,14 @@ pub(super) async fn upgrade_dry_run(console: Arc<Console>, call: Call) -> Result
     let packages = installed_packages::available(&console).await?;
     let mut results = Vec::new();
     for id in call.body_texts("packagePolicyIds") {
-        let present = domain::read(&console, &id).await;
+        let present = visible(&console, &call, &id).await;
         let upgraded = domain::upgraded(&console, &id, call.body_text("packageVersion")).await;
         results.push(match (present, upgraded) {
-            (Ok(present), Ok(upgraded)) => json!({
-                "name": present.name, "hasErrors": false,
-                "diff": [answer(&packages, &present, Format::Legacy), answer(&packages, &upgraded, Format::Legacy)],
-                "agent_diff": [[], []],
-            }),
+            (Ok(present), Ok(upgraded)) => {
+                let spaces = spaces::of_policies(&console, &present.policy_ids).await?;
+                let shown = |policy: &PackagePolicy| answer(&packages, policy, Format::Legacy, &spaces);
+                json!({"name": present.name, "hasErrors": false, "diff": [shown(&present), shown(&upgraded)], "agent_diff": [[], []]})
+            }
             (Err(error), _) | (_, Err(error)) => failure(json!({"hasErrors": true}), &error),
         });
     }

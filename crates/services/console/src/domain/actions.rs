@@ -1,17 +1,19 @@
 //! Actions for agents, and what they change at once: unenrol, reassign, upgrade, settings, diagnostics, migrate.
 
-use jiff::SignedDuration;
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
 use protocol::{ActionDocument, ActionType, indices};
 use query::{Query, SearchRequest, SortOrder};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use store::{Operation, Source};
 
 use crate::Console;
 use crate::domain::actor::Actor;
+use crate::domain::agent_policies;
 use crate::domain::agents::{Agent, key_ids};
 use crate::domain::changes::{self, Changes};
-use crate::domain::documents::AGENT_POLICIES;
-use crate::domain::documents::{flag, text};
+use crate::domain::documents::{AGENT_POLICIES, flag};
 use crate::domain::error::FleetError;
 use crate::domain::signing;
 use policy::Sign as _;
@@ -20,6 +22,48 @@ use policy::Sign as _;
 const AGENTS_PER_DOCUMENT: usize = 1000;
 /// Fleet Server does not deliver an action later than this.
 const EXPIRES_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What becomes of agents that cannot do what is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unfit {
+    /// The request is refused, with the reason of the first.
+    Refuse,
+    /// The others are asked; these count as failed, each with its reason.
+    Report,
+}
+
+/// Agents that are asked, and those that are not.
+#[derive(Debug, Default)]
+struct Asked {
+    agents: Vec<Agent>,
+    /// Their ids, and why.
+    refused: Vec<(String, String)>,
+}
+
+impl Asked {
+    fn of(
+        agents: &[Agent],
+        unfit: Unfit,
+        why_not: impl Fn(&Agent) -> Result<(), FleetError>,
+    ) -> Result<Self, FleetError> {
+        let mut asked = Self::default();
+        for agent in agents {
+            match why_not(agent) {
+                Ok(()) => asked.agents.push(agent.clone()),
+                Err(error) if unfit == Unfit::Refuse => return Err(error),
+                Err(error) => asked.refused.push((agent.id.clone(), error.to_string())),
+            }
+        }
+        Ok(asked)
+    }
+
+    fn all(agents: &[Agent]) -> Self {
+        Self {
+            agents: agents.to_vec(),
+            refused: Vec::new(),
+        }
+    }
+}
 
 /// When and how fast an action reaches its agents.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +87,8 @@ pub async fn queue(
     schedule: &Schedule,
 ) -> Result<ActionDocument, FleetError> {
     let mut changes = Changes::default();
-    let action = add(console, actor, kind, data, agents, schedule, &mut changes).await?;
+    let asked = Asked::all(agents);
+    let action = add(console, actor, kind, data, &asked, schedule, &mut changes).await?;
     changes::apply(console, actor, changes).await?;
     Ok(action)
 }
@@ -53,17 +98,13 @@ async fn add(
     actor: &Actor,
     kind: &str,
     data: Value,
-    agents: &[Agent],
+    asked: &Asked,
     schedule: &Schedule,
     changes: &mut Changes,
 ) -> Result<ActionDocument, FleetError> {
     let now = console.clock.now();
-    let start = schedule
-        .start_time
-        .as_deref()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(now)
-        .max(now);
+    let agents = &asked.agents;
+    let start = start_of(schedule, now)?;
     let spread = SignedDuration::from_secs(schedule.rollout_duration_seconds.unwrap_or(0));
     let expiration = start
         .checked_add(EXPIRES_AFTER)
@@ -87,8 +128,13 @@ async fn add(
         sign(console, &mut action).await?;
     }
     // How many there are, so that the status can be told when the action is spread over documents.
-    action.other.insert("total".into(), agents.len().into());
-    for (index, part) in agents.chunks(AGENTS_PER_DOCUMENT).enumerate() {
+    action
+        .other
+        .insert("total".into(), (agents.len() + asked.refused.len()).into());
+    let parts = agents.chunks(AGENTS_PER_DOCUMENT);
+    // An action of nobody is a document, too: it holds that all were refused.
+    let nobody: Option<&[Agent]> = agents.is_empty().then_some(&[]);
+    for (index, part) in parts.chain(nobody).enumerate() {
         let id = if index == 0 {
             action_id.clone()
         } else {
@@ -103,11 +149,37 @@ async fn add(
             Operation::create(indices::ACTIONS, id, Source::of(&document)),
             "action",
             &action_id,
-            Some(after),
+            (None, Some(after)),
         );
+    }
+    for (agent, reason) in &asked.refused {
+        changes.unrecorded(result(&action, agent, Some(reason)));
     }
     action.agents = agents.iter().map(|agent| agent.id.as_str().into()).collect();
     Ok(action)
+}
+
+/// When an action begins: not before now.
+fn start_of(schedule: &Schedule, now: Timestamp) -> Result<Timestamp, FleetError> {
+    let Some(text) = schedule.start_time.as_deref() else {
+        return Ok(now);
+    };
+    let start: Timestamp = text.parse().map_err(|_| {
+        FleetError::invalid(format!(
+            "[request body.start_time]: `{text}` is no time such as 2026-03-01T09:00:00Z"
+        ))
+    })?;
+    Ok(start.max(now))
+}
+
+/// What an agent answered, or would have.
+fn result(action: &ActionDocument, agent: &str, error: Option<&str>) -> Operation {
+    let mut document = json!({"@timestamp": action.timestamp, "action_id": action.action_id, "agent_id": agent, "namespaces": action.namespaces});
+    if let Some(error) = error {
+        document["error"] = error.into();
+    }
+    let id = format!("{}:{agent}", action.action_id);
+    Operation::create(indices::ACTION_RESULTS, id, Source::of(&document))
 }
 
 fn action_type(kind: &str) -> Result<ActionType, FleetError> {
@@ -140,10 +212,18 @@ pub struct Unenroll {
 ///
 /// # Errors
 /// An agent of a hosted policy without `force`.
-pub async fn unenroll(console: &Console, actor: &Actor, agents: &[Agent], how: Unenroll) -> Result<String, FleetError> {
-    if !how.force {
-        refuse_hosted(console, agents, "Cannot unenroll").await?;
-    }
+pub async fn unenroll(
+    console: &Console,
+    actor: &Actor,
+    agents: &[Agent],
+    how: Unenroll,
+    unfit: Unfit,
+) -> Result<String, FleetError> {
+    let hosted = hosted(console).await?;
+    let asked = Asked::of(agents, unfit, |agent| match how.force {
+        true => Ok(()),
+        false => refuse_hosted(&hosted, agent, "Cannot unenroll"),
+    })?;
     let now = clock::rfc3339_millis(console.clock.now());
     let mut changes = Changes::default();
     let action = add(
@@ -151,28 +231,21 @@ pub async fn unenroll(console: &Console, actor: &Actor, agents: &[Agent], how: U
         actor,
         "UNENROLL",
         Value::Null,
-        agents,
+        &asked,
         &Schedule::default(),
         &mut changes,
     )
     .await?;
-    for agent in agents {
+    for agent in &asked.agents {
         let partial = if how.revoke {
             json!({"active": false, "unenrolled_at": now, "unenrolled_reason": "manual"})
         } else {
             json!({"unenrollment_started_at": now})
         };
-        let after = Some(partial.clone());
-        let partial = partial.as_object().cloned().unwrap_or_default();
-        changes.other(
-            Operation::merge(indices::AGENTS, &agent.id, partial),
-            "agent",
-            &agent.id,
-            after,
-        );
+        change_agent(&mut changes, agent, partial);
     }
     if how.revoke {
-        let ids: Vec<String> = agents.iter().flat_map(|agent| key_ids(&agent.document)).collect();
+        let ids: Vec<String> = asked.agents.iter().flat_map(|agent| key_ids(&agent.document)).collect();
         console.access.invalidate_api_keys(&ids).await?;
     }
     changes::apply(console, actor, changes).await?;
@@ -188,6 +261,7 @@ pub async fn reassign(
     actor: &Actor,
     agents: &[Agent],
     policy_id: &str,
+    unfit: Unfit,
 ) -> Result<String, FleetError> {
     let Some(policy) = console.find(&AGENT_POLICIES, policy_id).await? else {
         return Err(FleetError::NotFound(format!("Agent policy not found: {policy_id}")));
@@ -197,7 +271,8 @@ pub async fn reassign(
             "Cannot reassign to hosted agent policy {policy_id}"
         )));
     }
-    refuse_hosted(console, agents, "Cannot reassign").await?;
+    let hosted = hosted(console).await?;
+    let asked = Asked::of(agents, unfit, |agent| refuse_hosted(&hosted, agent, "Cannot reassign"))?;
     let mut changes = Changes::default();
     let data = json!({"policy_id": policy_id});
     let action = add(
@@ -205,27 +280,19 @@ pub async fn reassign(
         actor,
         "POLICY_REASSIGN",
         data,
-        agents,
+        &asked,
         &Schedule::default(),
         &mut changes,
     )
     .await?;
     let namespaces = policy.fields.get("space_ids").cloned();
-    for agent in agents {
-        let mut partial = Map::new();
-        partial.insert("policy_id".into(), policy_id.into());
-        partial.insert("policy_base_id".into(), policy_id.split('#').next().into());
-        partial.insert("policy_revision".into(), Value::Null);
+    for agent in &asked.agents {
+        let mut partial =
+            json!({"policy_id": policy_id, "policy_base_id": policy_id.split('#').next(), "policy_revision": null});
         if let Some(namespaces) = &namespaces {
-            partial.insert("namespaces".into(), namespaces.clone());
+            partial["namespaces"] = namespaces.clone();
         }
-        let after = Some(json!({"policy_id": policy_id}));
-        changes.other(
-            Operation::merge(indices::AGENTS, &agent.id, partial),
-            "agent",
-            &agent.id,
-            after,
-        );
+        change_agent(&mut changes, agent, partial);
     }
     changes::apply(console, actor, changes).await?;
     Ok(action.action_id)
@@ -240,6 +307,8 @@ pub struct Upgrade {
     pub source_uri: Option<String>,
     /// Even when they have it, or do not say that they can.
     pub force: bool,
+    /// Also soon after another upgrade.
+    pub skip_rate_limit: bool,
     /// When and how fast.
     pub schedule: Schedule,
 }
@@ -248,7 +317,13 @@ pub struct Upgrade {
 ///
 /// # Errors
 /// A version that is none or newer than the console; an agent that cannot.
-pub async fn upgrade(console: &Console, actor: &Actor, agents: &[Agent], how: &Upgrade) -> Result<String, FleetError> {
+pub async fn upgrade(
+    console: &Console,
+    actor: &Actor,
+    agents: &[Agent],
+    how: &Upgrade,
+    unfit: Unfit,
+) -> Result<String, FleetError> {
     let wanted = semver::Version::parse(&how.version)
         .map_err(|error| FleetError::invalid(format!("[request body.version]: not a semantic version: {error}")))?;
     let own = semver::Version::parse(&console.settings.version).unwrap_or(semver::Version::new(0, 0, 0));
@@ -258,28 +333,26 @@ pub async fn upgrade(console: &Console, actor: &Actor, agents: &[Agent], how: &U
             how.version, console.settings.version
         )));
     }
-    for agent in agents.iter().filter(|_| !how.force) {
+    let (hosted, now) = (hosted(console).await?, console.clock.now());
+    let asked = Asked::of(agents, unfit, |agent| {
+        refuse_hosted(&hosted, agent, "Cannot upgrade agent")?;
+        if how.force {
+            return Ok(());
+        }
         refuse_not_upgradeable(agent, &wanted)?;
-    }
-    refuse_hosted(console, agents, "Cannot upgrade agent").await?;
+        refuse_too_soon(agent, how, now)
+    })?;
     let mut data = json!({"version": how.version});
     if let Some(uri) = &how.source_uri {
         data["source_uri"] = uri.as_str().into();
     }
     let mut changes = Changes::default();
-    let action = add(console, actor, "UPGRADE", data, agents, &how.schedule, &mut changes).await?;
-    let now = clock::rfc3339_millis(console.clock.now());
-    for agent in agents {
-        let partial = json!({"upgraded_at": null, "upgrade_started_at": now})
-            .as_object()
-            .cloned()
-            .unwrap_or_default();
-        let after = Some(json!({"upgrade_started_at": now}));
-        changes.other(
-            Operation::merge(indices::AGENTS, &agent.id, partial),
-            "agent",
-            &agent.id,
-            after,
+    let action = add(console, actor, "UPGRADE", data, &asked, &how.schedule, &mut changes).await?;
+    for agent in &asked.agents {
+        change_agent(
+            &mut changes,
+            agent,
+            json!({"upgraded_at": null, "upgrade_started_at": clock::rfc3339_millis(now)}),
         );
     }
     changes::apply(console, actor, changes).await?;
@@ -313,20 +386,60 @@ fn refuse_not_upgradeable(agent: &Agent, wanted: &semver::Version) -> Result<(),
     Ok(())
 }
 
-async fn refuse_hosted(console: &Console, agents: &[Agent], what: &str) -> Result<(), FleetError> {
-    let policies = console.all(&AGENT_POLICIES).await?;
-    for agent in agents {
-        let policy = policies
-            .iter()
-            .find(|policy| agent.document.policy_id == *policy.id.as_str());
-        if policy.is_some_and(|policy| flag(&policy.fields, "is_managed")) {
-            return Err(FleetError::invalid(format!(
-                "{what} {} from a hosted agent policy {}",
-                agent.id, agent.document.policy_id
-            )));
+/// The time after an upgrade in which another one is probably a mistake.
+const BETWEEN_UPGRADES: SignedDuration = SignedDuration::from_mins(10);
+
+fn refuse_too_soon(agent: &Agent, how: &Upgrade, now: Timestamp) -> Result<(), FleetError> {
+    let time = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+    let document = &agent.document;
+    if let (Some(_), None) = (time(&document.upgrade_started_at), time(&document.upgraded_at)) {
+        return Err(FleetError::invalid(format!(
+            "Agent {} is not upgradeable: agent is already being upgraded.",
+            agent.id
+        )));
+    }
+    match time(&document.upgraded_at) {
+        Some(then) if !how.skip_rate_limit && now.duration_since(then) < BETWEEN_UPGRADES => {
+            Err(FleetError::TooMany(format!(
+                "agent {} was upgraded less than {} minutes ago",
+                agent.id,
+                BETWEEN_UPGRADES.as_mins()
+            )))
         }
+        _ => Ok(()),
+    }
+}
+
+/// The policies whose agents only their owner changes.
+async fn hosted(console: &Console) -> Result<HashSet<String>, FleetError> {
+    let policies = agent_policies::all(console).await?;
+    let managed = policies.iter().filter(|policy| policy.is_managed);
+    Ok(managed.map(|policy| policy.id.clone()).collect())
+}
+
+fn refuse_hosted(hosted: &HashSet<String>, agent: &Agent, what: &str) -> Result<(), FleetError> {
+    let policy = agent.document.policy_id.as_str();
+    if hosted.contains(policy) {
+        return Err(FleetError::invalid(format!(
+            "{what} {} from a hosted agent policy {policy}",
+            agent.id
+        )));
     }
     Ok(())
+}
+
+/// Changes fields of an agent's document; the audit log has what they were.
+fn change_agent(changes: &mut Changes, agent: &Agent, partial: Value) {
+    let present = serde_json::to_value(&agent.document).unwrap_or_default();
+    let fields = partial.as_object().cloned().unwrap_or_default();
+    let was = fields.keys().map(|key| (key.clone(), present[key].clone()));
+    let was = Value::Object(was.collect());
+    changes.other(
+        Operation::merge(indices::AGENTS, &agent.id, fields),
+        "agent",
+        &agent.id,
+        (Some(was), Some(partial)),
+    );
 }
 
 /// An action and its documents.
@@ -365,31 +478,23 @@ pub async fn cancel(console: &Console, actor: &Actor, action_id: &str) -> Result
     let agents = crate::domain::agents::select(console, &crate::domain::agents::Selection::Ids(ids)).await?;
     let mut changes = Changes::default();
     let data = json!({"target_id": action_id});
+    let asked = Asked::all(&agents);
     let cancel = add(
         console,
         actor,
         "CANCEL",
         data,
-        &agents,
+        &asked,
         &Schedule::default(),
         &mut changes,
     )
     .await?;
-    if text(
-        &serde_json::from_value(json!({"type": action.action_type})).unwrap_or_default(),
-        "type",
-    ) == Some("UPGRADE")
-    {
+    if action.action_type == action_type("UPGRADE")? {
         for agent in &agents {
-            let partial = json!({"upgraded_at": null, "upgrade_started_at": null})
-                .as_object()
-                .cloned()
-                .unwrap_or_default();
-            changes.other(
-                Operation::merge(indices::AGENTS, &agent.id, partial),
-                "agent",
-                &agent.id,
-                Some(json!({"upgrade": "cancelled"})),
+            change_agent(
+                &mut changes,
+                agent,
+                json!({"upgraded_at": null, "upgrade_started_at": null}),
             );
         }
     }
@@ -401,21 +506,36 @@ pub async fn cancel(console: &Console, actor: &Actor, action_id: &str) -> Result
 ///
 /// # Errors
 /// An agent of a hosted policy, or one that runs Fleet Server.
-pub async fn migrate(console: &Console, actor: &Actor, agents: &[Agent], data: Value) -> Result<String, FleetError> {
-    refuse_hosted(console, agents, "Cannot migrate").await?;
-    let with_fleet_server = crate::domain::agent_policies::with_package(console, "fleet_server").await?;
-    if let Some(agent) = agents
-        .iter()
-        .find(|agent| with_fleet_server.contains(agent.document.policy_id.as_str()))
-    {
-        return Err(FleetError::Forbidden(format!(
-            "Cannot migrate agent {}: it runs Fleet Server",
-            agent.id
-        )));
-    }
-    Ok(queue(console, actor, "MIGRATE", data, agents, &Schedule::default())
-        .await?
-        .action_id)
+pub async fn migrate(
+    console: &Console,
+    actor: &Actor,
+    agents: &[Agent],
+    data: Value,
+    unfit: Unfit,
+) -> Result<String, FleetError> {
+    let hosted = hosted(console).await?;
+    let with_fleet_server = agent_policies::with_package(console, "fleet_server").await?;
+    let asked = Asked::of(agents, unfit, |agent| {
+        refuse_hosted(&hosted, agent, "Cannot migrate")?;
+        if with_fleet_server.contains(agent.document.policy_id.as_str()) {
+            let message = format!("Cannot migrate agent {}: it runs Fleet Server", agent.id);
+            return Err(FleetError::Forbidden(message));
+        }
+        Ok(())
+    })?;
+    let mut changes = Changes::default();
+    let action = add(
+        console,
+        actor,
+        "MIGRATE",
+        data,
+        &asked,
+        &Schedule::default(),
+        &mut changes,
+    )
+    .await?;
+    changes::apply(console, actor, changes).await?;
+    Ok(action.action_id)
 }
 
 /// Writes the results of an action that the console did by itself.
@@ -423,16 +543,7 @@ pub async fn migrate(console: &Console, actor: &Actor, agents: &[Agent], data: V
 /// # Errors
 /// The store cannot answer.
 pub async fn acknowledge(console: &Console, action: &ActionDocument, agents: &[Agent]) -> Result<(), FleetError> {
-    let now = clock::rfc3339_millis(console.clock.now());
-    let result = |agent: &Agent| {
-        let document = json!({"@timestamp": now, "action_id": action.action_id, "agent_id": agent.id, "namespaces": action.namespaces});
-        Operation::create(
-            indices::ACTION_RESULTS,
-            format!("{}:{}", action.action_id, agent.id),
-            Source::of(&document),
-        )
-    };
-    let operations: Vec<Operation> = agents.iter().map(result).collect();
+    let operations: Vec<Operation> = agents.iter().map(|agent| result(action, &agent.id, None)).collect();
     if !operations.is_empty() {
         console.store.bulk(operations, store::Refresh::WaitFor).await?;
     }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::Console;
-use crate::domain::actions::{self, Unenroll};
+use crate::domain::actions::{self, Unenroll, Unfit};
 use crate::domain::actor::Actor;
 use crate::domain::agents::{self, Agent, Selection};
 use crate::domain::error::FleetError;
@@ -23,7 +23,6 @@ pub(crate) async fn run(console: &Console, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
-        console.roster.tidy().await;
         if let Err(error) = round(console).await {
             tracing::warn!(error = %error, "agents could not be looked after; the next round tries again");
         }
@@ -48,6 +47,7 @@ pub async fn round(console: &Console) -> Result<(), FleetError> {
             &Selection::Kuery {
                 kuery,
                 include_inactive: true,
+                upgradeable: false,
             },
         )
         .await?;
@@ -65,6 +65,7 @@ pub async fn round(console: &Console) -> Result<(), FleetError> {
                     force: true,
                     revoke: true,
                 },
+                Unfit::Report,
             )
             .await?;
         }
@@ -97,6 +98,7 @@ async fn delete_unenrolled(console: &Console, actor: &Actor, now: Timestamp) -> 
         &Selection::Kuery {
             kuery,
             include_inactive: true,
+            upgradeable: false,
         },
     )
     .await?

@@ -1,6 +1,7 @@
 //! Agent policies: what a group of agents does.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use policy::model::{AgentPolicy, PackagePolicy};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::documents::{AGENT_POLICIES, Fields, HOSTS, OUTPUTS, PACKAGE_POLICIES, Stored, flag, text};
 use crate::domain::error::FleetError;
 use crate::domain::objects::{new_id, now_fields, remove_nulls, remove_unset};
-use crate::domain::{agents, enrollment_keys, package_policies, uninstall_tokens};
+use crate::domain::{agents, enrollment_keys, package_policies, spaces, uninstall_tokens};
 
 /// Seconds after which a silent agent is inactive, unless a policy says otherwise: two weeks.
 pub const INACTIVITY_TIMEOUT: i64 = 1_209_600;
@@ -25,6 +26,11 @@ const REFERENCES: [&str; 4] = [
 /// Only asked for in requests, never kept.
 const INSTRUCTIONS: [&str; 3] = ["force", "bumpRevision", "agentless"];
 
+/// All policies, oldest first, without copying them.
+pub async fn all(console: &Console) -> Result<Vec<Arc<AgentPolicy>>, FleetError> {
+    console.all_shared(&AGENT_POLICIES).await
+}
+
 /// All policies, oldest first.
 pub async fn list(console: &Console) -> Result<Vec<AgentPolicy>, FleetError> {
     console.all_as(&AGENT_POLICIES).await
@@ -37,9 +43,9 @@ pub async fn read(console: &Console, id: &str) -> Result<AgentPolicy, FleetError
 
 /// The integrations of a policy, oldest first.
 pub async fn package_policies_of(console: &Console, id: &str) -> Result<Vec<PackagePolicy>, FleetError> {
-    let mut all: Vec<PackagePolicy> = console.all_as(&PACKAGE_POLICIES).await?;
+    let mut all: Vec<Arc<PackagePolicy>> = console.all_shared(&PACKAGE_POLICIES).await?;
     all.retain(|integration| integration.policy_ids.iter().any(|policy| policy == id));
-    Ok(all)
+    Ok(all.into_iter().map(Arc::unwrap_or_clone).collect())
 }
 
 /// How many agents have the policy; unenrolled ones do not count.
@@ -102,6 +108,7 @@ async fn write_new(
     let _one_at_a_time = console.changes.lock().await;
     let id = new_id(console, &AGENT_POLICIES, fields).await?;
     normalise(fields);
+    spaces::settle(fields, &actor.space);
     check(console, fields, &id).await?;
     fields.insert("revision".into(), 0.into());
     fields.insert("status".into(), "active".into());
@@ -126,6 +133,15 @@ async fn make_token(console: &Console, actor: &Actor, id: &str) -> Result<(), Fl
         .map(drop)
 }
 
+/// How to change a policy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UpdateOptions {
+    /// A hosted one as well.
+    pub force: bool,
+    /// A new revision, even when agents would see no difference.
+    pub bump_revision: bool,
+}
+
 /// Changes a policy: what is absent stays, null removes.
 ///
 /// # Errors
@@ -135,11 +151,11 @@ pub async fn update(
     actor: &Actor,
     id: &str,
     given: Fields,
-    force: bool,
+    how: UpdateOptions,
 ) -> Result<AgentPolicy, FleetError> {
     let _one_at_a_time = console.changes.lock().await;
     let present = console.require(&AGENT_POLICIES, id).await?;
-    refuse_hosted(&present, force, "Cannot update hosted agent policy")?;
+    refuse_hosted(&present, how.force, "Cannot update hosted agent policy")?;
     let mut fields = present.fields.clone();
     fields.extend(given);
     normalise(&mut fields);
@@ -148,6 +164,9 @@ pub async fn update(
     let mut changes = Changes::default();
     changes.replace(&AGENT_POLICIES, &present, fields);
     changes.touch(id);
+    if how.bump_revision {
+        changes.bump();
+    }
     changes::apply(console, actor, changes).await?;
     read(console, id).await
 }
@@ -244,24 +263,25 @@ pub async fn users_of(
     id: Option<&str>,
     is_default: bool,
 ) -> Result<Vec<String>, FleetError> {
-    let uses = |policy: &Stored| match text(&policy.fields, field) {
+    let uses = |policy: &&Arc<Stored>| match text(&policy.fields, field) {
         Some(named) => Some(named) == id,
         None => is_default,
     };
     let all = console.all(&AGENT_POLICIES).await?;
-    Ok(all.into_iter().filter(uses).map(|policy| policy.id).collect())
+    Ok(all.iter().filter(uses).map(|policy| policy.id.clone()).collect())
 }
 
 /// The policies that have an integration of that package.
 pub async fn with_package(console: &Console, package: &str) -> Result<BTreeSet<String>, FleetError> {
-    let all: Vec<PackagePolicy> = console.all_as(&PACKAGE_POLICIES).await?;
-    let of_package = all.into_iter().filter(|integration| {
-        integration
-            .package
-            .as_ref()
-            .is_some_and(|reference| reference.name == package)
-    });
-    Ok(of_package.flat_map(|integration| integration.policy_ids).collect())
+    let all: Vec<Arc<PackagePolicy>> = console.all_shared(&PACKAGE_POLICIES).await?;
+    let is_of_package = |integration: &&Arc<PackagePolicy>| {
+        let reference = integration.package.as_ref();
+        reference.is_some_and(|reference| reference.name == package)
+    };
+    let of_package = all.iter().filter(is_of_package);
+    Ok(of_package
+        .flat_map(|integration| integration.policy_ids.clone())
+        .collect())
 }
 
 pub(crate) fn refuse_hosted(policy: &Stored, force: bool, what: &str) -> Result<(), FleetError> {
@@ -289,8 +309,9 @@ async fn check(console: &Console, fields: &Fields, id: &str) -> Result<(), Fleet
             "[request body.name]: Agent policy name cannot be an empty string",
         ));
     }
+    let spaces = spaces::of_fields(fields);
     for other in console.all(&AGENT_POLICIES).await? {
-        if other.id != id && text(&other.fields, "name") == Some(name) {
+        if other.id != id && spaces::is_taken(&other.fields, name, &spaces) {
             return Err(FleetError::Conflict(format!(
                 "Agent policy '{name}' already exists with id '{}'",
                 other.id
@@ -299,6 +320,7 @@ async fn check(console: &Console, fields: &Fields, id: &str) -> Result<(), Fleet
     }
     check_namespace(text(fields, "namespace").unwrap_or_default())?;
     check_tags(fields)?;
+    check_required_versions(fields)?;
     let overrides = fields.get("overrides").and_then(Value::as_object);
     if overrides.is_some_and(|overrides| overrides.keys().any(|key| key.starts_with("inputs"))) {
         return Err(FleetError::invalid(
@@ -346,6 +368,34 @@ fn check_tags(fields: &Fields) -> Result<(), FleetError> {
             return Err(FleetError::invalid(format!(
                 "[request body.global_data_tags]: duplicate tag name `{name}`"
             )));
+        }
+    }
+    Ok(())
+}
+
+fn check_required_versions(fields: &Fields) -> Result<(), FleetError> {
+    let wanted = fields.get("required_versions").and_then(Value::as_array);
+    let (mut sum, mut seen) = (0.0, BTreeSet::new());
+    for one in wanted.into_iter().flatten() {
+        let (version, share) = (one["version"].as_str().unwrap_or_default(), one["percentage"].as_f64());
+        let refuse = |why: &str| {
+            Err(FleetError::invalid(format!(
+                "[request body.required_versions]: Policy \"{}\" failed required_versions validation: {why}",
+                text(fields, "name").unwrap_or_default()
+            )))
+        };
+        if semver::Version::parse(version).is_err() {
+            return refuse(&format!("invalid semver version {version}"));
+        }
+        if !seen.insert(version) {
+            return refuse("duplicate versions not allowed");
+        }
+        let Some(share) = share.filter(|share| (0.0..=100.0).contains(share)) else {
+            return refuse("percentages must be between 0 and 100");
+        };
+        sum += share;
+        if sum > 100.0 {
+            return refuse("sum of percentages cannot exceed 100");
         }
     }
     Ok(())

@@ -1,13 +1,11 @@
-//! The status of an agent, from its document and its policy's inactivity timeout: once as a function of a document, once as
-//! a query, so that lists of any size are filtered and counted by the store. A test holds the two together.
+//! The status of an agent, from its document and its policy's inactivity timeout.
 //!
 //! Source: fleet-api, agents; the first rule that matches wins.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use protocol::AgentDocument;
-use query::{Query, RangeBound};
 use serde_json::{Value, json};
 
 /// No check-in for this long: offline. Ten times the interval at which Fleet Server notes check-ins.
@@ -83,13 +81,20 @@ impl AgentStatus {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
-    /// The statuses that a word of a filter means: itself, or one of the words that pages show.
+    /// The words that name it in filters: its own, and the one that pages show.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        let shown = match self {
+            Self::Online => Some("healthy"),
+            Self::Error | Self::Degraded => Some("unhealthy"),
+            _ => None,
+        };
+        std::iter::once(self.name()).chain(shown)
+    }
+
+    /// The statuses that a word of a filter means.
     pub fn meant_by(word: &str) -> Vec<Self> {
-        match word {
-            "healthy" => vec![Self::Online],
-            "unhealthy" => vec![Self::Error, Self::Degraded],
-            word => Self::named(word).into_iter().collect(),
-        }
+        let means = |status: &Self| status.words().any(|known| known == word);
+        Self::ALL.into_iter().filter(means).collect()
     }
 }
 
@@ -164,7 +169,7 @@ pub struct StatusRules {
     /// The time.
     pub now: Timestamp,
     /// Policies and the seconds after which their silent agents are inactive; other policies have no such limit.
-    pub inactivity: BTreeMap<String, i64>,
+    pub inactivity: HashMap<String, i64>,
 }
 
 impl StatusRules {
@@ -199,76 +204,6 @@ impl StatusRules {
             agent.says.unwrap_or(AgentStatus::Online)
         }
     }
-
-    /// The agents of that status.
-    pub fn query_of(&self, status: AgentStatus) -> Query {
-        let mut filter = vec![self.rule(status)];
-        let must_not = AgentStatus::ALL
-            .into_iter()
-            .take_while(|earlier| *earlier != status)
-            .map(|earlier| self.rule(earlier))
-            .collect();
-        filter.retain(|clause| *clause != Query::MatchAll);
-        Query::Bool {
-            must: Vec::new(),
-            filter,
-            should: Vec::new(),
-            must_not,
-            minimum_should_match: 0,
-        }
-    }
-
-    /// The rule by itself, as if no earlier one could match.
-    fn rule(&self, status: AgentStatus) -> Query {
-        match status {
-            AgentStatus::Unenrolled => Query::none_of(vec![Query::term("active", true)]),
-            AgentStatus::Inactive => {
-                let of_policy = |(policy, seconds): (&String, &i64)| {
-                    let silent = self.silent_for(SignedDuration::from_secs(*seconds));
-                    Query::all_of(vec![Query::term("policy_id", policy.as_str()), silent])
-                };
-                let clauses: Vec<Query> = self.inactivity.iter().map(of_policy).collect();
-                if clauses.is_empty() {
-                    Query::MatchNone
-                } else {
-                    Query::any_of(clauses)
-                }
-            }
-            AgentStatus::Uninstalled => Query::term("audit_unenrolled_reason", "uninstall"),
-            AgentStatus::Orphaned => Query::term("audit_unenrolled_reason", "orphaned"),
-            AgentStatus::Offline => self.silent_for(OFFLINE_AFTER),
-            AgentStatus::Updating => {
-                let without_policy = Query::all_of(vec![
-                    Query::Exists("last_checkin".into()),
-                    Query::none_of(vec![Query::greater_than("policy_revision_idx", 0)]),
-                ]);
-                let upgrading = Query::all_of(vec![
-                    Query::Exists("upgrade_started_at".into()),
-                    Query::none_of(vec![Query::Exists("upgraded_at".into())]),
-                ]);
-                Query::any_of(vec![without_policy, upgrading])
-            }
-            AgentStatus::Enrolling => Query::none_of(vec![Query::Exists("last_checkin".into())]),
-            AgentStatus::Unenrolling => Query::Exists("unenrollment_started_at".into()),
-            AgentStatus::Error => Query::term("last_checkin_status", "error"),
-            AgentStatus::Degraded => Query::term("last_checkin_status", "degraded"),
-            AgentStatus::Online => Query::MatchAll,
-        }
-    }
-
-    fn silent_for(&self, limit: SignedDuration) -> Query {
-        let before = self.now.checked_sub(limit).unwrap_or(Timestamp::MIN);
-        let earlier = |field: &str| Query::Range {
-            field: field.into(),
-            from: None,
-            to: Some(RangeBound::exclusive(clock::rfc3339_millis(before))),
-        };
-        let never = Query::none_of(vec![Query::Exists("last_checkin".into())]);
-        Query::any_of(vec![
-            earlier("last_checkin"),
-            Query::all_of(vec![never, earlier("enrolled_at")]),
-        ])
-    }
 }
 
 #[cfg(test)]
@@ -278,7 +213,7 @@ mod tests {
     fn rules() -> StatusRules {
         StatusRules {
             now: "2026-01-02T12:00:00Z".parse().unwrap(),
-            inactivity: BTreeMap::from([("p1".into(), 86_400)]),
+            inactivity: HashMap::from([("p1".into(), 86_400)]),
         }
     }
 
@@ -300,19 +235,11 @@ mod tests {
         let source = agent(changes);
         let document: AgentDocument = serde_json::from_value(source.clone()).unwrap();
         assert_eq!(rules().status_of(&document), expected, "{source}");
-        for status in AgentStatus::ALL {
-            let matches = query::matches(&rules().query_of(status), &source, &query::DocumentMeta::default());
-            assert_eq!(
-                matches,
-                status == expected,
-                "the query of {} for {source}",
-                status.name()
-            );
-        }
+        assert_eq!(rules().status(&Signs::of_source(&source)), expected, "{source}");
     }
 
     #[test]
-    fn document_and_query_agree_on_every_status() {
+    fn the_first_rule_that_matches_wins() {
         check(json!({}), AgentStatus::Online);
         check(json!({"active": false, "last_checkin": null}), AgentStatus::Unenrolled);
         check(json!({"last_checkin": "2025-12-30T00:00:00Z"}), AgentStatus::Inactive);

@@ -1,6 +1,7 @@
 //! Agents: listed, counted, changed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use policy::model::AgentPolicy;
 use protocol::{AgentDocument, indices};
@@ -16,7 +17,8 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::error::FleetError;
 use crate::domain::kuery;
 use crate::domain::page::{Page, PageRequest};
-use crate::domain::roster;
+use crate::domain::roster::{self, Agents, Brief, Order, Taken};
+use crate::domain::spaces;
 
 /// An agent as it is now.
 #[derive(Clone, Debug)]
@@ -40,6 +42,10 @@ pub struct AgentFilter {
     pub kuery: Option<String>,
     /// Inactive and unenrolled ones, too.
     pub show_inactive: bool,
+    /// Only those of an older version than the console's, which can be upgraded.
+    pub upgradeable: bool,
+    /// Only those whose policy is in that space; none: of every space.
+    pub space: Option<String>,
     /// A field of the document; `enrolled_at` when none.
     pub sort_field: Option<String>,
     /// Large to small.
@@ -53,6 +59,8 @@ impl Default for AgentFilter {
         Self {
             kuery: None,
             show_inactive: false,
+            upgradeable: false,
+            space: None,
             sort_field: None,
             descending: true,
             search_after: None,
@@ -65,6 +73,8 @@ impl Default for AgentFilter {
 pub struct StatusSummary {
     /// By status.
     pub counts: Vec<(AgentStatus, u64)>,
+    /// How many of them can be upgraded.
+    pub upgradeable: u64,
 }
 
 impl StatusSummary {
@@ -92,14 +102,14 @@ impl StatusSummary {
 /// # Errors
 /// The store cannot answer.
 pub async fn status_rules(console: &Console) -> Result<StatusRules, FleetError> {
-    let timeout = |policy: AgentPolicy| {
+    let timeout = |policy: &Arc<AgentPolicy>| {
         let seconds = policy.inactivity_timeout.unwrap_or(INACTIVITY_TIMEOUT);
-        (seconds > 0).then_some((policy.id, seconds))
+        (seconds > 0).then(|| (policy.id.clone(), seconds))
     };
-    let policies = agent_policies::list(console).await?;
+    let policies = agent_policies::all(console).await?;
     Ok(StatusRules {
         now: console.clock.now(),
-        inactivity: policies.into_iter().filter_map(timeout).collect(),
+        inactivity: policies.iter().filter_map(timeout).collect(),
     })
 }
 
@@ -115,110 +125,92 @@ pub async fn list(console: &Console, filter: &AgentFilter, page: PageRequest) ->
     } else {
         SortOrder::Ascending
     };
-    if filter.search_after.is_none() {
-        let page = page.checked()?;
-        if let Some(found) = list_of_roster(console, &rules, filter, (&field, order), page).await? {
-            return Ok(found);
-        }
-    }
-    let request = SearchRequest {
-        from: if filter.search_after.is_some() {
-            0
-        } else {
-            page.offset()
-        },
-        search_after: filter.search_after.clone(),
-        track_total_hits: u64::MAX,
-        ..SearchRequest::new(indices::AGENTS)
-            .query(query_of(&rules, filter)?)
-            .size(page.per_page)
-            .sort_by(field, order)
-            .sort_by("_id", SortOrder::Ascending)
+    let offset = match filter.search_after {
+        Some(_) => 0,
+        None => page.checked()?.offset(),
     };
-    let found = console.store.search(request).await?;
-    let agent = |hit: store::Hit| {
-        let mut agent = agent_of(&rules, hit.document)?;
-        agent.sort = hit.sort;
-        Ok(agent)
-    };
-    let items = found.hits.into_iter().map(agent).collect::<Result<_, FleetError>>()?;
-    Ok(Page {
-        items,
-        total: found.total,
-        request: page,
-    })
-}
-
-/// The page, when what is kept of agents decides it: only the documents that are shown are read.
-async fn list_of_roster(
-    console: &Console,
-    rules: &StatusRules,
-    filter: &AgentFilter,
-    (field, order): (&str, SortOrder),
-    page: PageRequest,
-) -> Result<Option<Page<Agent>>, FleetError> {
-    let Some(filter) = roster_filter(rules, filter)? else {
-        return Ok(None);
-    };
-    let (entries, rules_now, field) = (console.agents_now().await?, rules.clone(), field.to_owned());
-    let (total, chosen) = off_thread(move || {
-        let taken = roster::take(&entries, &rules_now, &filter);
-        let total = taken.len() as u64;
-        (total, roster::page(taken, &field, order, page.offset(), page.per_page))
+    let order = Order::by(&field, order, filter.search_after.clone());
+    let (total, chosen) = taken(console, &rules, filter, move |agents, taken| {
+        (taken.len() as u64, agents.page(&taken, &order, offset, page.per_page))
     })
     .await?;
-    let Some(chosen) = chosen else { return Ok(None) };
-    let ids = chosen.iter().map(|(taken, _)| taken.id.to_string()).collect();
-    let request = SearchRequest::new(indices::AGENTS)
-        .query(Query::Ids(ids))
-        .size(chosen.len());
-    let mut documents = HashMap::new();
-    if !chosen.is_empty() {
-        let found = console.store.search(request).await?.hits.into_iter();
-        documents.extend(found.map(|hit| (hit.document.id.clone(), hit.document)));
-    }
+    let ids: Vec<String> = chosen.iter().map(|(id, _)| id.to_string()).collect();
+    let mut documents = documents(console, &ids).await?;
     let mut items = Vec::with_capacity(chosen.len());
-    for (taken, sort) in chosen {
+    for (id, sort) in chosen {
         // One that was deleted just now is left out.
-        if let Some(document) = documents.remove(&*taken.id) {
+        if let Some(document) = documents.remove(&*id) {
             items.push(Agent {
                 sort,
-                ..agent_of(rules, document)?
+                ..agent_of(&rules, document)?
             });
         }
     }
-    Ok(Some(Page {
+    Ok(Page {
         items,
         total,
         request: page,
-    }))
+    })
 }
 
-fn roster_filter(rules: &StatusRules, filter: &AgentFilter) -> Result<Option<roster::Filter>, FleetError> {
-    let query = kuery::parse(filter.kuery.as_deref())?;
+/// The documents of those agents, as far as there are any.
+async fn documents(console: &Console, ids: &[String]) -> Result<HashMap<String, store::Document>, FleetError> {
+    let mut documents = HashMap::with_capacity(ids.len());
+    for part in ids.chunks(READ_AT_ONCE) {
+        let request = SearchRequest::new(indices::AGENTS)
+            .query(Query::Ids(part.to_vec()))
+            .size(part.len());
+        let found = match console.store.search(request).await {
+            Err(StoreError::IndexNotFound(_)) => break,
+            found => found?,
+        };
+        documents.extend(
+            found
+                .hits
+                .into_iter()
+                .map(|hit| (hit.document.id.clone(), hit.document)),
+        );
+    }
+    Ok(documents)
+}
+
+/// What `answer` makes of the agents that a filter takes, beside other requests.
+async fn taken<T: Send + 'static>(
+    console: &Console,
+    rules: &StatusRules,
+    filter: &AgentFilter,
+    answer: impl FnOnce(&Agents, Vec<Taken<'_>>) -> T + Send + 'static,
+) -> Result<T, FleetError> {
+    let mut query = kuery::parse(filter.kuery.as_deref())?;
     check_fields(&query)?;
-    roster::Filter::of(query, filter.show_inactive, |query| resolve_status(query, rules))
+    kuery::rename(&mut query, &|field| {
+        if field == "id" { "_id" } else { field }.to_owned()
+    });
+    let newest = filter.upgradeable.then(|| newest_version(console)).flatten();
+    let elsewhere = match &filter.space {
+        Some(space) => spaces::policies_outside(console, space).await?,
+        None => HashSet::new(),
+    };
+    let mut filter = roster::Filter::of(&query, filter.show_inactive, rules.now)?;
+    filter.below = newest;
+    filter.not_of = elsewhere;
+    let (agents, rules) = (console.roster.now(&*console.store).await?, rules.clone());
+    off_thread(move || {
+        let taken = agents.take(&rules, &filter);
+        answer(&agents, taken)
+    })
+    .await
+}
+
+/// The version that agents can be upgraded to.
+pub(crate) fn newest_version(console: &Console) -> Option<semver::Version> {
+    semver::Version::parse(&console.settings.version).ok()
 }
 
 /// Work that would hold up other requests.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FleetError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| FleetError::invalid("the agents cannot be listed"))
-}
-
-/// The agents that a filter takes, as far as lists know them; none when the filter names what is not kept.
-async fn taken(
-    console: &Console,
-    rules: &StatusRules,
-    filter: &AgentFilter,
-) -> Result<Option<Vec<roster::Taken>>, FleetError> {
-    let Some(filter) = roster_filter(rules, filter)? else {
-        return Ok(None);
-    };
-    let (entries, rules) = (console.agents_now().await?, rules.clone());
-    off_thread(move || roster::take(&entries, &rules, &filter))
-        .await
-        .map(Some)
 }
 
 /// How many of the agents that match have which status.
@@ -231,15 +223,22 @@ pub async fn summary(console: &Console, filter: &AgentFilter) -> Result<StatusSu
         show_inactive: true,
         ..filter.clone()
     };
-    let statuses: Vec<AgentStatus> = if let Some(taken) = taken(console, &rules, &filter).await? {
-        taken.into_iter().map(|taken| taken.status).collect()
-    } else {
-        let selected = select_by(console, &rules, query_of(&rules, &filter)?).await?;
-        selected.into_iter().map(|agent| agent.status).collect()
-    };
-    let count = |wanted| statuses.iter().map(|status| u64::from(*status == wanted)).sum::<u64>();
-    let counts = AgentStatus::ALL.map(|status| (status, count(status))).to_vec();
-    Ok(StatusSummary { counts })
+    let newest = newest_version(console);
+    taken(console, &rules, &filter, move |agents, taken| {
+        let names = agents.names();
+        let mut summary = StatusSummary {
+            counts: AgentStatus::ALL.map(|status| (status, 0)).to_vec(),
+            upgradeable: 0,
+        };
+        for one in &taken {
+            let known = summary.counts.iter_mut().find(|(status, _)| *status == one.status);
+            known.into_iter().for_each(|(_, count)| *count += 1);
+            let is_old = newest.as_ref().is_some_and(|newest| one.brief.is_below(&names, newest));
+            summary.upgradeable += u64::from(is_old);
+        }
+        summary
+    })
+    .await
 }
 
 /// What the agents of a policy add up to.
@@ -261,16 +260,18 @@ pub struct Tally {
 /// The store cannot answer.
 pub async fn tallies(console: &Console) -> Result<HashMap<String, Tally>, FleetError> {
     let rules = status_rules(console).await?;
-    let entries = console.agents_now().await?;
+    let agents = console.roster.now(&*console.store).await?;
     off_thread(move || {
+        let names = agents.names();
         let mut tallies: HashMap<String, Tally> = HashMap::new();
-        for brief in entries.values().filter(|brief| brief.signs.is_active()) {
+        for brief in agents.all().filter(|brief| brief.signs.is_active()) {
             let tally = tallies.entry(brief.signs.policy_id().to_owned()).or_default();
             tally.active += 1;
             tally.unhealthy += u64::from(rules.status(&brief.signs).is_unhealthy());
-            tally.unverified += u64::from(brief.is_set("/local_metadata/elastic/agent/insecure"));
-            tally.unprivileged += u64::from(brief.is_set("/local_metadata/elastic/agent/unprivileged"));
+            tally.unverified += u64::from(brief.is_set(&names, "local_metadata.elastic.agent.insecure"));
+            tally.unprivileged += u64::from(brief.is_set(&names, "local_metadata.elastic.agent.unprivileged"));
         }
+        drop(names);
         tallies
     })
     .await
@@ -301,67 +302,149 @@ pub enum Selection {
         kuery: String,
         /// Inactive and unenrolled ones, too.
         include_inactive: bool,
+        /// Only those that can be upgraded.
+        upgradeable: bool,
     },
 }
 
-/// Agents that one request may name.
-const MOST_SELECTED: usize = 10_000;
+/// Documents that are read at once.
+const READ_AT_ONCE: usize = 1_000;
 
-/// All agents of a selection. Unknown ids are left out.
+/// All agents of a selection, by their ids. Unknown ids are left out.
 ///
 /// # Errors
 /// KQL that is none.
 pub async fn select(console: &Console, selection: &Selection) -> Result<Vec<Agent>, FleetError> {
     let rules = status_rules(console).await?;
-    let query = match selection {
-        Selection::Ids(ids) => Query::Ids(ids.clone()),
+    let mut ids = match selection {
+        Selection::Ids(ids) => ids.clone(),
         Selection::Kuery {
             kuery,
             include_inactive,
+            upgradeable,
         } => {
             let filter = AgentFilter {
                 kuery: Some(kuery.clone()),
                 show_inactive: *include_inactive,
+                upgradeable: *upgradeable,
                 ..AgentFilter::default()
             };
-            query_of(&rules, &filter)?
+            taken(console, &rules, &filter, |_, taken| {
+                taken.into_iter().map(|taken| taken.id.to_string()).collect()
+            })
+            .await?
         }
     };
-    select_by(console, &rules, query).await
+    ids.sort_unstable();
+    ids.dedup();
+    let mut documents = documents(console, &ids).await?;
+    let found = ids.iter().filter_map(|id| documents.remove(id));
+    found.map(|document| agent_of(&rules, document)).collect()
 }
 
-/// All agents whose documents match.
+/// How many enrolled agents of some policies have which version.
 ///
 /// # Errors
 /// The store cannot answer.
-pub(crate) async fn select_where(console: &Console, query: Query) -> Result<Vec<Agent>, FleetError> {
-    select_by(console, &status_rules(console).await?, query).await
+pub(crate) async fn versions_of(
+    console: &Console,
+    policies: BTreeSet<String>,
+) -> Result<BTreeMap<String, u64>, FleetError> {
+    let agents = console.roster.now(&*console.store).await?;
+    off_thread(move || {
+        let names = agents.names();
+        let of_policies = |brief: &&Brief| brief.signs.is_active() && policies.contains(brief.signs.policy_id());
+        let mut versions = BTreeMap::new();
+        for brief in agents.all().filter(of_policies) {
+            let version = brief.texts(&names, "agent.version").next().unwrap_or_default();
+            *versions.entry(version.to_owned()).or_default() += 1;
+        }
+        versions
+    })
+    .await
 }
 
-async fn select_by(console: &Console, rules: &StatusRules, query: Query) -> Result<Vec<Agent>, FleetError> {
-    let mut selected = Vec::new();
-    let mut search_after = None;
-    loop {
-        let request = SearchRequest {
-            search_after,
-            ..SearchRequest::new(indices::AGENTS)
-                .query(query.clone())
-                .size(MOST_SELECTED)
-                .sort_by("_id", SortOrder::Ascending)
-        };
-        let found = match console.store.search(request).await {
-            Err(StoreError::IndexNotFound(_)) => return Ok(selected),
-            found => found?,
-        };
-        let full_page = found.hits.len() == MOST_SELECTED;
-        search_after = found.hits.last().map(|hit| hit.sort.clone());
-        for hit in found.hits {
-            selected.push(agent_of(rules, hit.document)?);
+/// The enrolled agents of a policy that have a version, or are to have it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct VersionUse {
+    /// The version.
+    pub version: String,
+    /// Agents that have it.
+    pub agents: u64,
+    /// Agents that could not be upgraded to it.
+    pub failed: u64,
+    /// Agents that are being upgraded to it.
+    pub in_progress: u64,
+}
+
+/// The versions of a policy's agents.
+///
+/// # Errors
+/// The store cannot answer.
+pub async fn upgrades_of(console: &Console, policy: &str) -> Result<Vec<VersionUse>, FleetError> {
+    let agents = console.roster.now(&*console.store).await?;
+    let policy = policy.to_owned();
+    off_thread(move || {
+        let names = agents.names();
+        let mut versions: BTreeMap<String, VersionUse> = BTreeMap::new();
+        let of_policy = |brief: &&Brief| brief.signs.is_active() && brief.signs.policy_id() == policy;
+        for brief in agents.all().filter(of_policy) {
+            let first = |field: &str| brief.texts(&names, field).next().unwrap_or_default().to_owned();
+            versions.entry(first("agent.version")).or_default().agents += 1;
+            match (
+                first("upgrade_details.state").as_str(),
+                first("upgrade_details.target_version"),
+            ) {
+                ("", _) => {}
+                ("UPG_FAILED", target) => versions.entry(target).or_default().failed += 1,
+                (_, target) => versions.entry(target).or_default().in_progress += 1,
+            }
         }
-        if !full_page {
-            return Ok(selected);
+        let named = |(version, count): (String, VersionUse)| VersionUse { version, ..count };
+        versions.into_iter().map(named).collect()
+    })
+    .await
+}
+
+/// The names of some agents' hosts, as far as they are known.
+///
+/// # Errors
+/// The store cannot answer.
+pub(crate) async fn host_names(
+    console: &Console,
+    ids: BTreeSet<String>,
+) -> Result<HashMap<String, String>, FleetError> {
+    let agents = console.roster.now(&*console.store).await?;
+    let names = agents.names();
+    let known = ids.into_iter().filter_map(|id| {
+        let brief = agents.of_id(&id)?;
+        let host = brief.texts(&names, "local_metadata.host.hostname").next()?.to_owned();
+        Some((id, host))
+    });
+    Ok(known.collect())
+}
+
+/// The revisions that the enrolled agents run, by the policy that they should run; 0 for none or another policy's.
+///
+/// # Errors
+/// The store cannot answer.
+pub(crate) async fn running_revisions(console: &Console) -> Result<HashMap<String, Vec<i64>>, FleetError> {
+    let agents = console.roster.now(&*console.store).await?;
+    off_thread(move || {
+        let names = agents.names();
+        let mut running: HashMap<String, Vec<i64>> = HashMap::new();
+        for brief in agents.all().filter(|brief| brief.signs.is_active()) {
+            let revision = brief
+                .values(&names, "policy_revision_idx")
+                .next()
+                .and_then(Value::as_i64);
+            let of_policy = running.entry(brief.signs.policy_id().to_owned()).or_default();
+            of_policy.push(revision.unwrap_or_default());
         }
-    }
+        drop(names);
+        running
+    })
+    .await
 }
 
 fn agent_of(rules: &StatusRules, document: store::Document) -> Result<Agent, FleetError> {
@@ -414,32 +497,16 @@ const FIELDS: [&str; 30] = [
     "components",
 ];
 
-fn query_of(rules: &StatusRules, filter: &AgentFilter) -> Result<Query, FleetError> {
-    let mut query = kuery::parse(filter.kuery.as_deref())?;
-    check_fields(&query)?;
-    resolve_status(&mut query, rules)?;
-    if filter.show_inactive {
-        return Ok(query);
-    }
-    let hidden = vec![
-        rules.query_of(AgentStatus::Unenrolled),
-        rules.query_of(AgentStatus::Inactive),
-    ];
-    Ok(Query::Bool {
-        must: Vec::new(),
-        filter: vec![query],
-        should: Vec::new(),
-        must_not: hidden,
-        minimum_should_match: 0,
-    })
+/// Whether it is a field of agents.
+pub(crate) fn is_field(name: &str) -> bool {
+    FIELDS.contains(&name.split('.').next().unwrap_or(name))
 }
 
 fn check_fields(query: &Query) -> Result<(), FleetError> {
     let unknown = std::cell::RefCell::new(None);
     let mut copy = query.clone();
     kuery::rename(&mut copy, &|field| {
-        let head = field.split('.').next().unwrap_or(field);
-        if field != "*" && !FIELDS.contains(&head) {
+        if field != "*" && !is_field(field) {
             *unknown.borrow_mut() = Some(field.to_owned());
         }
         field.to_owned()
@@ -452,65 +519,9 @@ fn check_fields(query: &Query) -> Result<(), FleetError> {
     }
 }
 
-/// `status` is no field of the document; its clauses become what decides it.
-fn resolve_status(query: &mut Query, rules: &StatusRules) -> Result<(), FleetError> {
-    let resolved = match query {
-        Query::Bool {
-            must,
-            filter,
-            should,
-            must_not,
-            ..
-        } => {
-            for clause in [must, filter, should, must_not].into_iter().flatten() {
-                resolve_status(clause, rules)?;
-            }
-            None
-        }
-        Query::Term(field, value) if field == "status" => {
-            Some(status_query(rules, &[value.as_str().unwrap_or_default()]))
-        }
-        Query::Terms(field, values) if field == "status" => {
-            let names: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
-            Some(status_query(rules, &names))
-        }
-        Query::Match { field, text, .. } | Query::MatchPhrase(field, text) if field == "status" => {
-            let names: Vec<&str> = text.split_whitespace().collect();
-            Some(status_query(rules, &names))
-        }
-        Query::Exists(field) if field == "status" => Some(Query::MatchAll),
-        Query::Wildcard { field, pattern, .. } if field == "status" => {
-            let pattern = pattern.clone();
-            let names = AgentStatus::ALL
-                .into_iter()
-                .map(AgentStatus::name)
-                .filter(|name| query::pattern::wildcard(&pattern, name));
-            Some(status_query(rules, &names.collect::<Vec<_>>()))
-        }
-        Query::Term(field, _) | Query::Match { field, .. } | Query::MatchPhrase(field, _) if field == "id" => {
-            "_id".clone_into(field);
-            None
-        }
-        _ => None,
-    };
-    if let Some(resolved) = resolved {
-        *query = resolved;
-    }
-    Ok(())
-}
-
-fn status_query(rules: &StatusRules, names: &[&str]) -> Query {
-    let of_name = |name: &&str| {
-        let meant = AgentStatus::meant_by(name);
-        Query::any_of(meant.into_iter().map(|status| rules.query_of(status)).collect())
-    };
-    Query::any_of(names.iter().map(of_name).collect())
-}
-
 fn sort_field(given: Option<&str>) -> Result<String, FleetError> {
     let field = given.filter(|field| !field.is_empty()).unwrap_or("enrolled_at");
-    let head = field.split('.').next().unwrap_or(field);
-    if FIELDS.contains(&head) && head != "status" {
+    if is_field(field) && field != "status" {
         return Ok(field.to_owned());
     }
     Err(FleetError::invalid(format!(
@@ -529,7 +540,7 @@ pub async fn update(
     tags: Option<Vec<String>>,
     user_metadata: Option<Value>,
 ) -> Result<Agent, FleetError> {
-    read(console, id).await?;
+    let present = read(console, id).await?;
     let mut partial = Map::new();
     if let Some(mut tags) = tags {
         tags.sort();
@@ -539,7 +550,12 @@ pub async fn update(
     if let Some(metadata) = user_metadata {
         partial.insert("user_provided_metadata".into(), metadata);
     }
-    merge(console, actor, id, partial, "agent").await?;
+    let metadata = present.document.other.get("user_provided_metadata");
+    let was = json!({"tags": present.document.tags, "user_provided_metadata": metadata});
+    let change = (Some(was), Some(Value::Object(partial.clone())));
+    let mut changes = Changes::default();
+    changes.other(Operation::merge(indices::AGENTS, id, partial), "agent", id, change);
+    changes::apply(console, actor, changes).await?;
     read(console, id).await
 }
 
@@ -572,23 +588,10 @@ pub async fn update_tags(
                 Operation::merge(indices::AGENTS, &agent.id, partial),
                 "agent",
                 &agent.id,
-                Some(json!({"tags": tags})),
+                (Some(json!({"tags": agent.document.tags})), Some(json!({"tags": tags}))),
             );
         }
     }
-    changes::apply(console, actor, changes).await
-}
-
-pub(crate) async fn merge(
-    console: &Console,
-    actor: &Actor,
-    id: &str,
-    partial: Map<String, Value>,
-    what: &'static str,
-) -> Result<(), FleetError> {
-    let mut changes = Changes::default();
-    let after = Value::Object(partial.clone());
-    changes.other(Operation::merge(indices::AGENTS, id, partial), what, id, Some(after));
     changes::apply(console, actor, changes).await
 }
 
@@ -600,7 +603,9 @@ pub async fn delete(console: &Console, actor: &Actor, id: &str) -> Result<(), Fl
     let agent = read(console, id).await?;
     console.access.invalidate_api_keys(&key_ids(&agent.document)).await?;
     let mut changes = Changes::default();
-    changes.other(Operation::delete(indices::AGENTS, id), "agent", id, None);
+    let was =
+        json!({"policy_id": agent.document.policy_id, "tags": agent.document.tags, "active": agent.document.active});
+    changes.other(Operation::delete(indices::AGENTS, id), "agent", id, (Some(was), None));
     changes::apply(console, actor, changes).await
 }
 
@@ -620,19 +625,50 @@ pub(crate) fn key_ids(agent: &AgentDocument) -> Vec<String> {
     ids
 }
 
+/// What enrolled agents have that lists are filtered by.
+#[derive(Clone, Debug, Default)]
+pub struct Facets {
+    /// Their tags, sorted.
+    pub tags: Vec<String>,
+    /// Their versions, the newest first.
+    pub versions: Vec<String>,
+}
+
+/// The tags and versions of all enrolled agents.
+///
+/// # Errors
+/// The store cannot answer.
+pub async fn facets(console: &Console) -> Result<Facets, FleetError> {
+    let agents = console.roster.now(&*console.store).await?;
+    off_thread(move || {
+        let names = agents.names();
+        let (mut tags, mut versions) = (BTreeSet::new(), BTreeSet::new());
+        for brief in agents.all().filter(|brief| brief.signs.is_active()) {
+            tags.extend(brief.texts(&names, "tags"));
+            versions.extend(brief.texts(&names, "agent.version"));
+        }
+        let mut versions: Vec<String> = versions.into_iter().map(str::to_owned).collect();
+        versions.sort_by_cached_key(|version| std::cmp::Reverse(semver::Version::parse(version).ok()));
+        Facets {
+            tags: tags.into_iter().map(str::to_owned).collect(),
+            versions,
+        }
+    })
+    .await
+}
+
 /// The tags of all agents that match, each once, sorted.
 ///
 /// # Errors
 /// KQL that is none.
 pub async fn tags(console: &Console, filter: &AgentFilter) -> Result<Vec<String>, FleetError> {
     let rules = status_rules(console).await?;
-    let mut tags: Vec<String> = if let Some(taken) = taken(console, &rules, filter).await? {
-        let tags = taken.iter().flat_map(|taken| taken.brief.texts("tags"));
+    let mut tags: Vec<String> = taken(console, &rules, filter, |agents, taken| {
+        let names = agents.names();
+        let tags = taken.iter().flat_map(|taken| taken.brief.texts(&names, "tags"));
         tags.map(str::to_owned).collect()
-    } else {
-        let selected = select_by(console, &rules, query_of(&rules, filter)?).await?;
-        selected.into_iter().flat_map(|agent| agent.document.tags).collect()
-    };
+    })
+    .await?;
     tags.sort();
     tags.dedup();
     Ok(tags)

@@ -17,6 +17,9 @@ pub struct Record {
     after: Option<Value>,
 }
 
+/// What something was, and what it is then.
+pub type BeforeAndAfter = (Option<Value>, Option<Value>);
+
 impl Record {
     pub(crate) fn new(collection: &Collection, id: &str, before: Option<Fields>, after: Option<Fields>) -> Self {
         let hidden = |fields: Fields| hide(Value::Object(fields));
@@ -28,11 +31,11 @@ impl Record {
         }
     }
 
-    pub(crate) fn event(object: &'static str, id: &str, after: Option<Value>) -> Self {
+    pub(crate) fn event(object: &'static str, id: &str, (before, after): BeforeAndAfter) -> Self {
         Self {
             object,
             id: id.to_owned(),
-            before: None,
+            before: before.map(hide),
             after: after.map(hide),
         }
     }

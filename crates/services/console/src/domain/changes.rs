@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
 use store::{Operation, Outcome, Refresh, Source};
 
 use crate::Console;
@@ -10,6 +9,7 @@ use crate::domain::actor::Actor;
 use crate::domain::audit;
 use crate::domain::documents::{Collection, Fields, Stored};
 use crate::domain::error::FleetError;
+use crate::domain::publish::publish;
 
 /// Documents to be written together.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Changes {
     records: Vec<audit::Record>,
     /// Agent policies whose content may differ afterwards.
     touched: Touched,
+    /// Whether they get a new revision even when it does not.
+    bump: bool,
 }
 
 /// The agent policies that a change touches.
@@ -72,10 +74,15 @@ impl Changes {
         ));
     }
 
-    /// Adds a write that is not one of the console's own objects; `what` and `id` go into the audit log.
-    pub fn other(&mut self, operation: Operation, what: &'static str, id: &str, after: Option<Value>) {
+    /// Adds a write that is not one of the console's own objects; `what`, `id` and the change go into the audit log.
+    pub fn other(&mut self, operation: Operation, what: &'static str, id: &str, change: audit::BeforeAndAfter) {
         self.operations.push(operation);
-        self.records.push(audit::Record::event(what, id, after));
+        self.records.push(audit::Record::event(what, id, change));
+    }
+
+    /// Adds a write that says nothing new to the audit log.
+    pub fn unrecorded(&mut self, operation: Operation) {
+        self.operations.push(operation);
     }
 
     /// Says that the agent policy `id` may differ afterwards.
@@ -94,6 +101,11 @@ impl Changes {
         self.touched = Touched::Everything;
     }
 
+    /// Says that the policies that are touched get a new revision in any case.
+    pub fn bump(&mut self) {
+        self.bump = true;
+    }
+
     /// Whether nothing would be written.
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
@@ -108,8 +120,8 @@ pub async fn apply(console: &Console, actor: &Actor, changes: Changes) -> Result
     write(console, actor, changes.operations, changes.records).await?;
     match changes.touched {
         Touched::Nothing => Ok(()),
-        Touched::Policies(ids) => crate::domain::publish::publish(console, actor, Some(&ids)).await,
-        Touched::Everything => crate::domain::publish::publish(console, actor, None).await,
+        Touched::Policies(ids) => publish(console, actor, Some(&ids), changes.bump).await,
+        Touched::Everything => publish(console, actor, None, changes.bump).await,
     }
 }
 

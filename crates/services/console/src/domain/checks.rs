@@ -116,24 +116,16 @@ const DEFEND_TAKES_EC: semver::Version = semver::Version::new(9, 1, 0);
 /// Whether one of the policies has Elastic Defend and an agent whose Defend takes RSA keys only.
 async fn has_old_defend(console: &Console, policies: &[String]) -> Result<bool, FleetError> {
     let with_defend = agent_policies::with_package(console, "endpoint").await?;
-    let ids: Vec<Value> = policies
+    let concerned = policies
         .iter()
         .filter(|id| with_defend.contains(*id))
-        .map(|id| Value::from(id.as_str()))
+        .cloned()
         .collect();
-    if ids.is_empty() {
-        return Ok(false);
-    }
-    let selected = Query::all_of(vec![Query::term("active", true), Query::Terms("policy_id".into(), ids)]);
-    let agents = agents::select_where(console, selected).await?;
-    let version = |agent: &agents::Agent| {
-        let version = agent.document.agent.as_ref().map(|agent| agent.version.as_str());
-        version.and_then(|version| semver::Version::parse(version).ok())
+    let is_old = |version: &String| {
+        semver::Version::parse(version)
+            .is_ok_and(|version| (version.major, version.minor) < (DEFEND_TAKES_EC.major, DEFEND_TAKES_EC.minor))
     };
-    Ok(agents
-        .iter()
-        .filter_map(version)
-        .any(|version| (version.major, version.minor) < (DEFEND_TAKES_EC.major, DEFEND_TAKES_EC.minor)))
+    Ok(agents::versions_of(console, concerned).await?.keys().any(is_old))
 }
 
 /// Checks a Fleet Server host.

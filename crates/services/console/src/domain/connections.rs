@@ -113,7 +113,12 @@ impl Connection {
 
     /// Somebody on it does not check whom they talk to.
     pub fn is_unverified(&self) -> bool {
-        self.verification.text == "none" || self.unverified_peers > 0
+        self.verifies_nothing() || self.unverified_peers > 0
+    }
+
+    /// Its settings say not to check whom it leads to.
+    pub fn verifies_nothing(&self) -> bool {
+        self.verification.text == "none"
     }
 
     /// Whether it is TLS at all.

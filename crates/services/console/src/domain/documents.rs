@@ -1,11 +1,16 @@
 //! The console's own objects as documents: read, listed, and turned into types.
 
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use store::{Document, SeqNo, StoreError};
 
 use crate::Console;
 use crate::domain::error::FleetError;
+use crate::domain::mirror::Mirror;
 
 /// The fields of a document.
 pub type Fields = Map<String, Value>;
@@ -109,8 +114,16 @@ const ALL: [&Collection; 12] = [
     &AUDIT,
 ];
 
-/// No collection comes near this many; a list reads them all at once.
-const MOST_DOCUMENTS: usize = 10_000;
+/// Every collection in memory, empty yet: what is asked for often is read once, and then as far as it has changed.
+pub(crate) fn mirrors() -> HashMap<&'static str, Mirror<Stored>> {
+    let of = |collection: &&Collection| {
+        (
+            collection.index,
+            Mirror::of(collection.index, |document| stored(document.clone())),
+        )
+    };
+    ALL.iter().map(of).collect()
+}
 
 /// A document with its place in the index's history.
 #[derive(Clone, Debug)]
@@ -121,12 +134,35 @@ pub struct Stored {
     pub fields: Fields,
     /// For compare-and-set.
     pub seq_no: SeqNo,
+    /// It as a type, once somebody asked.
+    parsed: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Stored {
     /// Reads it as a type.
     pub fn parse<T: DeserializeOwned>(&self, collection: &Collection) -> Result<T, FleetError> {
         parse(collection, &self.id, self.fields.clone())
+    }
+
+    /// When it was made, then its name; the id decides between twins.
+    fn age(&self) -> (&str, &str, &str) {
+        let field = |key: &str| self.fields.get(key).and_then(Value::as_str).unwrap_or_default();
+        (field("created_at"), field("name"), &self.id)
+    }
+
+    /// Reads it as a type, the first time.
+    pub fn shared<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        collection: &Collection,
+    ) -> Result<Arc<T>, FleetError> {
+        let known = self.parsed.get().cloned().and_then(|parsed| parsed.downcast().ok());
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let parsed: Arc<T> = Arc::new(self.parse(collection)?);
+        // Of two that read it at once, one is kept.
+        drop(self.parsed.set(Arc::<T>::clone(&parsed)));
+        Ok(parsed)
     }
 }
 
@@ -181,41 +217,30 @@ impl Console {
     }
 
     /// All documents of a collection, in the order in which they were made.
-    pub async fn all(&self, collection: &Collection) -> Result<Vec<Stored>, FleetError> {
-        let request = query::SearchRequest::new(collection.index).size(MOST_DOCUMENTS);
-        let found = self.store.search(request).await?;
-        let mut all: Vec<Stored> = found
-            .hits
-            .into_iter()
-            .map(|hit| stored(hit.document))
-            .collect::<Result<_, _>>()?;
-        let made = |stored: &Stored| {
-            let created = stored
-                .fields
-                .get("created_at")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            (
-                created.to_owned(),
-                stored
-                    .fields
-                    .get("name")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned(),
-            )
-        };
-        all.sort_by_cached_key(made);
+    pub async fn all(&self, collection: &Collection) -> Result<Vec<Arc<Stored>>, FleetError> {
+        let mirror = self.collections.get(collection.index);
+        let mirror = mirror.ok_or_else(|| FleetError::invalid(format!("{} is no collection", collection.index)))?;
+        let mut all: Vec<Arc<Stored>> = mirror.current(&*self.store).await?.values().cloned().collect();
+        all.sort_by(|left, right| left.age().cmp(&right.age()));
         Ok(all)
     }
 
+    /// All documents of a collection as a type, which is shared with others.
+    pub async fn all_shared<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        collection: &Collection,
+    ) -> Result<Vec<Arc<T>>, FleetError> {
+        let all = self.all(collection).await?;
+        all.iter().map(|stored| stored.shared(collection)).collect()
+    }
+
     /// All documents of a collection as a type.
-    pub async fn all_as<T: DeserializeOwned>(&self, collection: &Collection) -> Result<Vec<T>, FleetError> {
-        self.all(collection)
-            .await?
-            .into_iter()
-            .map(|stored| stored.parse(collection))
-            .collect()
+    pub async fn all_as<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+        &self,
+        collection: &Collection,
+    ) -> Result<Vec<T>, FleetError> {
+        let all = self.all_shared(collection).await?;
+        Ok(all.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 }
 
@@ -232,5 +257,6 @@ pub(crate) fn stored(document: Document) -> Result<Stored, FleetError> {
         id: document.id,
         fields,
         seq_no: document.seq_no,
+        parsed: OnceLock::new(),
     })
 }

@@ -188,7 +188,7 @@ pub async fn create(console: &Console, actor: &Actor, new: NewKey) -> Result<Enr
     let after = json!({"name": document.name, "policy_id": policy_id, "api_key_id": key.id, "expire_at": document.expire_at,
         "use_limit": document.use_limit, "allowed_addresses": document.allowed_addresses});
     let operation = Operation::create(indices::ENROLLMENT_API_KEYS, &id, Source::of(&document));
-    changes.other(operation, "enrollment_api_key", &id, Some(after));
+    changes.other(operation, "enrollment_api_key", &id, (None, Some(after)));
     changes::apply(console, actor, changes).await?;
     Ok(EnrollmentKey { id, document })
 }
@@ -246,7 +246,12 @@ pub async fn revoke(console: &Console, actor: &Actor, id: &str, delete: bool) ->
         operation,
         "enrollment_api_key",
         id,
-        Some(json!({"active": false, "deleted": delete})),
+        (
+            Some(
+                json!({"name": key.document.name, "policy_id": key.document.policy_id, "active": key.document.active}),
+            ),
+            Some(json!({"active": false, "deleted": delete})),
+        ),
     );
     changes::apply(console, actor, changes).await
 }

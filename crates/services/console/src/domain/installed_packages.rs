@@ -324,7 +324,7 @@ pub async fn uninstall(
     let present =
         present.filter(|present| version.is_none_or(|version| text(&present.fields, "version") == Some(version)));
     let present = present.ok_or_else(|| FleetError::invalid(format!("{name} is not installed")))?;
-    let uses = |integration: &Stored| {
+    let uses = |integration: &Arc<Stored>| {
         integration
             .fields
             .get("package")

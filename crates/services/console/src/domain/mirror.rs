@@ -4,6 +4,7 @@
 //! leaves no trace in such a search; it shows in the number of documents, and then the index is read anew.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use query::{Query, SearchRequest, SortOrder};
@@ -14,26 +15,32 @@ use crate::domain::error::FleetError;
 
 /// Documents that are read at once.
 const BATCH: usize = 5_000;
-/// Looks for leftovers, one a minute, after which an index that nobody asked for is let go.
-const UNUSED: u32 = 10;
-
 /// What is kept of every document of an index.
 pub(crate) type Entries<T> = HashMap<Arc<str>, Arc<T>>;
 
+/// What is kept of a document.
+type Keep<T> = Box<dyn Fn(&Document) -> Result<T, FleetError> + Send + Sync>;
+
 /// An index in memory.
-#[derive(Debug)]
 pub(crate) struct Mirror<T> {
     index: &'static str,
-    keep: fn(&Document) -> Result<T, FleetError>,
+    keep: Keep<T>,
     state: Mutex<State<T>>,
+}
+
+impl<T: fmt::Debug> fmt::Debug for Mirror<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mirror")
+            .field("index", &self.index)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
 struct State<T> {
     seen: Option<SeqNo>,
     entries: Arc<Entries<T>>,
-    /// Since somebody asked.
-    unused: u32,
 }
 
 impl<T> State<T> {
@@ -41,27 +48,20 @@ impl<T> State<T> {
         Self {
             seen: None,
             entries: Arc::default(),
-            unused: 0,
         }
     }
 }
 
 impl<T> Mirror<T> {
     /// `keep` takes from a document what is kept of it.
-    pub(crate) fn of(index: &'static str, keep: fn(&Document) -> Result<T, FleetError>) -> Self {
+    pub(crate) fn of(
+        index: &'static str,
+        keep: impl Fn(&Document) -> Result<T, FleetError> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             index,
-            keep,
+            keep: Box::new(keep),
             state: Mutex::new(State::empty()),
-        }
-    }
-
-    /// Called now and then: lets go of what nobody has asked for lately.
-    pub(crate) async fn tidy(&self) {
-        let mut state = self.state.lock().await;
-        state.unused += 1;
-        if state.unused >= UNUSED {
-            *state = State::empty();
         }
     }
 
@@ -71,7 +71,6 @@ impl<T> Mirror<T> {
     /// The store cannot answer, or a document cannot be read.
     pub(crate) async fn current(&self, store: &dyn Store) -> Result<Arc<Entries<T>>, FleetError> {
         let mut state = self.state.lock().await;
-        state.unused = 0;
         let checkpoint = match store.checkpoint(self.index).await {
             Err(StoreError::IndexNotFound(_)) => None,
             checkpoint => checkpoint?,
@@ -174,11 +173,6 @@ mod tests {
         write(vec![Operation::delete(INDEX, "a"), put("d", "five")]).await;
         check(&mirror, &*store, &["b three", "c four", "d five"]).await;
         write(vec![Operation::delete(INDEX, "d")]).await;
-        check(&mirror, &*store, &["b three", "c four"]).await;
-        for _ in 0..UNUSED {
-            mirror.tidy().await;
-        }
-        assert!(mirror.state.lock().await.entries.is_empty(), "nobody has asked for it");
         check(&mirror, &*store, &["b three", "c four"]).await;
     }
 }

@@ -29,6 +29,7 @@ pub mod installed_packages;
 pub mod package_policies;
 pub mod publish;
 pub(crate) mod signing;
+pub mod spaces;
 pub mod uninstall_tokens;
 
 pub mod action_status;
@@ -45,7 +46,7 @@ pub mod enrollment_keys;
 pub mod fleet_state;
 pub mod incoming_data;
 pub mod join;
-mod mirror;
+pub(crate) mod mirror;
 pub mod output_health;
 pub(crate) mod roster;
 pub mod tokens;

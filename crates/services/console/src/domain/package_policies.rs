@@ -1,5 +1,7 @@
 //! Package policies: integrations of agent policies.
 
+use std::sync::Arc;
+
 use packages::Package;
 use policy::model::{PackagePolicy, PackageReference};
 use policy::{package_policy, simplified};
@@ -13,7 +15,12 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::documents::{AGENT_POLICIES, Fields, OUTPUTS, PACKAGE_POLICIES, parse};
 use crate::domain::error::FleetError;
 use crate::domain::objects::{new_id, now_fields};
-use crate::domain::{installed_packages, secrets};
+use crate::domain::{installed_packages, secrets, spaces};
+
+/// All package policies, oldest first, without copying them.
+pub async fn all(console: &Console) -> Result<Vec<Arc<PackagePolicy>>, FleetError> {
+    console.all_shared(&PACKAGE_POLICIES).await
+}
 
 /// All package policies, oldest first.
 pub async fn list(console: &Console) -> Result<Vec<PackagePolicy>, FleetError> {
@@ -77,7 +84,7 @@ pub async fn create_default(
 }
 
 pub(crate) async fn free_name(console: &Console, package: &str) -> Result<String, FleetError> {
-    let names: Vec<String> = list(console).await?.into_iter().map(|policy| policy.name).collect();
+    let names: Vec<String> = all(console).await?.iter().map(|policy| policy.name.clone()).collect();
     // One more name than there are: one of them is free.
     let free = (1..=names.len() + 1)
         .map(|number| format!("{package}-{number}"))
@@ -301,10 +308,16 @@ async fn check(console: &Console, policy: &PackagePolicy) -> Result<(), FleetErr
     if !policy.namespace.is_empty() {
         check_namespace(&policy.namespace)?;
     }
-    let taken = list(console)
-        .await?
-        .into_iter()
-        .any(|other| other.id != policy.id && other.name == policy.name);
+    let own = spaces::of_policies(console, &policy.policy_ids).await?;
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    let mut taken = false;
+    for other in all(console).await? {
+        if other.id != policy.id && other.name == policy.name {
+            let theirs = spaces::of_policies(console, &other.policy_ids).await?;
+            let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
+            taken |= spaces::meet(&own, &theirs);
+        }
+    }
     if taken {
         let message = format!(
             "An integration policy with the name {} already exists. Please rename it or choose a different name.",

@@ -1,6 +1,6 @@
 //! Publishing: agent policies are compiled, and those whose content changed get a new revision in `.fleet-policies`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -24,39 +24,41 @@ use crate::domain::signing::{self, SigningKey};
 
 /// Everything that policies are made of, read once for a round.
 struct Material {
-    package_policies: Vec<PackagePolicy>,
+    package_policies: Vec<Arc<PackagePolicy>>,
     outputs: Vec<Output>,
     hosts: Vec<FleetServerHost>,
     proxies: Vec<Proxy>,
     download_sources: Vec<DownloadSource>,
     packages: Vec<Arc<packages::Package>>,
-    uninstall_tokens: Vec<Stored>,
+    uninstall_tokens: HashMap<String, String>,
     signing_key: Arc<SigningKey>,
 }
 
 impl Material {
     async fn read(console: &Console) -> Result<Self, FleetError> {
         Ok(Self {
-            package_policies: console.all_as(&PACKAGE_POLICIES).await?,
+            package_policies: console.all_shared(&PACKAGE_POLICIES).await?,
             outputs: console.all_as(&OUTPUTS).await?,
             hosts: console.all_as(&HOSTS).await?,
             proxies: console.all_as(&PROXIES).await?,
             download_sources: console.all_as(&DOWNLOAD_SOURCES).await?,
             packages: installed_packages::installed(console).await?,
-            uninstall_tokens: console.all(&UNINSTALL_TOKENS).await?,
+            uninstall_tokens: console
+                .all(&UNINSTALL_TOKENS)
+                .await?
+                .iter()
+                .filter_map(hash_of)
+                .collect(),
             signing_key: signing::key(console).await?,
         })
     }
 
     fn compile(&self, policy: &AgentPolicy, form: Form) -> Result<FullPolicy, FleetError> {
-        let belongs = |integration: &&PackagePolicy| integration.policy_ids.contains(&policy.id);
-        let package_policies: Vec<PackagePolicy> = self.package_policies.iter().filter(belongs).cloned().collect();
-        let hash = self.uninstall_tokens.iter().find(|token| token.id == policy.id);
+        let own = self.package_policies.iter();
+        let own = own.filter(|integration| integration.policy_ids.contains(&policy.id));
+        let package_policies: Vec<PackagePolicy> = own.map(|integration| PackagePolicy::clone(integration)).collect();
         let protection = Protection {
-            uninstall_token_hash: hash
-                .and_then(|token| text(&token.fields, "value_hash"))
-                .unwrap_or_default()
-                .to_owned(),
+            uninstall_token_hash: self.uninstall_tokens.get(&policy.id).cloned().unwrap_or_default(),
             signing_key: BASE64.encode(self.signing_key.public_key()),
         };
         let inputs = PolicyInputs {
@@ -75,6 +77,12 @@ impl Material {
     }
 }
 
+/// The policy that an uninstall token is for, and the hash of the token.
+fn hash_of(token: &Arc<Stored>) -> Option<(String, String)> {
+    let hash = text(&token.fields, "value_hash")?;
+    Some((token.id.clone(), hash.to_owned()))
+}
+
 /// The full policy as agents get it, or as a file for an agent without Fleet.
 ///
 /// # Errors
@@ -86,7 +94,8 @@ pub async fn full_policy(console: &Console, id: &str, form: Form) -> Result<Full
     compiled.map_err(|_| FleetError::invalid("the policy cannot be compiled"))?
 }
 
-/// Compiles the policies (all, when `ids` is none) and publishes those that changed. The caller holds `console.changes`.
+/// Compiles the policies (all, when `ids` is none) and publishes those that changed, or with `bump` each of them. The caller holds
+/// `console.changes`.
 ///
 /// # Errors
 /// The first policy that cannot be compiled; all others are published.
@@ -94,6 +103,7 @@ pub(crate) async fn publish(
     console: &Console,
     actor: &Actor,
     ids: Option<&BTreeSet<String>>,
+    bump: bool,
 ) -> Result<(), FleetError> {
     let mut selected = console.all(&AGENT_POLICIES).await?;
     selected.retain(|policy| ids.is_none_or(|ids| ids.contains(&policy.id)));
@@ -103,7 +113,7 @@ pub(crate) async fn publish(
     let material = Arc::new(Material::read(console).await?);
     let mut first_error = None;
     for stored in selected {
-        if let Err(error) = publish_one(console, actor, &material, &stored).await {
+        if let Err(error) = publish_one(console, actor, &material, &stored, bump).await {
             tracing::error!(policy.id = %stored.id, error = %error, "policy not published");
             first_error.get_or_insert(error);
         }
@@ -116,15 +126,17 @@ async fn publish_one(
     actor: &Actor,
     material: &Arc<Material>,
     stored: &Stored,
+    bump: bool,
 ) -> Result<(), FleetError> {
-    let mut policy: AgentPolicy = stored.parse(&AGENT_POLICIES)?;
+    let mut policy = Arc::unwrap_or_clone(stored.shared::<AgentPolicy>(&AGENT_POLICIES)?);
     let published = published(console, &policy).await?;
     policy.revision += 1;
     let round = Arc::clone(material);
     let compiled =
         tokio::task::spawn_blocking(move || round.compile(&policy, Form::Fleet).map(|full| (policy, full))).await;
     let (policy, full) = compiled.map_err(|_| FleetError::invalid("the policy cannot be compiled"))??;
-    if published.is_some_and(|published| comparable(&published) == comparable(&full.0)) {
+    let is_same = published.is_some_and(|published| comparable(&published) == comparable(&full.0));
+    if is_same && !bump {
         return Ok(());
     }
     write(console, actor, stored, policy, full).await

@@ -40,7 +40,7 @@ pub async fn list(console: &Console) -> Result<Vec<SavedSearch>, FleetError> {
             name: field(&stored.fields, "name"),
             url_query: field(&stored.fields, "url_query"),
             kept_by: field(&stored.fields, "updated_by"),
-            id: stored.id,
+            id: stored.id.clone(),
         })
         .collect();
     all.sort_by_cached_key(|search| search.name.to_lowercase());

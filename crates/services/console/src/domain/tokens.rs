@@ -77,6 +77,6 @@ async fn record(console: &Console, actor: &Actor, what: &'static str, name: &str
         require_data_stream: false,
         action: store::Action::Update { update, expected: None },
     };
-    changes.other(operation, what, name, None);
+    changes.other(operation, what, name, (None, None));
     changes::apply(console, actor, changes).await
 }

@@ -181,7 +181,12 @@ pub async fn delete(console: &Console, actor: &Actor, file_id: &str) -> Result<(
         .as_object()
         .cloned()
         .unwrap_or_default();
-    changes.other(Operation::merge(&meta_index, file_id, partial), "file", file_id, None);
+    changes.other(
+        Operation::merge(&meta_index, file_id, partial),
+        "file",
+        file_id,
+        (None, Some(json!({"deleted": true}))),
+    );
     changes::apply(console, actor, changes).await?;
     for number in 0.. {
         let id = format!("{file_id}.{number}");

@@ -38,8 +38,17 @@ struct Row {
     meter: Vec<Segment>,
     asked: Moment,
     /// The agents that failed, and why.
-    errors: Vec<(String, String)>,
+    errors: Vec<Failure>,
     can_be_cancelled: bool,
+}
+
+/// An agent that failed.
+#[derive(Debug, Eq, PartialEq)]
+struct Failure {
+    agent: String,
+    /// Its host's, as far as it is known.
+    name: String,
+    reason: String,
 }
 
 /// What stands in the URL.
@@ -54,11 +63,20 @@ pub(super) struct Wanted {
 pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Result<Html<String>, Problem> {
     let console = &reader.console;
     let names = policy_names(console).await?;
-    let items = action_status::list(console, wanted.page, PER_PAGE, REASONS).await?;
+    let list = action_status::Wanted {
+        page: wanted.page,
+        per_page: PER_PAGE,
+        errors: REASONS,
+        ..action_status::Wanted::default()
+    };
+    let items = action_status::list(console, &list).await?;
     let now = console.clock.now();
     let href = |page: usize| format!("/app/fleet/agents/activity?page={page}");
-    let toast =
-        (wanted.done.as_deref() == Some("cancelled")).then_some("Cancelled. Agents that have not started it leave it.");
+    let toast = match wanted.done.as_deref() {
+        Some("cancelled") => Some("Cancelled. Agents that have not started it leave it."),
+        Some(word) => super::agent_actions::done(word),
+        None => None,
+    };
     show(&Page {
         frame: Frame::new(&reader, "Agents", "Agent activity").toast(toast),
         newer: wanted.page.checked_sub(1).map(href),
@@ -76,9 +94,14 @@ impl Row {
     fn of(item: &Value, now: jiff::Timestamp, policy_name: &dyn Fn(&str) -> String) -> Self {
         let text = |key: &str| item[key].as_str().unwrap_or_default();
         let count = |key: &str| item[key].as_u64().unwrap_or_default();
-        let (all, answered, failed) = (count("nbAgentsActioned"), count("nbAgentsAck"), count("nbAgentsFailed"));
+        let (all, answered, failed) = (
+            count("nbAgentsActionCreated"),
+            count("nbAgentsAck"),
+            count("nbAgentsFailed"),
+        );
         let look = match text("status") {
             "COMPLETE" => Look::new("ok", "Complete"),
+            "ROLLOUT_PASSED" => Look::new("warn", "Some did not answer"),
             "FAILED" => Look::new("bad", "Failed"),
             "CANCELLED" => Look::new("off", "Cancelled"),
             "EXPIRED" => Look::new("off", "Expired"),
@@ -86,13 +109,31 @@ impl Row {
         };
         let error = |error: &Value| {
             let field = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
-            (field("agentId"), field("error"))
+            let host = error["hostname"].as_str().unwrap_or_default();
+            let name = if host.is_empty() {
+                field("agentId")
+            } else {
+                host.to_owned()
+            };
+            Failure {
+                agent: field("agentId"),
+                name,
+                reason: field("error"),
+            }
         };
         let succeeded = answered.saturating_sub(failed);
         Self {
             id: text("actionId").to_owned(),
-            title: title(text("type"), text("version"), &policy_name(text("newPolicyId")), all),
-            can_be_cancelled: look.tone == "act",
+            title: match text("type") {
+                "POLICY_CHANGE" => format!(
+                    "Revision {} of {} for {}",
+                    count("revision"),
+                    policy_name(text("policyId")),
+                    counted(all)
+                ),
+                kind => title(kind, text("version"), &policy_name(text("newPolicyId")), all),
+            },
+            can_be_cancelled: look.tone == "act" && text("type") != "POLICY_CHANGE",
             look,
             answered: format!("{} of {}", figure(answered), figure(all)),
             meter: segments(&[
@@ -111,13 +152,17 @@ impl Row {
     }
 }
 
-/// What was asked for, in words.
-fn title(kind: &str, version: &str, policy: &str, agents: u64) -> String {
-    let whom = if agents == 1 {
+fn counted(agents: u64) -> String {
+    if agents == 1 {
         "1 agent".to_owned()
     } else {
         format!("{} agents", figure(agents))
-    };
+    }
+}
+
+/// What was asked for, in words.
+fn title(kind: &str, version: &str, policy: &str, agents: u64) -> String {
+    let whom = counted(agents);
     match kind {
         "UPGRADE" => format!("Upgrade {whom} to {version}"),
         "POLICY_REASSIGN" => format!("Assign {whom} to {policy}"),
@@ -126,6 +171,8 @@ fn title(kind: &str, version: &str, policy: &str, agents: u64) -> String {
         "SETTINGS" => format!("Set the logging level of {whom}"),
         "UPDATE_TAGS" => format!("Change tags of {whom}"),
         "MIGRATE" => format!("Move {whom} to another fleet"),
+        "PRIVILEGE_LEVEL_CHANGE" => format!("Take root privileges from {whom}"),
+        "CANCEL" => format!("Cancel an action of {whom}"),
         other => format!("{other} for {whom}"),
     }
 }
@@ -154,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_action_says_what_it_does_and_how_far_it_is() {
-        let item = json!({"actionId": "a", "type": "UPGRADE", "status": "IN_PROGRESS", "version": "9.6.0", "nbAgentsActioned": 1200,
+        let item = json!({"actionId": "a", "type": "UPGRADE", "status": "IN_PROGRESS", "version": "9.6.0", "nbAgentsActionCreated": 1200,
             "nbAgentsAck": 3, "nbAgentsFailed": 1, "creationTime": "2026-03-01T11:00:00Z",
             "latestErrors": [{"agentId": "x", "error": "no space"}]});
         let row = Row::of(&item, "2026-03-01T12:00:00Z".parse().unwrap(), &|id| id.to_owned());
@@ -163,7 +210,12 @@ mod tests {
             (row.answered.as_str(), row.look.word.as_str()),
             ("3 of 1,200", "In progress")
         );
-        assert_eq!(row.errors, [("x".to_owned(), "no space".to_owned())]);
+        let failure = Failure {
+            agent: "x".into(),
+            name: "x".into(),
+            reason: "no space".into(),
+        };
+        assert_eq!(row.errors, [failure]);
         assert!(row.can_be_cancelled);
         assert_eq!(title("POLICY_REASSIGN", "", "Harbour", 1), "Assign 1 agent to Harbour");
     }

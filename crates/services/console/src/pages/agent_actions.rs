@@ -10,7 +10,7 @@ use super::form::{Submission, Values};
 use super::frame::Frame;
 use super::problem::{Problem, show};
 use super::session::SignedIn;
-use crate::domain::actions::{self, Schedule, Unenroll, Upgrade};
+use crate::domain::actions::{self, Schedule, Unenroll, Unfit, Upgrade};
 use crate::domain::actor::Actor;
 use crate::domain::agent_policies;
 use crate::domain::agents::{self, Agent, Selection};
@@ -110,6 +110,7 @@ struct Page {
     /// Everything that matches, in place of ids.
     kuery: String,
     inactive: bool,
+    upgradeable: bool,
     policies: Vec<Choice>,
     version: String,
     typed: Option<usize>,
@@ -126,8 +127,13 @@ pub(super) async fn ask(reader: SignedIn, RawQuery(query): RawQuery) -> Result<R
     if values.is_on("all") {
         let filters = Filters::of(&values);
         values.set("kuery", vec![filters.kuery()]);
-        if filters.shows_inactive() {
-            values.set("inactive", vec!["on".to_owned()]);
+        for (name, is_on) in [
+            ("inactive", filters.shows_inactive()),
+            ("upgradeable", filters.only_upgradeable()),
+        ] {
+            if is_on {
+                values.set(name, vec!["on".to_owned()]);
+            }
         }
     }
     question(&reader, &values, String::new()).await
@@ -166,6 +172,7 @@ async fn question(reader: &SignedIn, values: &Values, wrong: String) -> Result<R
         },
         kuery: values.one("kuery").to_owned(),
         inactive: values.is_on("inactive"),
+        upgradeable: values.is_on("upgradeable"),
         policies: agent_policies::list(&reader.console)
             .await?
             .into_iter()
@@ -194,12 +201,15 @@ pub(super) async fn act(reader: SignedIn, submission: Submission) -> Result<Resp
     }
     match run(&reader, &actor, what, &values, &agents).await {
         Ok(()) => {}
-        Err(FleetError::Invalid { message, .. }) => return question(&reader, &values, message).await,
+        Err(FleetError::Invalid { message, .. } | FleetError::TooMany(message)) => {
+            return question(&reader, &values, message).await;
+        }
         Err(error) => return Err(error.into()),
     }
     let place = match agents.as_slice() {
         [only] => format!("/app/fleet/agents/{}{}?done={}", only.id, what.part(), what.word()),
-        _ => format!("/app/fleet/agents?done={}", what.word()),
+        _ if what == What::Tags => format!("/app/fleet/agents?done={}", what.word()),
+        _ => format!("/app/fleet/agents/activity?done={}", what.word()),
     };
     Ok(Redirect::to(&place).into_response())
 }
@@ -212,6 +222,12 @@ async fn run(
     agents: &[Agent],
 ) -> Result<(), FleetError> {
     let console = &reader.console;
+    // What one agent cannot do is said at once; of many, the agent activity says who could not.
+    let unfit = if agents.len() == 1 {
+        Unfit::Refuse
+    } else {
+        Unfit::Report
+    };
     let words = |name: &str| -> Vec<String> {
         let parts = values.one(name).split(',').map(str::trim);
         parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
@@ -222,7 +238,7 @@ async fn run(
             .map(|_| ())
     };
     match what {
-        What::Reassign => actions::reassign(console, actor, agents, values.one("policy_id"))
+        What::Reassign => actions::reassign(console, actor, agents, values.one("policy_id"), unfit)
             .await
             .map(|_| ()),
         What::Unenroll => {
@@ -230,7 +246,7 @@ async fn run(
                 revoke: values.is_on("revoke"),
                 ..Unenroll::default()
             };
-            actions::unenroll(console, actor, agents, how).await.map(|_| ())
+            actions::unenroll(console, actor, agents, how, unfit).await.map(|_| ())
         }
         What::Upgrade => {
             let seconds = values.one("spread").parse::<i64>().ok().filter(|seconds| *seconds > 0);
@@ -238,12 +254,13 @@ async fn run(
                 version: values.one("version").to_owned(),
                 source_uri: None,
                 force: values.is_on("force"),
+                skip_rate_limit: false,
                 schedule: Schedule {
                     start_time: None,
                     rollout_duration_seconds: seconds,
                 },
             };
-            actions::upgrade(console, actor, agents, &how).await.map(|_| ())
+            actions::upgrade(console, actor, agents, &how, unfit).await.map(|_| ())
         }
         What::Tags => agents::update_tags(console, actor, agents, &words("add"), &words("remove")).await,
         What::Diagnostics => queue("REQUEST_DIAGNOSTICS", json!({"additional_metrics": []})).await,
@@ -265,6 +282,7 @@ async fn selected(reader: &SignedIn, values: &Values) -> Result<Vec<Agent>, Prob
         Selection::Kuery {
             kuery: kuery.to_owned(),
             include_inactive: values.is_on("inactive"),
+            upgradeable: values.is_on("upgradeable"),
         }
     };
     Ok(agents::select(&reader.console, &selection).await?)

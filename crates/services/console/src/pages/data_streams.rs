@@ -1,19 +1,26 @@
 //! Data streams with their counts, and the newest documents of one.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
-use axum::extract::Path;
+use axum::extract::{Path, RawQuery};
 use axum::response::Html;
 use jiff::Timestamp;
 use query::{SearchRequest, SortOrder};
 use serde_json::Value;
 
+use super::agents::Chip;
+use super::form::Values;
 use super::frame::Frame;
-use super::look::{Moment, bytes, figure};
+use super::look::{Moment, Paging, bytes, figure, url_part};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
-use crate::domain::data_streams;
+use crate::domain::data_streams::{self, DataStream};
 use crate::domain::error::FleetError;
+use crate::domain::page::PageRequest;
 
+/// Streams of a page.
+const PER_PAGE: usize = 50;
 /// Documents of a stream that are shown.
 const NEWEST: usize = 25;
 
@@ -21,7 +28,13 @@ const NEWEST: usize = 25;
 #[template(path = "data_streams.html")]
 struct List {
     frame: Frame,
+    query: String,
+    chips: Vec<Chip>,
+    filtered: bool,
+    live_url: String,
     rows: Vec<Row>,
+    paging: Paging,
+    all: usize,
     documents: String,
     size: String,
 }
@@ -31,6 +44,8 @@ struct Row {
     dataset: String,
     kind: String,
     namespace: String,
+    /// The package that defines it; empty when none does.
+    package: String,
     documents: String,
     size: String,
     newest: Moment,
@@ -52,14 +67,95 @@ struct Shown {
     json: String,
 }
 
-pub(super) async fn list(reader: SignedIn) -> Result<Html<String>, Problem> {
+/// Which streams.
+struct Filters {
+    query: String,
+    values: Values,
+    page: usize,
+}
+
+/// The filters that open as menus: their name, their name in the URL, and what of a stream they are about.
+type Part = (&'static str, &'static str, fn(&DataStream) -> &str);
+const PARTS: [Part; 4] = [
+    ("Type", "type", |stream| &stream.kind),
+    ("Namespace", "namespace", |stream| &stream.namespace),
+    ("Dataset", "dataset", |stream| &stream.dataset),
+    ("Integration", "integration", |stream| &stream.package),
+];
+
+impl Filters {
+    fn of_query(query: &str) -> Self {
+        let mut values = Values::default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            values.push(&name, value.into_owned());
+        }
+        Self {
+            query: values.one("q").to_owned(),
+            page: values.one("page").parse().unwrap_or(1).max(1),
+            values,
+        }
+    }
+
+    fn takes(&self, stream: &DataStream) -> bool {
+        let is_chosen = |(_, key, of): &Part| {
+            let chosen = self.values.all(key);
+            chosen.is_empty() || chosen.contains(&of(stream))
+        };
+        stream.index.contains(&self.query.to_lowercase()) && PARTS.iter().all(is_chosen)
+    }
+
+    fn any(&self) -> bool {
+        !self.query.is_empty() || PARTS.iter().any(|(_, key, _)| !self.values.all(key).is_empty())
+    }
+
+    fn url(&self, page: usize) -> String {
+        let mut url = format!("/app/fleet/data-streams?q={}&page={page}", url_part(&self.query));
+        for (_, key, _) in PARTS {
+            for value in self.values.all(key) {
+                url.push_str(&format!("&{key}={}", url_part(value)));
+            }
+        }
+        url
+    }
+
+    fn chips(&self, streams: &[DataStream]) -> Vec<Chip> {
+        let chip = |(name, key, of): Part| {
+            let present: BTreeSet<&str> = streams.iter().map(of).filter(|text| !text.is_empty()).collect();
+            let choices = present.into_iter().map(|text| (text.to_owned(), text.to_owned()));
+            let chosen: Vec<String> = self.values.all(key).into_iter().map(str::to_owned).collect();
+            Chip::new(name, key, choices, &chosen)
+        };
+        PARTS.into_iter().map(chip).collect()
+    }
+}
+
+pub(super) async fn list(reader: SignedIn, RawQuery(query): RawQuery) -> Result<Html<String>, Problem> {
+    let filters = Filters::of_query(&query.unwrap_or_default());
     let streams = data_streams::list(&reader.console).await?;
     let now = reader.console.clock.now();
+    let (chips, all) = (filters.chips(&streams), streams.len());
+    let chosen: Vec<DataStream> = streams.into_iter().filter(|stream| filters.takes(stream)).collect();
+    let (documents, size) = (
+        chosen.iter().map(|stream| stream.documents).sum(),
+        chosen.iter().map(|stream| stream.size_in_bytes).sum(),
+    );
+    let request = PageRequest {
+        page: filters.page,
+        per_page: PER_PAGE,
+    };
+    let found = request.of(chosen);
     let page = List {
         frame: Frame::new(&reader, "Data streams", "Data streams"),
-        documents: figure(streams.iter().map(|stream| stream.documents).sum()),
-        size: bytes(streams.iter().map(|stream| stream.size_in_bytes).sum()),
-        rows: streams
+        documents: figure(documents),
+        size: bytes(size),
+        chips,
+        all,
+        filtered: filters.any(),
+        live_url: filters.url(filters.page),
+        paging: Paging::of(&found, |number| filters.url(number)),
+        query: filters.query.clone(),
+        rows: found
+            .items
             .into_iter()
             .map(|stream| Row {
                 newest: newest(now, stream.last_activity_ms),
@@ -69,6 +165,7 @@ pub(super) async fn list(reader: SignedIn) -> Result<Html<String>, Problem> {
                 dataset: stream.dataset,
                 kind: stream.kind,
                 namespace: stream.namespace,
+                package: stream.package,
             })
             .collect(),
     };

@@ -55,6 +55,11 @@ const NAVIGATION: &[Group] = &[
                 icon: "policy",
             },
             Item {
+                name: "Integrations",
+                href: "/app/fleet/packages",
+                icon: "columns",
+            },
+            Item {
                 name: "Enrollment tokens",
                 href: "/app/fleet/enrollment-tokens",
                 icon: "key",

@@ -19,6 +19,7 @@ mod explore;
 mod home;
 mod hosts;
 mod login;
+mod packages;
 mod policies;
 mod settings;
 mod theme;
@@ -102,6 +103,8 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
             "/app/fleet/enrollment-tokens/{id}/revoke",
             post(enrollment_tokens::revoke),
         )
+        .route("/app/fleet/packages", packages::route())
+        .route("/app/fleet/packages/{name}/delete", post(packages::remove))
         .route("/app/fleet/data-streams", get(data_streams::list))
         .route("/app/fleet/data-streams/{name}", get(data_streams::page))
         .route("/app/fleet/settings", get(settings::page))

@@ -6,9 +6,10 @@ use axum::response::Html;
 use serde::Deserialize;
 
 use super::frame::Frame;
-use super::look::Moment;
+use super::look::{Moment, Paging, url_part};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
+use crate::domain::page::PageRequest;
 use crate::domain::uninstall_tokens;
 
 #[derive(Template)]
@@ -17,11 +18,13 @@ struct Page {
     frame: Frame,
     query: String,
     rows: Vec<Row>,
+    paging: Paging,
     may_change: bool,
 }
 
 struct Row {
-    id: String,
+    /// Where it is shown.
+    reveal: String,
     policy_id: String,
     policy_name: String,
     created: Moment,
@@ -34,32 +37,48 @@ struct Row {
 #[serde(default)]
 pub(super) struct Wanted {
     q: String,
+    page: usize,
     /// The token that is shown.
     reveal: String,
 }
 
+impl Wanted {
+    fn url(&self, page: usize) -> String {
+        format!("/app/fleet/uninstall-tokens?q={}&page={page}", url_part(&self.q))
+    }
+}
+
+/// Tokens of a page.
+const PER_PAGE: usize = 50;
+
 pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Result<Html<String>, Problem> {
     let console = &reader.console;
+    let looked_for = wanted.q.trim().to_lowercase();
+    let mut tokens = uninstall_tokens::list(console).await?;
+    tokens.retain(|token| {
+        let name = token.policy_name.as_ref().unwrap_or(&token.policy_id);
+        name.to_lowercase().contains(&looked_for) || token.policy_id.contains(&looked_for)
+    });
+    let request = PageRequest {
+        page: wanted.page.max(1),
+        per_page: PER_PAGE,
+    };
+    let page = request.of(tokens);
+    let url = |number: usize| wanted.url(number);
+    let paging = Paging::of(&page, url);
     let mut rows = Vec::new();
-    let looked_for = wanted.q.to_lowercase();
-    for token in uninstall_tokens::list(console).await? {
-        let policy_name = token.policy_name.clone().unwrap_or_else(|| token.policy_id.clone());
-        if !policy_name.to_lowercase().contains(&looked_for) && !token.policy_id.contains(&looked_for) {
-            continue;
-        }
+    for token in page.items {
         let command = if token.id == wanted.reveal && reader.may_change() {
             let (_, secret) = uninstall_tokens::reveal(console, &token.id).await?;
-            Some(format!(
-                "sudo elastic-agent uninstall --uninstall-token {}",
-                secret.expose()
-            ))
+            let secret = secret.expose();
+            Some(format!("sudo elastic-agent uninstall --uninstall-token {secret}"))
         } else {
             None
         };
         rows.push(Row {
-            policy_name,
+            policy_name: token.policy_name.unwrap_or_else(|| token.policy_id.clone()),
             created: Moment::parse(console.clock.now(), Some(&token.created_at)),
-            id: token.id,
+            reveal: format!("{}&reveal={}", wanted.url(request.page), token.id),
             policy_id: token.policy_id,
             command,
         });
@@ -68,6 +87,7 @@ pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
         frame: Frame::new(&reader, "Uninstall tokens", "Uninstall tokens"),
         query: wanted.q,
         rows,
+        paging,
         may_change: reader.may_change(),
     })
 }

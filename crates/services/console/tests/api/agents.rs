@@ -407,3 +407,115 @@ async fn a_token_for_another_fleet_is_one_of_its_own_account() {
     let principal = fleet.access.authenticate(&credential).await.unwrap();
     assert_eq!(principal.username, "elastic/fleet-server-remote");
 }
+
+#[tokio::test]
+async fn whoever_can_be_upgraded_is_listed_and_counted() {
+    let fleet = Fleet::start().await;
+    for (id, version) in [("old", "9.1.0"), ("new", "9.2.0"), ("odd", "none")] {
+        agent(&fleet, id, json!({"agent": {"id": id, "version": version}})).await;
+    }
+    assert_eq!(ids(&fleet, "&showUpgradeable=true").await, ["old"]);
+    let policy = fleet.get("/api/fleet/agent_policies/default-policy").await.item();
+    assert_eq!(
+        (&policy["agents"], &policy["unprivileged_agents"]),
+        (&json!(3), &json!(0))
+    );
+    agent(
+        &fleet,
+        "stuck",
+        json!({"agent": {"id": "stuck", "version": "9.1.0"},
+        "upgrade_details": {"target_version": "9.2.0", "action_id": "a", "state": "UPG_FAILED"},
+        "local_metadata": {"elastic": {"agent": {"unprivileged": true}}}}),
+    )
+    .await;
+    let path = "/api/fleet/agent_policies/default-policy";
+    assert_eq!(fleet.get(path).await.item()["unprivileged_agents"], 1);
+    let versions = fleet.get(&format!("{path}/auto_upgrade_agents_status")).await.ok();
+    assert_eq!(versions["totalAgents"], 4);
+    let newest = versions["currentVersions"].as_array().unwrap().iter();
+    let newest = newest.clone().find(|one| one["version"] == "9.2.0").unwrap();
+    assert_eq!(
+        (&newest["agents"], &newest["failedUpgradeAgents"]),
+        (&json!(1), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn of_many_agents_those_who_cannot_are_told_apart() {
+    let fleet = three_agents().await;
+    let current = json!({"elastic": {"agent": {"version": "9.2.0", "upgradeable": true}}});
+    agent(&fleet, "a2", json!({"local_metadata": current})).await;
+    let body = json!({"agents": ["a1", "a2"], "version": "9.2.0"});
+    fleet.post("/api/fleet/agents/bulk_upgrade", body).await.ok();
+    let action = newest_action(&fleet).await;
+    assert_eq!(action["agents"], json!(["a1"]));
+    let status = fleet.get("/api/fleet/agents/action_status").await.ok()["items"][0].clone();
+    assert_eq!(
+        (
+            &status["nbAgentsActionCreated"],
+            &status["nbAgentsFailed"],
+            &status["status"]
+        ),
+        (&json!(2), &json!(1), &json!("IN_PROGRESS"))
+    );
+    let reason = status["latestErrors"][0]["error"].as_str().unwrap();
+    assert!(reason.contains("already running"), "{reason}");
+    let again = json!({"version": "9.2.0"});
+    let refused = fleet
+        .post("/api/fleet/agents/a1/upgrade", again.clone())
+        .await
+        .refused(400);
+    assert!(refused.contains("already being upgraded"), "{refused}");
+    let upgraded = json!({"upgraded_at": "2026-01-02T11:55:00Z", "upgrade_started_at": "2026-01-02T11:54:00Z"});
+    agent(&fleet, "a1", upgraded).await;
+    fleet.post("/api/fleet/agents/a1/upgrade", again).await.refused(429);
+    let now = json!({"version": "9.2.0", "skipRateLimitCheck": true});
+    fleet.post("/api/fleet/agents/a1/upgrade", now).await.ok();
+    let body = json!({"agents": ["a1"], "version": "9.2.0", "start_time": "tomorrow"});
+    let refused = fleet.post("/api/fleet/agents/bulk_upgrade", body).await.refused(400);
+    assert!(refused.contains("start_time"), "{refused}");
+}
+
+#[tokio::test]
+async fn actions_are_found_by_their_day_and_revisions_are_among_them() {
+    let fleet = three_agents().await;
+    fleet
+        .post("/api/fleet/agents/a1/request_diagnostics", json!({}))
+        .await
+        .ok();
+    let body = json!({"name": "Default policy", "namespace": "other"});
+    fleet.put("/api/fleet/agent_policies/default-policy", body).await.item();
+    let kinds = async |query: &str| -> Vec<String> {
+        let answer = fleet
+            .get(&format!("/api/fleet/agents/action_status?{query}"))
+            .await
+            .ok();
+        let items = answer["items"].as_array().unwrap().iter();
+        let mut kinds: Vec<String> = items.map(|item| item["type"].as_str().unwrap().to_owned()).collect();
+        kinds.sort();
+        kinds.dedup();
+        kinds
+    };
+    assert_eq!(kinds("").await, ["POLICY_CHANGE", "REQUEST_DIAGNOSTICS"]);
+    assert_eq!(kinds("date=2026-01-02").await, ["POLICY_CHANGE", "REQUEST_DIAGNOSTICS"]);
+    assert!(kinds("date=2026-01-01").await.is_empty());
+    assert_eq!(kinds("latest=1000").await, ["POLICY_CHANGE", "REQUEST_DIAGNOSTICS"]);
+    fleet.clock.step(jiff::SignedDuration::from_mins(1));
+    assert!(kinds("latest=1000").await.is_empty());
+    let answer = fleet.get("/api/fleet/agents/action_status").await.ok();
+    let revision = answer["items"].as_array().unwrap().iter();
+    let revision = revision.clone().find(|item| item["type"] == "POLICY_CHANGE").unwrap();
+    assert_eq!(
+        (
+            &revision["policyId"],
+            &revision["nbAgentsActionCreated"],
+            &revision["nbAgentsAck"],
+            &revision["status"]
+        ),
+        (&json!("default-policy"), &json!(2), &json!(0), &json!("IN_PROGRESS"))
+    );
+    fleet
+        .get("/api/fleet/agents/action_status?date=yesterday")
+        .await
+        .refused(400);
+}

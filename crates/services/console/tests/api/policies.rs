@@ -302,3 +302,104 @@ async fn lists_filter_sort_and_page() {
             .contains("KQL")
     );
 }
+
+#[tokio::test]
+async fn names_are_free_in_every_space() {
+    let fleet = Fleet::start().await;
+    let body = json!({"name": "edge", "namespace": "default"});
+    let here = fleet.post("/api/fleet/agent_policies", body.clone()).await.item();
+    fleet.post("/api/fleet/agent_policies", body.clone()).await.refused(409);
+    let there = fleet
+        .post("/s/team/api/fleet/agent_policies", body.clone())
+        .await
+        .item();
+    assert_eq!(there["space_ids"], json!(["team"]));
+    fleet.post("/s/team/api/fleet/agent_policies", body).await.refused(409);
+    let names = async |prefix: &str| -> Vec<String> {
+        let answer = fleet
+            .get(&format!("{prefix}/api/fleet/agent_policies?kuery=name:edge"))
+            .await
+            .ok();
+        let items = answer["items"].as_array().unwrap().iter();
+        items.map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("").await, [here["id"].as_str().unwrap()]);
+    assert_eq!(names("/s/team").await, [there["id"].as_str().unwrap()]);
+    let path = format!("/api/fleet/agent_policies/{}", there["id"].as_str().unwrap());
+    fleet.get(&path).await.refused(404);
+    fleet.get(&format!("/s/team{path}")).await.item();
+    let integration = |policy: &Value| json!({"name": "logs", "policy_ids": [policy["id"]], "package": {"name": "system", "version": "1.60.0"}, "inputs": {}});
+    fleet
+        .post("/api/fleet/package_policies", integration(&here))
+        .await
+        .item();
+    fleet
+        .post("/api/fleet/package_policies", integration(&here))
+        .await
+        .refused(409);
+    let made = fleet
+        .post("/s/team/api/fleet/package_policies", integration(&there))
+        .await
+        .item();
+    assert_eq!(made["spaceIds"], json!(["team"]));
+    let path = format!("/api/fleet/package_policies/{}", made["id"].as_str().unwrap());
+    fleet.get(&path).await.refused(404);
+    fleet.delete(&format!("/s/team{path}")).await.ok();
+}
+
+#[tokio::test]
+async fn a_revision_can_be_asked_for_and_versions_add_up() {
+    let fleet = Fleet::start().await;
+    let id = policy(&fleet, "p").await;
+    let path = format!("/api/fleet/agent_policies/{id}");
+    let body = json!({"name": "p", "namespace": "default", "bumpRevision": true});
+    assert_eq!(fleet.put(&path, body).await.item()["revision"], 2);
+    assert_eq!(fleet.published(&id).await["revision_idx"], 2);
+    let with = |versions: Value| json!({"name": "p", "namespace": "default", "required_versions": versions});
+    for (versions, reason) in [
+        (json!([{"version": "9.2.0", "percentage": 101}]), "between 0 and 100"),
+        (json!([{"version": "nine", "percentage": 1}]), "semver"),
+        (
+            json!([{"version": "9.2.0", "percentage": 1}, {"version": "9.2.0", "percentage": 1}]),
+            "duplicate",
+        ),
+        (
+            json!([{"version": "9.2.0", "percentage": 60}, {"version": "9.1.0", "percentage": 60}]),
+            "exceed 100",
+        ),
+    ] {
+        let refused = fleet.put(&path, with(versions)).await.refused(400);
+        assert!(refused.contains(reason), "{refused}");
+    }
+    fleet
+        .put(&path, with(json!([{"version": "9.2.0", "percentage": 50}])))
+        .await
+        .item();
+}
+
+#[tokio::test]
+async fn a_policy_and_its_integrations_are_made_together_or_not_at_all() {
+    let fleet = Fleet::start().await;
+    let body = |name: &str, package: &str| {
+        json!({"name": name, "namespace": "default", "package_policies": [
+            {"name": format!("{name} logs"), "package": {"name": package, "version": "1.60.0"}, "inputs": {}}]})
+    };
+    let path = "/internal/fleet/agent_and_package_policies";
+    let made = fleet.post(path, body("both", "system")).await.item();
+    assert_eq!(made["package_policies"][0]["name"], "both logs");
+    fleet.post(path, body("neither", "no-such-package")).await.refused(404);
+    let left = fleet.get("/api/fleet/agent_policies?kuery=name:neither").await.ok();
+    assert_eq!(left["total"], 0);
+}
+
+#[tokio::test]
+async fn what_belongs_to_other_consoles_is_answered() {
+    let fleet = Fleet::start().await;
+    let status = fleet.get("/api/fleet/fleet_server_policy_status").await.ok();
+    assert_eq!(status["items"][0]["id"], "fleet-server-policy");
+    let synced = fleet.get("/api/fleet/remote_synced_integrations/status").await.ok();
+    assert_eq!(synced["integrations"], json!([]));
+    let of = |id: &str| format!("/api/fleet/remote_synced_integrations/{id}/remote_status");
+    fleet.get(&of("none")).await.refused(404);
+    fleet.get(&of("fleet-default-output")).await.refused(400);
+}

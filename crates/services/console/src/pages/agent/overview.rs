@@ -196,7 +196,7 @@ async fn legs(console: &Console, policy_id: &str, unverified: bool) -> Result<Ve
 
 impl Leg {
     fn of(connection: &Connection, to: String, unverified: bool) -> Self {
-        let is_unverified = connection.is_unverified() || unverified && !connection.is_data;
+        let is_unverified = connection.verifies_nothing() || unverified && !connection.is_data;
         let look = match (is_unverified, connection.is_encrypted(), connection.is_mutual()) {
             (_, false, _) => Look::new("bad", "Not encrypted"),
             (true, ..) => Look::new("warn", "Not verified"),

@@ -9,6 +9,9 @@ pub(super) use integration::{
     update as update_integration,
 };
 
+use std::sync::Arc;
+
+use ::policy::model::AgentPolicy;
 use askama::Template;
 use axum::extract::{Form, Path, Query};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -18,14 +21,17 @@ use serde_json::{Map, Value, json};
 use self::difference::Difference;
 use super::form::{self, GroupView, Notes, Submission, Values};
 use super::frame::Frame;
-use super::look::{Moment, figure};
+use super::look::{Moment, Paging, figure, url_part};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
-use crate::domain::agent_policies::{self, CreateOptions};
+use crate::domain::agent_policies::{self, CreateOptions, UpdateOptions};
 use crate::domain::documents::AGENT_POLICIES;
 use crate::domain::error::FleetError;
-use crate::domain::{agents, installed_packages, publish};
+use crate::domain::page::PageRequest;
+use crate::domain::{agents, installed_packages, outputs, publish};
 
+/// Policies of a page.
+const PER_PAGE: usize = 50;
 /// Revisions that the history shows.
 const MOST_REVISIONS: usize = 50;
 
@@ -35,6 +41,7 @@ struct List {
     frame: Frame,
     query: String,
     rows: Vec<Row>,
+    paging: Paging,
     may_change: bool,
 }
 
@@ -65,6 +72,8 @@ struct Page {
     packages: Vec<(String, String)>,
     groups: Vec<GroupView>,
     wrong: Vec<String>,
+    /// The settings are what was sent, and differ from what is saved.
+    sent: bool,
     yaml: String,
     history: Vec<Revision>,
     /// The revision whose YAML is shown, when it is not the newest.
@@ -97,6 +106,8 @@ struct Integration {
     package: String,
     inputs: String,
     namespace: String,
+    /// Its own output; none when it has the policy's.
+    output: Option<String>,
 }
 
 /// A revision that was published.
@@ -111,6 +122,8 @@ struct Revision {
 pub(super) struct Wanted {
     /// A part of a name or description, in the list.
     q: String,
+    /// Of the list, from 1.
+    page: usize,
     done: Option<String>,
     tab: Tab,
     revision: Option<i64>,
@@ -132,40 +145,42 @@ pub(super) async fn list(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
     let now = console.clock.now();
     let tallies = agents::tallies(console).await?;
     let integrations = agent_policies::integration_counts(console).await?;
-    let mut rows = Vec::new();
     let looked_for = wanted.q.trim().to_lowercase();
-    for policy in agent_policies::list(console).await? {
-        let description = policy.description.clone().unwrap_or_default();
-        if ![&policy.name, &description]
+    let mut policies = agent_policies::all(console).await?;
+    policies.retain(|policy| {
+        let description = policy.description.as_deref().unwrap_or_default();
+        [policy.name.as_str(), description]
             .iter()
             .any(|text| text.to_lowercase().contains(&looked_for))
-        {
-            continue;
-        }
+    });
+    let request = PageRequest {
+        page: wanted.page.max(1),
+        per_page: PER_PAGE,
+    };
+    let page = request.of(policies);
+    let row = |policy: &Arc<AgentPolicy>| {
         let tally = tallies.get(&policy.id).copied().unwrap_or_default();
-        let changed = policy
-            .other
-            .get("updated_at")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
-        rows.push(Row {
+        let changed = policy.other.get("updated_at").and_then(Value::as_str);
+        Row {
             agents: figure(tally.active),
             unprivileged: tally.unprivileged,
             is_managed: policy.is_managed,
             integrations: integrations.get(&policy.id).copied().unwrap_or_default(),
-            changed: Moment::parse(now, changed.as_deref()),
-            id: policy.id,
-            name: policy.name,
-            description,
+            changed: Moment::parse(now, changed),
+            id: policy.id.clone(),
+            name: policy.name.clone(),
+            description: policy.description.clone().unwrap_or_default(),
             revision: policy.revision,
-        });
-    }
+        }
+    };
+    let url = |number: usize| format!("/app/fleet/policies?q={}&page={number}", url_part(&wanted.q));
     show(&List {
         frame: Frame::new(&reader, "Agent policies", "Agent policies")
             .toast((wanted.done.as_deref() == Some("deleted")).then_some("The agent policy was deleted.")),
-        rows,
+        paging: Paging::of(&page, url),
+        rows: page.items.iter().map(row).collect(),
         may_change: reader.may_change(),
-        query: wanted.q,
+        query: wanted.q.clone(),
     })
 }
 
@@ -219,6 +234,7 @@ async fn render(
     };
     let now = console.clock.now();
     let available = installed_packages::available(console).await?;
+    let outputs = outputs::list(console).await?;
     let page = Page {
         frame: Frame::new(reader, "Agent policies", policy.name.as_str()).toast(toast),
         tab: wanted.tab,
@@ -227,13 +243,14 @@ async fn render(
         integrations: agent_policies::package_policies_of(console, id)
             .await?
             .iter()
-            .map(Integration::of)
+            .map(|integration| Integration::of(integration, &outputs))
             .collect(),
         packages: available
             .iter()
             .map(|package| (package.name.clone(), package.title.clone()))
             .collect(),
         groups: form::groups(&groups, values, notes, now),
+        sent: !notes.wrong.is_empty(),
         wrong: notes
             .wrong
             .iter()
@@ -309,7 +326,7 @@ pub(super) async fn update(
     };
     if notes.wrong.is_empty() {
         let fields = settings::fields(&groups, &values, &stored.fields);
-        match agent_policies::update(&reader.console, &actor, &id, fields, false).await {
+        match agent_policies::update(&reader.console, &actor, &id, fields, UpdateOptions::default()).await {
             Ok(_) => {
                 return Ok(Redirect::to(&format!("/app/fleet/policies/{id}?tab=settings&done=saved")).into_response());
             }
@@ -358,7 +375,11 @@ fn settings_text(full: &::policy::FullPolicy) -> String {
 }
 
 impl Integration {
-    fn of(integration: &policy::model::PackagePolicy) -> Self {
+    fn of(integration: &policy::model::PackagePolicy, outputs: &[policy::model::Output]) -> Self {
+        let output = integration.output_id.as_ref().map(|id| {
+            let known = outputs.iter().find(|output| output.id == *id);
+            known.map_or_else(|| id.clone(), |output| output.name.clone())
+        });
         let active = integration
             .inputs
             .iter()
@@ -366,6 +387,7 @@ impl Integration {
             .map(|input| input.kind.clone());
         Self {
             id: integration.id.clone(),
+            output,
             namespace: integration.namespace.clone(),
             name: integration.name.clone(),
             package: integration

@@ -30,6 +30,8 @@ pub(super) struct Flyout {
     /// What belongs to no field.
     pub(super) wrong: Vec<String>,
     pub(super) impact: Option<Impact>,
+    /// It holds what was sent, and differs from what is saved.
+    pub(super) sent: bool,
     /// The question before it is done.
     pub(super) asks: bool,
     /// The number that has to be typed.
@@ -167,6 +169,7 @@ async fn submitted(reader: SignedIn, part: &str, id: &str, submission: Submissio
     }
     let mut flyout = Flyout::new(&reader, object, present.as_ref(), kind);
     flyout.asks = notes.wrong.is_empty() && matches!(step.as_str(), "save" | "deploy");
+    flyout.sent = true;
     flyout.typed = (agents >= MANY_AGENTS).then_some(agents);
     flyout.impact = report.as_ref().map(Impact::of);
     if let Some(impact) = &mut flyout.impact {
@@ -255,6 +258,7 @@ impl Flyout {
             groups: Vec::new(),
             wrong: Vec::new(),
             impact: None,
+            sent: false,
             asks: false,
             typed: None,
         }

@@ -27,8 +27,9 @@ use super::frame::Frame;
 use super::look::Look;
 use super::problem::{Problem, show};
 use super::session::SignedIn;
+use crate::domain::error::FleetError;
 use crate::domain::settings as fleet_settings;
-use crate::domain::{download_sources, fleet_server_hosts, outputs, proxies};
+use crate::domain::{download_sources, fleet_server_hosts, output_health, outputs, proxies};
 
 #[derive(Template)]
 #[template(path = "settings.html")]
@@ -64,6 +65,8 @@ struct Output {
     is_default: bool,
     is_default_monitoring: bool,
     trust: String,
+    /// What Fleet Server says about a remote one.
+    health: Option<Look>,
     is_fixed: bool,
 }
 
@@ -152,7 +155,7 @@ async fn render(
             .into_iter()
             .map(Host::from)
             .collect(),
-        outputs: outputs::list(console).await?.into_iter().map(Output::from).collect(),
+        outputs: output_rows(console).await?,
         sources: download_sources::list(console)
             .await?
             .into_iter()
@@ -167,6 +170,28 @@ async fn render(
         removal,
     };
     show(&page)
+}
+
+async fn output_rows(console: &crate::Console) -> Result<Vec<Output>, FleetError> {
+    let mut rows = Vec::new();
+    for output in outputs::list(console).await? {
+        let is_remote = output.kind == "remote_elasticsearch";
+        let health = if is_remote {
+            Some(output_health::newest(console, &output.id).await?)
+        } else {
+            None
+        };
+        let look = |health: &Value| match health["state"].as_str().unwrap_or_default() {
+            "HEALTHY" => Look::new("ok", "Healthy"),
+            "DEGRADED" => Look::new("bad", "Unhealthy"),
+            _ => Look::new("off", "Unknown"),
+        };
+        rows.push(Output {
+            health: health.as_ref().map(look),
+            ..Output::from(output)
+        });
+    }
+    Ok(rows)
 }
 
 fn is_preconfigured(other: &serde_json::Map<String, Value>) -> bool {
@@ -214,6 +239,7 @@ impl From<OutputModel> for Output {
         };
         Self {
             trust,
+            health: None,
             is_fixed: output.is_default || output.is_default_monitoring || is_preconfigured(&output.other),
             id: output.id,
             name: output.name,

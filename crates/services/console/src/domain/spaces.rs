@@ -1,0 +1,105 @@
+//! Spaces: policies belong to one or several, and names are free in each. What is not said to belong elsewhere is in `default`.
+//!
+//! Hosts, outputs, proxies and download sources belong to all. Pages show every space.
+
+use std::collections::HashSet;
+
+use policy::model::AgentPolicy;
+
+use crate::Console;
+use crate::domain::agent_policies;
+use crate::domain::documents::{Fields, text};
+use crate::domain::error::FleetError;
+
+/// The space of requests without a prefix.
+pub const DEFAULT: &str = "default";
+/// In `space_ids`: all of them.
+const EVERY: &str = "*";
+
+/// The field of a policy that names its spaces.
+pub(crate) const FIELD: &str = "space_ids";
+
+/// The spaces of a policy.
+pub(crate) fn of(policy: &AgentPolicy) -> Vec<&str> {
+    let named: Vec<&str> = policy.space_ids.iter().flatten().map(String::as_str).collect();
+    if named.is_empty() { vec![DEFAULT] } else { named }
+}
+
+/// The spaces that the fields of a policy name.
+pub(crate) fn of_fields(fields: &Fields) -> Vec<&str> {
+    let list = fields.get(FIELD).and_then(serde_json::Value::as_array);
+    let named: Vec<&str> = list.into_iter().flatten().filter_map(|space| space.as_str()).collect();
+    if named.is_empty() { vec![DEFAULT] } else { named }
+}
+
+/// Whether something of these spaces is seen in that one.
+pub(crate) fn is_in(spaces: &[&str], space: &str) -> bool {
+    spaces.iter().any(|own| *own == space || *own == EVERY)
+}
+
+/// Whether there is a space that both are in.
+pub(crate) fn meet(one: &[&str], other: &[&str]) -> bool {
+    one.contains(&EVERY) || other.contains(&EVERY) || one.iter().any(|space| other.contains(space))
+}
+
+/// What is made in a space belongs to it, unless it says itself where it belongs.
+pub(crate) fn settle(fields: &mut Fields, space: &str) {
+    let says_so = fields.get(FIELD).is_some_and(|list| !list.is_null());
+    if !says_so && space != DEFAULT {
+        fields.insert(FIELD.to_owned(), serde_json::json!([space]));
+    }
+}
+
+/// The policies that are not seen in a space.
+///
+/// # Errors
+/// The store cannot answer.
+pub(crate) async fn policies_outside(console: &Console, space: &str) -> Result<HashSet<String>, FleetError> {
+    let policies = agent_policies::all(console).await?;
+    let outside = policies.iter().filter(|policy| !is_in(&of(policy), space));
+    Ok(outside.map(|policy| policy.id.clone()).collect())
+}
+
+/// The spaces of what belongs to agent policies, such as an integration: theirs.
+pub(crate) async fn of_policies(console: &Console, ids: &[String]) -> Result<Vec<String>, FleetError> {
+    let mut spaces = Vec::new();
+    for id in ids {
+        if let Some(policy) = console.find(&crate::domain::documents::AGENT_POLICIES, id).await? {
+            spaces.extend(of_fields(&policy.fields).into_iter().map(str::to_owned));
+        }
+    }
+    spaces.sort();
+    spaces.dedup();
+    if spaces.is_empty() {
+        spaces.push(DEFAULT.to_owned());
+    }
+    Ok(spaces)
+}
+
+/// Whether another object of that name would be in the way of one in these spaces.
+pub(crate) fn is_taken(other: &Fields, name: &str, spaces: &[&str]) -> bool {
+    text(other, "name") == Some(name) && meet(&of_fields(other), spaces)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(value: serde_json::Value) -> Fields {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_names_no_space_is_in_the_default_one() {
+        let mut made = fields(json!({"name": "edge"}));
+        assert!(is_in(&of_fields(&made), DEFAULT));
+        settle(&mut made, DEFAULT);
+        assert_eq!(made.get(FIELD), None);
+        settle(&mut made, "team");
+        assert_eq!(of_fields(&made), ["team"]);
+        assert!(is_taken(&made, "edge", &["team", "other"]) && !is_taken(&made, "edge", &[DEFAULT]));
+        assert!(is_in(&["*"], "any") && meet(&["*"], &["team"]));
+    }
+}
