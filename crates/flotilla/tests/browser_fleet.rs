@@ -38,6 +38,7 @@ fn a_fleet_is_run_from_its_pages() {
     user.an_integration_is_added_and_removed();
     user.an_agent_gets_a_tag();
     user.a_fleet_server_gets_its_command();
+    user.a_proxy_is_made_with_the_keyboard_alone();
     for (path, name) in [
         ("/app/fleet/policies/default-policy", "policy"),
         ("/app/fleet/policies/default-policy?tab=settings", "policy-settings"),
@@ -127,8 +128,10 @@ impl User {
     fn an_output_reaches_the_agent(&mut self) {
         let before = self.agent_revision();
         self.go("/app/fleet/settings?flyout=output-fleet-default-output");
-        self.browser
-            .evaluate("document.querySelector('[name=\"ssl.verification_mode\"]').value = 'certificate'");
+        let save = "document.querySelector('button[value=save]').disabled";
+        assert_eq!(self.browser.evaluate(save), true, "what is unchanged cannot be saved");
+        self.type_into("ssl.verification_mode", "certificate");
+        assert_eq!(self.browser.evaluate(save), false);
         self.submit("save");
         self.wait_for(
             "the question",
@@ -272,6 +275,61 @@ impl User {
             assert!(command.contains(option), "{option} in {command}");
         }
         self.picture("add-fleet-server-1440-light");
+    }
+
+    /// Opened, filled in, saved and closed without a pointer.
+    fn a_proxy_is_made_with_the_keyboard_alone(&mut self) {
+        self.go("/app/fleet/settings");
+        self.browser.evaluate(
+            "[...document.querySelectorAll('a.button')].find(link => link.innerText.includes('Add proxy')).focus()",
+        );
+        self.browser.leave_by("document.activeElement.click(), 0");
+        assert_eq!(
+            self.browser.evaluate("document.activeElement.name"),
+            "name",
+            "the first field has the focus"
+        );
+        self.write("harbour");
+        for _ in 0..9 {
+            self.press("Tab", 9, "");
+            if self.browser.evaluate("document.activeElement.name") == "url" {
+                break;
+            }
+        }
+        self.write("http://proxy.example:3128");
+        let inside = "document.querySelector('form[data-form]').contains(document.activeElement)";
+        for _ in 0..40 {
+            self.press("Tab", 9, "");
+            assert_eq!(self.browser.evaluate(inside), true, "the focus stays in the flyout");
+        }
+        self.browser.evaluate("document.querySelector('[name=url]').focus()");
+        self.press("Enter", 13, "\r");
+        self.wait_for(
+            "the toast",
+            "document.querySelector('[data-toast]')?.innerText ?? ''",
+            "saved",
+        );
+        assert!(self.text("main").contains("proxy.example:3128"));
+        self.go("/app/fleet/settings?flyout=proxy-new");
+        self.press("Escape", 27, "");
+        self.wait_for(
+            "the closed flyout",
+            "String(document.querySelector('.flyout') === null)",
+            "true",
+        );
+    }
+
+    fn write(&mut self, text: &str) {
+        self.browser.call("Input.insertText", serde_json::json!({"text": text}));
+    }
+
+    fn press(&mut self, key: &str, code: u32, text: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            let text = if kind == "keyDown" { text } else { "" };
+            let event =
+                serde_json::json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text});
+            self.browser.call("Input.dispatchKeyEvent", event);
+        }
     }
 
     fn agent_revision(&mut self) -> i64 {

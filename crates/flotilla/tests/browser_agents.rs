@@ -1,0 +1,410 @@
+//! The life of an agent in a real browser: from the line that the pages show to the unenrolment, each step from a page to what the
+//! agent does then.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::Write as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::{Browser, Flotilla, eventually, run, skip};
+
+const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
+const SOON: Duration = Duration::from_mins(1);
+
+#[test]
+fn an_agent_is_led_from_its_pages() {
+    let Some(browser) = Browser::start() else {
+        skip("chromium is not installed (Debian: apt-get install chromium)");
+        return;
+    };
+    let flotilla = Flotilla::start(FLOTILLA, &[]);
+    let mut user = User {
+        browser,
+        base: flotilla.text("/urls/console"),
+        flotilla: &flotilla,
+    };
+    user.log_in();
+    user.a_revoked_token_lets_nobody_in();
+    let agent = user.an_agent_arrives_in_the_open_page();
+    user.a_ca_that_is_dropped_reaches_it(&agent);
+    user.lists_show_what_is_chosen(&agent);
+    user.its_logging_level_is_set(&agent);
+    user.its_diagnostics_are_fetched(&agent);
+    user.what_it_cannot_do_is_told(&agent);
+    user.it_gets_another_policy(&agent);
+    user.a_package_is_uploaded_and_used();
+    user.it_is_unenrolled(&agent);
+}
+
+/// Somebody in front of the browser.
+struct User<'a> {
+    browser: Browser,
+    base: String,
+    flotilla: &'a Flotilla,
+}
+
+/// An agent beside the one of `up`.
+struct Agent {
+    id: String,
+    child: Child,
+    _home: tempfile::TempDir,
+}
+
+impl Agent {
+    /// Enrolled with the join string, and running.
+    fn join(string: &str) -> (Child, tempfile::TempDir) {
+        let home = tempfile::tempdir().unwrap();
+        let path = format!("--path.home={}", home.path().display());
+        let enrolled = run(FLOTILLA, ["agent", &path, "enroll", "--force", "--join", string]);
+        assert!(
+            enrolled.status.success(),
+            "{}",
+            String::from_utf8_lossy(&enrolled.stderr)
+        );
+        let child = Command::new(FLOTILLA)
+            .args(["agent", &path, "run"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        (child, home)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _already_gone = self.child.kill();
+        let _already_waited = self.child.wait();
+    }
+}
+
+impl User<'_> {
+    fn log_in(&mut self) {
+        self.browser.resize(1440, 900);
+        self.go("/app/fleet/enrollment-tokens");
+        let password = self.flotilla.text("/password");
+        self.browser.log_in("elastic", &password);
+    }
+
+    fn a_revoked_token_lets_nobody_in(&mut self) {
+        self.browser.fill("#name", "for one day");
+        self.browser
+            .leave_by("document.querySelector('#create form').requestSubmit(), 0");
+        let row = "[...document.querySelectorAll('tbody tr')].find(row => row.innerText.includes('for one day'))";
+        let token = self
+            .browser
+            .evaluate(&format!("{row}.querySelector('[data-copy-source]').textContent"));
+        let token = token.as_str().unwrap().to_owned();
+        self.browser.evaluate(&format!(
+            "{row}.querySelector('form[action$=\"/revoke\"]').requestSubmit(), 0"
+        ));
+        self.browser
+            .leave_by("document.querySelector('dialog[open] button[value=confirm]').click(), 0");
+        assert!(!self.text("tbody").contains("for one day") || self.text("tbody").contains("Revoked"));
+        let home = tempfile::tempdir().unwrap();
+        let path = format!("--path.home={}", home.path().display());
+        let (url, authority) = (self.flotilla.text("/urls/fleet_server"), self.flotilla.text("/ca/path"));
+        let refused = run(
+            FLOTILLA,
+            [
+                "agent",
+                &path,
+                "enroll",
+                "--force",
+                &format!("--url={url}"),
+                &format!("--enrollment-token={token}"),
+                &format!("--certificate-authorities={authority}"),
+            ],
+        );
+        assert!(!refused.status.success(), "a revoked token enrols nobody");
+    }
+
+    /// The page that shows the line turns green by itself when the agent is there, and again with its first data.
+    fn an_agent_arrives_in_the_open_page(&mut self) -> Agent {
+        self.go("/app/fleet/agents/add");
+        assert!(self.text("#arrived").contains("No agent has enrolled"));
+        let command = self.text(".command pre");
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let join = words.iter().position(|word| *word == "--join").unwrap();
+        self.browser.evaluate("window.same = true");
+        let (child, home) = Agent::join(words[join + 1]);
+        self.until(
+            "the agent",
+            "document.querySelector('#arrived a[href*=\"/agents/\"]') !== null",
+        );
+        self.until(
+            "its first data",
+            "document.querySelector('#arrived').innerText.includes('Its first data is here')",
+        );
+        assert_eq!(self.browser.evaluate("window.same"), true, "nothing was reloaded");
+        self.picture("add-agent-arrived-1440-light");
+        let href = self
+            .browser
+            .evaluate("document.querySelector('#arrived a[href*=\"/agents/\"]').getAttribute('href')");
+        let id = href.as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        Agent { id, child, _home: home }
+    }
+
+    /// A file is dropped on the field of a Fleet Server host; what it holds is in the next revision that the agent runs.
+    fn a_ca_that_is_dropped_reaches_it(&mut self, agent: &Agent) {
+        let before = self.agent(agent)["policy_revision"].as_i64().unwrap();
+        self.go("/app/fleet/settings?flyout=host-fleet-default-fleet-server-host");
+        let save = "document.querySelector('button[value=save]').disabled";
+        assert_eq!(self.browser.evaluate(save), true, "nothing was changed yet");
+        let pem = std::fs::read_to_string(self.flotilla.text("/ca/path")).unwrap();
+        self.browser.evaluate(&format!(
+            "{{ const files = new DataTransfer(); files.items.add(new File([{}], 'ca.pem')); \
+             const place = document.querySelector('[name=\"ssl.agent_certificate_authorities\"]'); \
+             for (const kind of ['dragover', 'drop']) \
+             place.dispatchEvent(new DragEvent(kind, {{ bubbles: true, cancelable: true, dataTransfer: files }})); 0 }}",
+            Value::from(pem.as_str())
+        ));
+        self.until(
+            "the card of the CA",
+            "document.querySelector('#about-ssl-agent_certificate_authorities')?.innerText.includes('Flotilla Root CA')",
+        );
+        assert_eq!(self.browser.evaluate(save), false, "there is something to save");
+        self.picture("settings-host-dropped-1440-light");
+        self.leave("document.querySelector('button[value=save]').click()");
+        self.leave("document.querySelector('button[value=deploy]').click()");
+        assert_eq!(self.text("[data-toast]").trim(), "Fleet Server host saved");
+        eventually("the agent with the CA", SOON, || {
+            let agent = self.agent(agent);
+            (agent["policy_revision"].as_i64()? > before && agent["status"] == "online").then_some(())
+        });
+        let full = self
+            .flotilla
+            .console()
+            .get("/api/fleet/agent_policies/default-policy/full");
+        let authorities = full["item"]["fleet"]["ssl"]["certificate_authorities"].to_string();
+        assert!(authorities.contains("BEGIN CERTIFICATE"), "{full}");
+    }
+
+    fn lists_show_what_is_chosen(&mut self, agent: &Agent) {
+        let tags = json!({"agents": [agent.id], "tagsToAdd": ["quay", "crane"]});
+        self.flotilla
+            .console()
+            .post("/api/fleet/agents/bulk_update_agent_tags", &tags);
+        self.go("/app/fleet/agents");
+        let rows = "document.querySelectorAll('#agent-list tbody tr').length";
+        assert_eq!(self.browser.evaluate(rows), 2);
+        // A menu of several choices applies them when it closes.
+        self.browser.evaluate(
+            "{ const menu = document.querySelectorAll('.picker')[1]; menu.open = true; \
+             menu.querySelector('[value=quay]').click(); 0 }",
+        );
+        self.leave("document.querySelectorAll('.picker')[1].open = false");
+        assert_eq!(self.browser.evaluate(rows), 1);
+        assert!(
+            self.browser
+                .evaluate("location.search")
+                .as_str()
+                .unwrap()
+                .contains("tag=quay")
+        );
+        self.leave(
+            "[...document.querySelectorAll('.counts a')].find(link => link.innerText.includes('Healthy')).click()",
+        );
+        self.leave(
+            "[...document.querySelectorAll('.counts a')].find(link => link.innerText.includes('Offline')).click()",
+        );
+        let address = self.browser.evaluate("location.search");
+        for part in ["tag=quay", "status=online", "status=offline"] {
+            assert!(address.as_str().unwrap().contains(part), "{part} in {address}");
+        }
+        assert_eq!(self.browser.evaluate(rows), 1);
+        self.picture("agents-filtered-1440-light");
+        self.leave("{ const rows = document.querySelector('#rows'); rows.value = '20'; rows.dispatchEvent(new Event('change', { bubbles: true })); }");
+        assert!(
+            self.browser
+                .evaluate("location.search")
+                .as_str()
+                .unwrap()
+                .contains("rows=20")
+        );
+        self.leave("document.querySelector('[role=switch]').click()");
+        assert!(
+            self.text("#agent-list").contains("No agent matches"),
+            "all have the newest version"
+        );
+        self.go("/app/fleet/agents?tag=crane");
+        self.browser
+            .evaluate("document.querySelector('[data-select-all]').click()");
+        assert_eq!(self.text("[data-bulk-count]"), "1");
+        assert!(self.browser.messages().is_empty());
+    }
+
+    fn its_logging_level_is_set(&mut self, agent: &Agent) {
+        self.go(&format!("/app/fleet/agents/{}/settings", agent.id));
+        self.browser.fill("#log_level", "debug");
+        self.leave("document.querySelector('.panel-foot .primary').click()");
+        eventually("the level that the agent reports", SOON, || {
+            let level = self.agent(agent)["local_metadata"]["elastic"]["agent"]["log_level"].clone();
+            (level == "debug").then_some(())
+        });
+    }
+
+    fn its_diagnostics_are_fetched(&mut self, agent: &Agent) {
+        self.go(&format!(
+            "/app/fleet/agents/actions?action=diagnostics&agent={}",
+            agent.id
+        ));
+        self.leave("document.querySelector('.panel-foot .primary').click()");
+        assert!(
+            self.browser
+                .evaluate("location.pathname")
+                .as_str()
+                .unwrap()
+                .ends_with("/diagnostics")
+        );
+        self.until("the zip", "document.querySelector('#diagnostics a[download]') !== null");
+        let start = self.browser.evaluate(
+            "fetch(document.querySelector('#diagnostics a[download]').href).then(answer => answer.arrayBuffer()) \
+             .then(bytes => String.fromCharCode(...new Uint8Array(bytes, 0, 2)))",
+        );
+        assert_eq!(start, "PK", "it is a zip");
+        self.picture("agent-diagnostics-1440-light");
+    }
+
+    /// An agent that no package installed cannot be upgraded: it says so itself, and the pages show it.
+    fn what_it_cannot_do_is_told(&mut self, agent: &Agent) {
+        self.go(&format!("/app/fleet/agents/actions?action=upgrade&agent={}", agent.id));
+        self.leave("document.querySelector('.panel-foot .primary').click()");
+        assert!(
+            self.text("main").contains("already running on the selected version"),
+            "{}",
+            self.text("main")
+        );
+        self.browser
+            .evaluate("document.querySelector('[name=force]').checked = true");
+        self.leave("document.querySelector('.panel-foot .primary').click()");
+        self.go("/app/fleet/agents/activity");
+        self.until(
+            "the agent's answer",
+            "[...document.querySelectorAll('#activity tbody tr')].some(row => row.innerText.includes('Upgrade') && row.innerText.includes('Failed'))",
+        );
+        self.picture("activity-1440-light");
+    }
+
+    fn it_gets_another_policy(&mut self, agent: &Agent) {
+        self.go("/app/fleet/policies");
+        self.browser.fill("#name", "Quay");
+        self.leave("document.querySelector('#create form').requestSubmit()");
+        self.go(&format!("/app/fleet/agents/actions?action=reassign&agent={}", agent.id));
+        self.browser
+            .evaluate("{ const choice = document.querySelector('#policy_id'); choice.value = [...choice.options].find(one => one.text === 'Quay').value; 0 }");
+        self.leave("document.querySelector('.panel-foot .primary').click()");
+        eventually("the agent with the policy", SOON, || {
+            let now = self.agent(agent);
+            (now["policy_id"] != "default-policy" && now["policy_revision"].as_i64()? > 0 && now["status"] == "online")
+                .then_some(())
+        });
+    }
+
+    fn a_package_is_uploaded_and_used(&mut self) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("quay.zip");
+        fs_err::write(&file, quay_package()).unwrap();
+        self.go("/app/fleet/packages");
+        let root = self.browser.call("DOM.getDocument", json!({}));
+        let field = self.browser.call(
+            "DOM.querySelector",
+            json!({"nodeId": root["root"]["nodeId"], "selector": "#package"}),
+        );
+        self.browser.call(
+            "DOM.setFileInputFiles",
+            json!({"nodeId": field["nodeId"], "files": [file.display().to_string()]}),
+        );
+        self.leave("document.querySelector('form[enctype]').requestSubmit()");
+        assert!(self.text("[data-toast]").contains("installed"), "{}", self.text("main"));
+        assert!(self.text("main table").contains("Quay logs"));
+        self.picture("packages-1440-light");
+        self.go("/app/fleet/policies/default-policy");
+        self.browser.fill("#package", "quay");
+        self.leave("document.querySelector('#package').form.requestSubmit()");
+        self.leave("document.querySelector('.panel-foot .primary').click()");
+        self.go("/app/fleet/policies/default-policy?tab=yaml");
+        assert!(self.text("main").contains("/var/log/quay.log"), "{}", self.text("main"));
+        // What is in use stays.
+        self.go("/app/fleet/packages");
+        self.browser
+            .evaluate("document.querySelector('form[action$=\"/quay/delete\"]').requestSubmit(), 0");
+        self.leave("document.querySelector('#remove-quay button[value=confirm]').click()");
+        assert!(self.text("main").contains("in use"), "{}", self.text("main"));
+    }
+
+    fn it_is_unenrolled(&mut self, agent: &Agent) {
+        self.go(&format!("/app/fleet/agents/actions?action=unenroll&agent={}", agent.id));
+        self.picture("agent-unenroll-1440-light");
+        self.leave("document.querySelector('.panel-foot .danger').click()");
+        eventually("the agent unenrolled", SOON, || {
+            (self.agent(agent)["status"] == "unenrolled").then_some(())
+        });
+        self.go("/app/fleet/agents?status=unenrolled");
+        assert!(self.text("#agent-list tbody").contains("Unenrolled"));
+        self.go("/app/audit?kind=agent");
+        assert!(self.text("#audit-list").contains("elastic"));
+        assert!(self.browser.messages().is_empty());
+    }
+
+    fn agent(&self, agent: &Agent) -> Value {
+        let found = self.flotilla.console().get(&format!("/api/fleet/agents/{}", agent.id));
+        found["item"].clone()
+    }
+
+    fn go(&mut self, path: &str) {
+        self.browser.go(&format!("{}{path}", self.base));
+    }
+
+    /// Runs what leaves the page.
+    fn leave(&mut self, script: &str) {
+        self.browser.leave_by(&format!("{{ {script}; 0 }}"));
+    }
+
+    fn text(&mut self, selector: &str) -> String {
+        let selector = Value::from(selector);
+        let found = self
+            .browser
+            .evaluate(&format!("document.querySelector({selector})?.innerText ?? ''"));
+        found.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits without a reload until `script` is true.
+    fn until(&mut self, what: &str, script: &str) {
+        eventually(what, SOON, || (self.browser.evaluate(script) == true).then_some(()));
+    }
+
+    fn picture(&mut self, name: &str) {
+        let png = self.browser.screenshot();
+        fs_err::write(testkit::artefacts("pages").join(format!("{name}.png")), png).unwrap();
+    }
+}
+
+/// A package with one data stream, as others publish them.
+fn quay_package() -> Vec<u8> {
+    let files = [
+        (
+            "manifest.yml",
+            "format_version: 3.0.0\nname: quay\ntitle: Quay logs\ndescription: What happens at the quay.\nversion: 1.0.0\ntype: integration\n\
+             owner: {github: example/quay, type: community}\npolicy_templates:\n- name: quay\n  title: Quay\n  description: Quay\n  inputs:\n  - type: logfile\n    title: Logs\n    description: Logs\n",
+        ),
+        (
+            "data_stream/log/manifest.yml",
+            "title: Quay log\ntype: logs\nstreams:\n- input: logfile\n  title: Log\n  description: Log\n  template_path: stream.yml.hbs\n  vars:\n\
+             \x20 - name: paths\n    type: text\n    title: Paths\n    multi: true\n    required: true\n    default: [/var/log/quay.log]\n",
+        ),
+        (
+            "data_stream/log/agent/stream/stream.yml.hbs",
+            "paths:\n{{#each paths as |path i|}}\n  - {{path}}\n{{/each}}\n",
+        ),
+        ("data_stream/log/fields/base.yml", "- name: message\n  type: text\n"),
+    ];
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, content) in files {
+        let options = zip::write::SimpleFileOptions::default();
+        zip.start_file(format!("quay-1.0.0/{name}"), options).unwrap();
+        zip.write_all(content.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
