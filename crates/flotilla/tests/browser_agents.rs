@@ -272,7 +272,7 @@ impl User<'_> {
         self.go(&format!("/app/fleet/agents/actions?action=upgrade&agent={}", agent.id));
         self.leave("document.querySelector('.panel-foot .primary').click()");
         assert!(
-            self.text("main").contains("already running on the selected version"),
+            self.text("main").contains("cannot be upgraded through Fleet"),
             "{}",
             self.text("main")
         );

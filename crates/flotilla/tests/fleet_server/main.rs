@@ -17,6 +17,8 @@ mod remote_outputs;
 
 mod soak;
 
+mod tls_fields;
+
 mod files;
 mod host;
 

@@ -1,9 +1,10 @@
 //! Agent policies.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use policy::Form;
-use policy::model::AgentPolicy;
+use policy::model::{AgentPolicy, PackagePolicy};
 use serde_json::{Value, json};
 
 use super::call::{Call, Reply, answer_of, item, page_of};
@@ -12,10 +13,12 @@ use super::package_policies::{self as package_policy_answers, Format};
 use super::schema::{ANY_INTEGER, Field, Kind, MAP, NATURAL, TEXTS, field, flag, text};
 use crate::Console;
 use crate::domain::agent_policies::{self as domain, CreateOptions, UpdateOptions};
+use crate::domain::agents::{self, Tally};
 use crate::domain::documents::AGENT_POLICIES;
 use crate::domain::error::FleetError;
 use crate::domain::page::Page;
-use crate::domain::{agents, installed_packages, kuery, package_policies, publish, spaces};
+use crate::domain::spaces::{self, Places};
+use crate::domain::{installed_packages, kuery, package_policies, publish};
 
 const FORMAT: Field = field("format", Kind::Choice(&["simplified", "legacy"]));
 pub(super) const FORMAT_QUERY: &[Field] = &[FORMAT];
@@ -141,25 +144,32 @@ impl Show {
 }
 
 async fn shown(console: &Console, policy: AgentPolicy, show: Show) -> Result<Value, ApiError> {
+    let tallies = match show.agents {
+        true => agents::tallies(console).await?,
+        false => HashMap::new(),
+    };
+    shown_with(console, policy, show, &tallies).await
+}
+
+async fn shown_with(
+    console: &Console,
+    policy: AgentPolicy,
+    show: Show,
+    tallies: &HashMap<String, Tally>,
+) -> Result<Value, ApiError> {
     let id = policy.id.clone();
     let mut answer = answer_of(policy);
     if show.package_policies {
         let integrations = domain::package_policies_of(console, &id).await?;
         let packages = installed_packages::available(console).await?;
-        let mut each = Vec::with_capacity(integrations.len());
-        for integration in &integrations {
-            let spaces = spaces::of_policies(console, &integration.policy_ids).await?;
-            each.push(package_policy_answers::answer(
-                &packages,
-                integration,
-                show.format,
-                &spaces,
-            ));
-        }
-        answer["package_policies"] = each.into();
+        let places = Places::now(console).await?;
+        let one = |integration: &PackagePolicy| {
+            let spaces = places.of(&integration.policy_ids);
+            package_policy_answers::answer(&packages, integration, show.format, &spaces)
+        };
+        answer["package_policies"] = integrations.iter().map(one).collect();
     }
     if show.agents {
-        let tallies = agents::tallies(console).await?;
         let tally = tallies.get(&id).copied().unwrap_or_default();
         answer["agents"] = tally.active.into();
         answer["unprivileged_agents"] = tally.unprivileged.into();
@@ -197,9 +207,13 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
         agents: counts,
         format: Format::of(&call),
     };
+    let tallies = match show.agents {
+        true => agents::tallies(&console).await?,
+        false => HashMap::new(),
+    };
     let mut items = Vec::new();
     for policy in page.items {
-        items.push(shown(&console, policy, show).await?);
+        items.push(shown_with(&console, policy, show, &tallies).await?);
     }
     Ok(Reply::Json(page_of(Page {
         items,

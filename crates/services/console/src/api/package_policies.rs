@@ -13,7 +13,8 @@ use super::schema::{Field, Kind, MAP, TEXTS, field, flag, text};
 use crate::Console;
 use crate::domain::error::FleetError;
 use crate::domain::page::Page;
-use crate::domain::{agents, installed_packages, kuery, package_policies as domain, spaces};
+use crate::domain::spaces::{self, Places};
+use crate::domain::{agents, installed_packages, kuery, package_policies as domain};
 
 const FORMAT: Field = field("format", Kind::Choice(&["simplified", "legacy"]));
 pub(super) const FORMAT_QUERY: &[Field] = &[FORMAT];
@@ -161,7 +162,7 @@ impl Format {
 }
 
 /// A package policy as the API shows it.
-pub(super) fn answer(packages: &[Arc<Package>], policy: &PackagePolicy, format: Format, spaces: &[String]) -> Value {
+pub(super) fn answer(packages: &[Arc<Package>], policy: &PackagePolicy, format: Format, spaces: &[&str]) -> Value {
     let mut answer = serde_json::to_value(policy).expect("our own types can always be written");
     answer["policy_id"] = policy.policy_ids.first().map_or(Value::Null, |id| id.as_str().into());
     answer["spaceIds"] = json!(spaces);
@@ -179,17 +180,17 @@ pub(super) fn answer(packages: &[Arc<Package>], policy: &PackagePolicy, format: 
 }
 
 async fn shown(console: &Console, policy: &PackagePolicy, call: &Call) -> Result<Value, ApiError> {
-    let spaces = spaces::of_policies(console, &policy.policy_ids).await?;
+    let places = Places::now(console).await?;
     let packages = installed_packages::available(console).await?;
+    let spaces = places.of(&policy.policy_ids);
     Ok(answer(&packages, policy, Format::of(call), &spaces))
 }
 
 /// The package policy, when it is in the space of the request.
 async fn visible(console: &Console, call: &Call, id: &str) -> Result<PackagePolicy, FleetError> {
     let policy = domain::read(console, id).await?;
-    let own = spaces::of_policies(console, &policy.policy_ids).await?;
-    let own: Vec<&str> = own.iter().map(String::as_str).collect();
-    if spaces::is_in(&own, &call.space) {
+    let places = Places::now(console).await?;
+    if spaces::is_in(&places.of(&policy.policy_ids), &call.space) {
         return Ok(policy);
     }
     Err(FleetError::NotFound(format!("Package policy {id} not found")))
@@ -208,14 +209,13 @@ fn is_upgradeable(packages: &[Arc<Package>], policy: &PackagePolicy) -> bool {
 pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let query = kuery::parse(call.text("kuery"))?;
     let packages = installed_packages::available(&console).await?;
-    let outside = spaces::policies_outside(&console, &call.space).await?;
+    let places = Places::now(&console).await?;
     let mut policies: Vec<(Arc<PackagePolicy>, Value)> = Vec::new();
     for policy in domain::all(&console).await? {
-        let is_here = policy.policy_ids.is_empty() || policy.policy_ids.iter().any(|id| !outside.contains(id));
-        if !is_here || call.flag("showUpgradeable") && !is_upgradeable(&packages, &policy) {
+        let spaces = places.of(&policy.policy_ids);
+        if !spaces::is_in(&spaces, &call.space) || call.flag("showUpgradeable") && !is_upgradeable(&packages, &policy) {
             continue;
         }
-        let spaces = spaces::of_policies(&console, &policy.policy_ids).await?;
         let value = answer(&packages, &policy, Format::Legacy, &spaces);
         if kuery::matches(&query, &policy.id, &value) {
             policies.push((policy, value));
@@ -230,7 +230,7 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
     let tallies = agents::tallies(&console).await?;
     let mut items = Vec::new();
     for (policy, _) in &page.items {
-        let mut item = shown(&console, policy, &call).await?;
+        let mut item = answer(&packages, policy, Format::of(&call), &places.of(&policy.policy_ids));
         if call.flag("withAgentCount") {
             let agents = policy.policy_ids.iter().filter_map(|id| tallies.get(id));
             item["agents"] = agents.map(|tally| tally.active).sum::<u64>().into();
@@ -305,13 +305,14 @@ pub(super) async fn upgrade(console: Arc<Console>, call: Call) -> Result<Reply, 
 
 pub(super) async fn upgrade_dry_run(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let packages = installed_packages::available(&console).await?;
+    let places = Places::now(&console).await?;
     let mut results = Vec::new();
     for id in call.body_texts("packagePolicyIds") {
         let present = visible(&console, &call, &id).await;
         let upgraded = domain::upgraded(&console, &id, call.body_text("packageVersion")).await;
         results.push(match (present, upgraded) {
             (Ok(present), Ok(upgraded)) => {
-                let spaces = spaces::of_policies(&console, &present.policy_ids).await?;
+                let spaces = places.of(&present.policy_ids);
                 let shown = |policy: &PackagePolicy| answer(&packages, policy, Format::Legacy, &spaces);
                 json!({"name": present.name, "hasErrors": false, "diff": [shown(&present), shown(&upgraded)], "agent_diff": [[], []]})
             }

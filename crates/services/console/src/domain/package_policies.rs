@@ -308,16 +308,12 @@ async fn check(console: &Console, policy: &PackagePolicy) -> Result<(), FleetErr
     if !policy.namespace.is_empty() {
         check_namespace(&policy.namespace)?;
     }
-    let own = spaces::of_policies(console, &policy.policy_ids).await?;
-    let own: Vec<&str> = own.iter().map(String::as_str).collect();
-    let mut taken = false;
-    for other in all(console).await? {
-        if other.id != policy.id && other.name == policy.name {
-            let theirs = spaces::of_policies(console, &other.policy_ids).await?;
-            let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
-            taken |= spaces::meet(&own, &theirs);
-        }
-    }
+    let places = spaces::Places::now(console).await?;
+    let own = places.of(&policy.policy_ids);
+    let others = all(console).await?;
+    let taken = others.iter().any(|other| {
+        other.id != policy.id && other.name == policy.name && spaces::meet(&own, &places.of(&other.policy_ids))
+    });
     if taken {
         let message = format!(
             "An integration policy with the name {} already exists. Please rename it or choose a different name.",

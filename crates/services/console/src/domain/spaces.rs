@@ -2,7 +2,7 @@
 //!
 //! Hosts, outputs, proxies and download sources belong to all. Pages show every space.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use policy::model::AgentPolicy;
 
@@ -60,20 +60,36 @@ pub(crate) async fn policies_outside(console: &Console, space: &str) -> Result<H
     Ok(outside.map(|policy| policy.id.clone()).collect())
 }
 
-/// The spaces of what belongs to agent policies, such as an integration: theirs.
-pub(crate) async fn of_policies(console: &Console, ids: &[String]) -> Result<Vec<String>, FleetError> {
-    let mut spaces = Vec::new();
-    for id in ids {
-        if let Some(policy) = console.find(&crate::domain::documents::AGENT_POLICIES, id).await? {
-            spaces.extend(of_fields(&policy.fields).into_iter().map(str::to_owned));
-        }
+/// The spaces of all agent policies at one moment.
+#[derive(Debug)]
+pub(crate) struct Places(HashMap<String, Vec<String>>);
+
+impl Places {
+    /// As they are now.
+    ///
+    /// # Errors
+    /// The store cannot answer.
+    pub(crate) async fn now(console: &Console) -> Result<Self, FleetError> {
+        let policies = agent_policies::all(console).await?;
+        let places = policies.iter().map(|policy| {
+            let spaces = of(policy).into_iter().map(str::to_owned).collect();
+            (policy.id.clone(), spaces)
+        });
+        Ok(Self(places.collect()))
     }
-    spaces.sort();
-    spaces.dedup();
-    if spaces.is_empty() {
-        spaces.push(DEFAULT.to_owned());
+
+    /// The spaces of what belongs to these policies, such as an integration: theirs.
+    pub(crate) fn of(&self, policies: &[String]) -> Vec<&str> {
+        let mut spaces: Vec<&str> = policies
+            .iter()
+            .filter_map(|id| self.0.get(id))
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        spaces.sort_unstable();
+        spaces.dedup();
+        if spaces.is_empty() { vec![DEFAULT] } else { spaces }
     }
-    Ok(spaces)
 }
 
 /// Whether another object of that name would be in the way of one in these spaces.

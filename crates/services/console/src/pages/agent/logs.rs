@@ -102,6 +102,14 @@ impl Logs {
     }
 }
 
+/// What the agent said last about itself, the newest first.
+pub(super) async fn newest(console: &Console, agent: &Agent, lines: usize) -> Result<Vec<LogLine>, FleetError> {
+    let wanted = Wanted::default();
+    let mut found = Found::of(console, &agent.id, &wanted, Query::MatchAll).await?.lines;
+    found.truncate(lines);
+    Ok(found)
+}
+
 #[derive(Default)]
 struct Found {
     lines: Vec<LogLine>,

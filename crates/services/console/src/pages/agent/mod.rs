@@ -16,10 +16,12 @@ use self::logs::{Logs, Wanted};
 use self::overview::Overview;
 use super::agents::{host_name, is_unverified};
 use super::frame::Frame;
-use super::look::Look;
+use super::log_line::LogLine;
+use super::look::{Look, Moment};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
 use crate::domain::agent_policies;
+use crate::domain::agent_status::AgentStatus;
 use crate::domain::agents::{self, Agent};
 use crate::domain::error::FleetError;
 
@@ -30,7 +32,12 @@ struct Page {
     id: String,
     host: String,
     look: Look,
-    message: String,
+    /// When it was last heard of.
+    heard: Moment,
+    /// Its system, address and version, in a line.
+    facts: Vec<String>,
+    /// What it says about its trouble.
+    trouble: String,
     tags: Vec<String>,
     behind: bool,
     unverified: bool,
@@ -59,13 +66,15 @@ impl Tab {
 
 /// What the chosen part shows.
 enum Content {
-    Details(Box<Overview>),
+    Details(Box<Overview>, Vec<LogLine>),
     Logs(Box<Logs>),
     Diagnostics(Vec<Diagnostic>),
     /// The levels to choose from, the present one marked.
     Settings(Vec<(&'static str, bool)>),
 }
 
+/// Lines of its log beside the rest.
+const NEWEST_LINES: usize = 8;
 /// What an agent may log; it refuses others.
 const LOG_LEVELS: [&str; 4] = ["debug", "info", "warning", "error"];
 
@@ -104,13 +113,23 @@ async fn render(reader: SignedIn, id: &str, tab: Tab, wanted: Wanted) -> Result<
         frame: Frame::new(&reader, "Agents", host_name(&agent)).toast(toast),
         host: host_name(&agent),
         look: Look::of_agent(agent.status),
-        message: agent.document.last_checkin_message.clone().unwrap_or_default(),
+        heard: Moment::parse(console.clock.now(), agent.document.last_checkin.as_deref()),
+        facts: in_short(&agent),
+        trouble: match agent.status {
+            AgentStatus::Degraded | AgentStatus::Error => {
+                agent.document.last_checkin_message.clone().unwrap_or_default()
+            }
+            _ => String::new(),
+        },
         tags: agent.document.tags.clone(),
         behind: agent.document.active && is_behind(&agent, policy.as_ref()),
         unverified: is_unverified(&agent),
         may_change: reader.may_change() && agent.document.active,
         content: match tab {
-            Tab::Details => Content::Details(Box::new(Overview::of(console, &agent, policy.as_ref()).await?)),
+            Tab::Details => Content::Details(
+                Box::new(Overview::of(console, &agent, policy.as_ref()).await?),
+                logs::newest(console, &agent, NEWEST_LINES).await?,
+            ),
             Tab::Logs => Content::Logs(Box::new(Logs::of(console, &agent, wanted).await?)),
             Tab::Diagnostics => Content::Diagnostics(diagnostics::of(console, &agent.id).await?),
             Tab::Settings => Content::Settings(levels(&agent)),
@@ -119,6 +138,29 @@ async fn render(reader: SignedIn, id: &str, tab: Tab, wanted: Wanted) -> Result<
         id: agent.id,
     };
     show(&page)
+}
+
+fn in_short(agent: &Agent) -> Vec<String> {
+    let said = |pointer: &str| overview::metadata(agent, pointer);
+    let is_own =
+        |address: &&str| !address.starts_with("127.") && !address.starts_with("::1") && !address.starts_with("fe80");
+    let addresses = said("/host/ip").unwrap_or_default();
+    let address = addresses
+        .split(", ")
+        .find(is_own)
+        .and_then(|text| text.split('/').next());
+    let version = agent
+        .document
+        .agent
+        .as_ref()
+        .map(|agent| format!("agent {}", agent.version));
+    let facts = [
+        said("/os/full").or_else(|| said("/os/platform")),
+        said("/host/architecture"),
+        address.filter(|text| !text.is_empty()).map(str::to_owned),
+        version,
+    ];
+    facts.into_iter().flatten().collect()
 }
 
 /// Whether the agent runs an older revision of its policy.

@@ -230,7 +230,21 @@ fn components(components: Option<&Value>) -> Vec<Component> {
         units: component["units"].as_array().into_iter().flatten().map(unit).collect(),
     };
     let all = components.and_then(Value::as_array).into_iter().flatten();
-    all.map(component).collect()
+    let mut all: Vec<Component> = all.map(component).collect();
+    // Trouble first.
+    all.sort_by_key(|component| !component.is_open());
+    all
+}
+
+impl Overview {
+    /// How many components are in trouble, in words; nothing when none is.
+    pub(super) fn trouble(&self) -> String {
+        let wrong = self.components.iter().filter(|component| component.is_open()).count();
+        match wrong {
+            0 => format!("{} run", self.components.len()),
+            wrong => format!("{wrong} of {} in trouble", self.components.len()),
+        }
+    }
 }
 
 impl Component {
