@@ -15,6 +15,8 @@ use crate::domain::agents::{self, Agent, Selection};
 use crate::domain::{action_status, agents as agents_domain};
 
 const AGENTS: Field = field("agents", Kind::Either(&[TEXTS, Kind::Text])).required();
+/// A semantic version.
+const VERSION: &str = r"^(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})(-[A-Za-z][0-9A-Za-z]*)?$";
 const BATCH: Field = field("batchSize", NATURAL);
 const INCLUDE_INACTIVE: Field = flag("includeInactive").default("false");
 const METRICS: Field = field(
@@ -31,14 +33,14 @@ pub(super) const BULK_UNENROLL: &[Field] = &[AGENTS, flag("force"), flag("revoke
 pub(super) const REASSIGN: &[Field] = &[text("policy_id").required()];
 pub(super) const BULK_REASSIGN: &[Field] = &[AGENTS, text("policy_id").required(), BATCH, INCLUDE_INACTIVE];
 pub(super) const UPGRADE: &[Field] = &[
-    text("version").required(),
+    field("version", Kind::Shaped(VERSION)).required(),
     text("source_uri"),
     flag("force"),
     flag("skipRateLimitCheck"),
 ];
 pub(super) const BULK_UPGRADE: &[Field] = &[
     AGENTS,
-    text("version").required(),
+    field("version", Kind::Shaped(VERSION)).required(),
     text("source_uri"),
     flag("force"),
     flag("skipRateLimitCheck"),

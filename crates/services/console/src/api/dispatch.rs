@@ -36,7 +36,9 @@ struct Space(String);
 pub(crate) fn router(console: Arc<Console>) -> Router {
     let mut router: Router<Arc<Console>> = Router::new();
     let mut methods: BTreeMap<&'static str, MethodRouter<Arc<Console>>> = BTreeMap::new();
+    let mut allowed: BTreeMap<&'static str, Vec<&'static str>> = BTreeMap::new();
     for route in routes::all() {
+        allowed.entry(route.path).or_default().push(route.method.as_str());
         let present = methods.remove(route.path).unwrap_or_default();
         methods.insert(
             route.path,
@@ -46,7 +48,9 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         );
     }
     for (path, method_router) in methods {
-        router = router.route(path, method_router.fallback(no_route));
+        let allow = allowed.get(path).map(|methods| methods.join(", ")).unwrap_or_default();
+        let wrong_method = move || std::future::ready(ApiError::WrongMethod { allow: allow.clone() });
+        router = router.route(path, method_router.fallback(wrong_method));
     }
     let routes = router.fallback(no_route).with_state(Arc::clone(&console));
     Router::new().fallback(move |request: Request| strip_space(routes.clone(), request))

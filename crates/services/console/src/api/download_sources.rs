@@ -44,7 +44,7 @@ const SECRETS: &[Field] = &[
 pub(super) const CREATE: &[Field] = &[
     text("id"),
     text("name").required(),
-    text("host").required(),
+    field("host", Kind::Url).required(),
     flag("is_default").default("false"),
     text("proxy_id").nullable(),
     field("ssl", Kind::Object(SSL)).nullable(),
@@ -55,7 +55,7 @@ pub(super) const CREATE: &[Field] = &[
 ];
 pub(super) const UPDATE: &[Field] = &[
     text("name"),
-    text("host"),
+    field("host", Kind::Url),
     flag("is_default"),
     text("proxy_id").nullable(),
     field("ssl", Kind::Object(SSL)).nullable(),

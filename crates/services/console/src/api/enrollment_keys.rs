@@ -21,7 +21,7 @@ pub(super) const LIST_QUERY: &[Field] = &[
 pub(super) const CREATE: &[Field] = &[
     text("name"),
     text("policy_id").required(),
-    text("expiration"),
+    field("expiration", Kind::Shaped("^[0-9]{1,4}(d|h|m|s)$")),
     // Ours: how often, and from where, a token may be used.
     field("use_limit", Kind::Integer { min: 1, max: 1_000_000 }),
     field("allowed_addresses", TEXTS),

@@ -26,6 +26,9 @@ pub(crate) enum ApiError {
     /// No such route.
     #[error("Not Found")]
     NoRoute,
+    /// The path is one, the method is not.
+    #[error("Method Not Allowed: {allow} would be")]
+    WrongMethod { allow: String },
     /// The caller may not.
     #[error("{0}")]
     Forbidden(String),
@@ -55,6 +58,7 @@ impl ApiError {
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Login(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Fleet(error) => match error {
@@ -105,6 +109,11 @@ impl IntoResponse for ApiError {
             body["attributes"] = json!({"type": class});
         }
         let mut response = (status, axum::Json::<Value>(body)).into_response();
+        if let Self::WrongMethod { allow } = &self
+            && let Ok(allow) = HeaderValue::from_str(allow)
+        {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(
                 header::WWW_AUTHENTICATE,

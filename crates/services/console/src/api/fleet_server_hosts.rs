@@ -12,7 +12,7 @@ use crate::Console;
 use crate::domain::{agent_policies, agents, fleet_server_hosts as domain};
 
 const URLS: Kind = Kind::List {
-    of: &Kind::Text,
+    of: &Kind::Url,
     min: 1,
     max: 10,
 };

@@ -10,6 +10,8 @@ use super::schema::{Field, flag, text};
 use crate::Console;
 use crate::domain::join as domain;
 
+/// What a script can be for.
+pub(super) const SYSTEMS: [&str; 3] = ["linux", "macos", "windows"];
 pub(super) const KUBERNETES_QUERY: &[Field] = &[flag("download"), text("fleetServer"), text("enrolToken")];
 pub(super) const SCRIPT_QUERY: &[Field] = &[text("fleetServer"), text("enrollmentToken")];
 

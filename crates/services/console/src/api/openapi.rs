@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::answers::Answer;
 use super::call::{Call, Reply};
 use super::error::ApiError;
+use super::join;
 use super::routes::{self, Body, Handler, Route};
 use super::schema;
 use crate::Console;
@@ -17,7 +18,7 @@ pub(super) async fn document(console: Arc<Console>, _call: Call) -> Result<Reply
 
 fn describe(version: &str) -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for route in routes::all() {
+    for route in described() {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method.as_str().to_lowercase()] = operation(route);
     }
@@ -44,6 +45,11 @@ fn describe(version: &str) -> Value {
     })
 }
 
+/// The routes of clients; the log-in of the pages is a form of theirs.
+fn described() -> impl Iterator<Item = &'static Route> {
+    routes::all().iter().filter(|route| !route.is_form_login())
+}
+
 fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = path_parameters(route.path);
     parameters.extend(route.query.iter().map(|field| {
@@ -66,6 +72,9 @@ fn operation(route: &Route) -> Value {
             "503": error("The store cannot answer now"),
         },
     });
+    if matches!(route.handler, Handler::Public(_)) {
+        operation["security"] = json!([]);
+    }
     let json_body = |fields| json!({"application/json": {"schema": schema::to_openapi(fields)}});
     match route.body {
         Body::None => {}
@@ -112,8 +121,12 @@ fn path_parameters(path: &str) -> Vec<Value> {
     let names = path
         .split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let schema = |name: &str| match name {
+        "osType" => json!({"type": "string", "enum": join::SYSTEMS}),
+        _ => json!({"type": "string", "minLength": 1}),
+    };
     names
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}))
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": schema(name)}))
         .collect()
 }
 
@@ -136,9 +149,9 @@ mod tests {
     #[test]
     fn every_route_is_described_once_and_its_defaults_are_json() {
         let described = describe("9.2.0");
-        let ids: Vec<String> = routes::all().iter().map(operation_id).collect();
+        let ids: Vec<String> = super::described().map(operation_id).collect();
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
-        for route in routes::all() {
+        for route in super::described() {
             assert!(
                 described["paths"][route.path][route.method.as_str().to_lowercase()]["summary"].is_string(),
                 "{}",

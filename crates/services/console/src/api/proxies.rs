@@ -15,7 +15,7 @@ const HEADERS: Kind = Kind::Map(&Kind::Either(&[Kind::Text, Kind::Bool, Kind::Nu
 pub(super) const CREATE: &[Field] = &[
     text("id"),
     text("name").required(),
-    text("url").required(),
+    field("url", Kind::Url).required(),
     field("proxy_headers", HEADERS).nullable(),
     text("certificate_authorities").nullable(),
     text("certificate").nullable(),
@@ -24,7 +24,7 @@ pub(super) const CREATE: &[Field] = &[
 ];
 pub(super) const UPDATE: &[Field] = &[
     text("name"),
-    text("url"),
+    field("url", Kind::Url),
     field("proxy_headers", HEADERS).nullable(),
     text("certificate_authorities").nullable(),
     text("certificate").nullable(),

@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     Text,
     /// At least one character.
     NonEmptyText,
+    /// Of this shape; the handler says what is wrong with another.
+    Shaped(&'static str),
+    /// A URL; the handler says what is wrong with another text.
+    Url,
     /// One of these.
     Choice(&'static [&'static str]),
     Bool,
@@ -166,7 +170,7 @@ fn check_kind(kind: &Kind, value: Value, place: &str) -> Result<Value, ApiError>
             "[{place}]: value has length [0] but it must have a minimum length of [1]."
         ))),
         (Kind::Any, value)
-        | (Kind::Text | Kind::NonEmptyText, value @ Value::String(_))
+        | (Kind::Text | Kind::NonEmptyText | Kind::Shaped(_) | Kind::Url, value @ Value::String(_))
         | (Kind::Bool, value @ Value::Bool(_))
         | (Kind::Number, value @ Value::Number(_)) => Ok(value),
         (Kind::Choice(choices), Value::String(text)) => {
@@ -301,7 +305,7 @@ fn from_text(kind: &Kind, text: &str) -> Value {
 
 fn expected(kind: &Kind) -> &'static str {
     match kind {
-        Kind::Text | Kind::NonEmptyText | Kind::Choice(_) => "string",
+        Kind::Text | Kind::NonEmptyText | Kind::Shaped(_) | Kind::Url | Kind::Choice(_) => "string",
         Kind::Bool => "boolean",
         Kind::Integer { .. } | Kind::Number => "number",
         Kind::List { .. } => "array",
@@ -356,6 +360,8 @@ fn kind_to_openapi(kind: &Kind) -> Value {
     match kind {
         Kind::Text => json!({"type": "string"}),
         Kind::NonEmptyText => json!({"type": "string", "minLength": 1}),
+        Kind::Shaped(pattern) => json!({"type": "string", "pattern": pattern}),
+        Kind::Url => json!({"type": "string", "format": "uri"}),
         Kind::Choice(choices) => json!({"type": "string", "enum": choices}),
         Kind::Bool => json!({"type": "boolean"}),
         Kind::Integer { min, max } => {

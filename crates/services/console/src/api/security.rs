@@ -8,6 +8,7 @@ use super::call::{Call, Reply};
 use super::error::ApiError;
 use super::schema::{Field, flag};
 use crate::Console;
+use crate::domain::error::FleetError;
 use crate::domain::tokens;
 
 pub(super) const SERVICE_TOKEN: &[Field] = &[flag("remote").default("false")];
@@ -19,7 +20,11 @@ pub(super) async fn service_token(console: Arc<Console>, call: Call) -> Result<R
 }
 
 pub(super) async fn logstash_api_key(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
-    let pair = tokens::logstash_key(&console, &call.actor()).await?;
+    // A key cannot make another one that has rights.
+    let pair = match tokens::logstash_key(&console, &call.actor()).await {
+        Err(FleetError::Invalid { message, .. }) => return Err(ApiError::Forbidden(message)),
+        pair => pair?,
+    };
     Ok(Reply::Json(json!({"api_key": pair.expose()})))
 }
 
