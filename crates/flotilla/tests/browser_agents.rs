@@ -152,7 +152,7 @@ impl User<'_> {
         self.go("/app/fleet/settings?flyout=host-fleet-default-fleet-server-host");
         let save = "document.querySelector('button[value=save]').disabled";
         assert_eq!(self.browser.evaluate(save), true, "nothing was changed yet");
-        let pem = std::fs::read_to_string(self.flotilla.text("/ca/path")).unwrap();
+        let pem = fs_err::read_to_string(self.flotilla.text("/ca/path")).unwrap();
         self.browser.evaluate(&format!(
             "{{ const files = new DataTransfer(); files.items.add(new File([{}], 'ca.pem')); \
              const place = document.querySelector('[name=\"ssl.agent_certificate_authorities\"]'); \

@@ -12,7 +12,7 @@ fn every_tls_field_that_is_saved_reaches_an_agent() {
     let files = Files::make();
     files.issue("to-elasticsearch", "fleet-ca/ca", &[]);
     files.issue("of-agents", "agent-ca/ca", &[]);
-    let pem = |name: &str| std::fs::read_to_string(files.path(name)).unwrap();
+    let pem = |name: &str| fs_err::read_to_string(files.path(name)).unwrap();
     let pair = |name: &str| (pem(&format!("{name}/{name}.crt")), pem(&format!("{name}/{name}.key")));
     let (fleet_ca, agent_ca) = (pem("fleet-ca/ca.crt"), pem("agent-ca/ca.crt"));
     let (server, server_key) = pair("fleet-server");

@@ -144,9 +144,10 @@ impl Show {
 }
 
 async fn shown(console: &Console, policy: AgentPolicy, show: Show) -> Result<Value, ApiError> {
-    let tallies = match show.agents {
-        true => agents::tallies(console).await?,
-        false => HashMap::new(),
+    let tallies = if show.agents {
+        agents::tallies(console).await?
+    } else {
+        HashMap::new()
     };
     shown_with(console, policy, show, &tallies).await
 }
@@ -207,9 +208,10 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
         agents: counts,
         format: Format::of(&call),
     };
-    let tallies = match show.agents {
-        true => agents::tallies(&console).await?,
-        false => HashMap::new(),
+    let tallies = if show.agents {
+        agents::tallies(&console).await?
+    } else {
+        HashMap::new()
     };
     let mut items = Vec::new();
     for policy in page.items {

@@ -220,9 +220,12 @@ pub async fn unenroll(
     unfit: Unfit,
 ) -> Result<String, FleetError> {
     let hosted = hosted(console).await?;
-    let asked = Asked::of(agents, unfit, |agent| match how.force {
-        true => Ok(()),
-        false => refuse_hosted(&hosted, agent, "Cannot unenroll"),
+    let asked = Asked::of(agents, unfit, |agent| {
+        if how.force {
+            Ok(())
+        } else {
+            refuse_hosted(&hosted, agent, "Cannot unenroll")
+        }
     })?;
     let now = clock::rfc3339_millis(console.clock.now());
     let mut changes = Changes::default();

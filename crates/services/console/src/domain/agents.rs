@@ -231,8 +231,9 @@ pub async fn summary(console: &Console, filter: &AgentFilter) -> Result<StatusSu
             upgradeable: 0,
         };
         for one in &taken {
-            let known = summary.counts.iter_mut().find(|(status, _)| *status == one.status);
-            known.into_iter().for_each(|(_, count)| *count += 1);
+            if let Some((_, count)) = summary.counts.iter_mut().find(|(status, _)| *status == one.status) {
+                *count += 1;
+            }
             let is_old = newest.as_ref().is_some_and(|newest| one.brief.is_below(&names, newest));
             summary.upgradeable += u64::from(is_old);
         }

@@ -109,13 +109,12 @@ impl Filters {
     }
 
     fn url(&self, page: usize) -> String {
-        let mut url = format!("/app/fleet/data-streams?q={}&page={page}", url_part(&self.query));
+        let mut pairs = vec![format!("q={}", url_part(&self.query)), format!("page={page}")];
         for (_, key, _) in PARTS {
-            for value in self.values.all(key) {
-                url.push_str(&format!("&{key}={}", url_part(value)));
-            }
+            let chosen = self.values.all(key).into_iter();
+            pairs.extend(chosen.map(|value| format!("{key}={}", url_part(value))));
         }
-        url
+        format!("/app/fleet/data-streams?{}", pairs.join("&"))
     }
 
     fn chips(&self, streams: &[DataStream]) -> Vec<Chip> {

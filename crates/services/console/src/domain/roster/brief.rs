@@ -164,7 +164,9 @@ impl matcher::Document for Seen<'_> {
     }
 
     fn visit_all(&self, each: &mut dyn FnMut(&str, &Value)) {
-        words_of(self.status).iter().for_each(|word| each("status", word));
+        for word in words_of(self.status) {
+            each("status", word);
+        }
         for (number, value) in &self.brief.fields {
             each(&self.names.by_number[*number as usize], value);
         }
