@@ -236,15 +236,12 @@ async fn write_with_checkin(
     partial.insert("policy_revision_idx".into(), policy.revision.into());
     partial.insert("updated_at".into(), now.into());
     let update = Update::Merge { partial, upsert: None };
-    let expected = Some(store::Expected::SeqNo(agent.seq_no));
+    let expected = Some(agent.seq_no.into());
     let write = Operation {
         index: indices::AGENTS.to_owned(),
         id: Some(agent.id.as_str().to_owned()),
         require_data_stream: false,
-        action: Action::Update {
-            update,
-            expected: expected.map(Into::into),
-        },
+        action: Action::Update { update, expected },
     };
     let outcome = server.store.bulk(vec![write], Refresh::WaitFor).await;
     let is_written = matches!(outcome.as_deref(), Ok([Outcome::Done(_)]));
