@@ -24,7 +24,10 @@ fn check(command: &mut Command) {
         flotilla.text("/password"),
         flotilla.text("/ca/path"),
     );
-    let output = command.args([&url, &password, &ca]).output().unwrap();
+    let output = command
+        .args([&url, &password, &ca])
+        .output()
+        .expect("the client can be started");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
