@@ -177,29 +177,38 @@ fn answer(messages: &[String], statuses: &[(&str, u16)]) -> Response {
         .into_response()
 }
 
-/// Events with these messages.
-pub(crate) fn events(messages: &[&str], mut ack: impl FnMut(usize) -> Ack) -> Vec<Event> {
+/// A stream of plain log lines.
+pub(crate) fn stream() -> Arc<Stream> {
     let data_stream = DataStream {
         kind: "logs".to_owned(),
         dataset: "test".to_owned(),
         namespace: "default".to_owned(),
     };
-    let stream = Arc::new(Stream {
+    Arc::new(Stream {
         id: "s".to_owned(),
         input_type: "filestream".to_owned(),
         index: data_stream.index(),
         data_stream,
         pipeline: None,
         prefix: Bytes::new(),
-    });
+    })
+}
+
+pub(crate) fn event(stream: &Arc<Stream>, body: &Value, ack: Ack) -> Event {
+    Event {
+        stream: Arc::clone(stream),
+        body: Bytes::from(body.to_string()),
+        id: None,
+        ack,
+    }
+}
+
+/// Events with these messages.
+pub(crate) fn events(messages: &[&str], mut ack: impl FnMut(usize) -> Ack) -> Vec<Event> {
+    let stream = stream();
     messages
         .iter()
         .enumerate()
-        .map(|(number, message)| Event {
-            stream: Arc::clone(&stream),
-            body: Bytes::from(json!({"message": message}).to_string()),
-            id: None,
-            ack: ack(number),
-        })
+        .map(|(number, message)| event(&stream, &json!({"message": message}), ack(number)))
         .collect()
 }

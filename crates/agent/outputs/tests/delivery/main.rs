@@ -1,6 +1,7 @@
-//! Outputs against servers that answer as scripted.
+//! Outputs against servers that answer as scripted, and against a real Kafka.
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
+mod kafka;
 mod logstash;
 mod support;
 

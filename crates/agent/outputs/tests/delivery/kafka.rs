@@ -1,20 +1,19 @@
 //! The kafka output against a real broker: what it wrote is read off the broker's disk by the broker's own tool.
-#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use camino::{Utf8Path, Utf8PathBuf};
 use certs::KeyFormat;
-use event::document::DataStream;
-use event::{Ack, Event, Reporter, Stream, UnitState, UnitType};
-use outputs::{OutputContext, OutputHandle, StopOutcome};
+use event::{Ack, Event, UnitState};
+use outputs::{OutputHandle, StopOutcome};
 use pki::{Authority, AuthorityRequest, LeafRequest};
 use serde_json::{Value, json};
 use testkit::{KafkaTls, RealKafka, eventually};
 
+use crate::support::{event, stream};
+use crate::{Folder, build, folder};
+
+/// A broker takes a while, longer than the scripted servers.
 const LONG: Duration = Duration::from_mins(3);
 const PASSWORD: &str = "kafka-pw-7351";
 
@@ -53,8 +52,7 @@ impl Files {
 struct Setup {
     kafka: RealKafka,
     files: Files,
-    folder: Utf8PathBuf,
-    _guard: tempfile::TempDir,
+    folder: Folder,
 }
 
 impl Setup {
@@ -65,12 +63,10 @@ impl Setup {
             client_ca: &files.ca,
         };
         let kafka = RealKafka::start(tls, PASSWORD)?;
-        let guard = tempfile::tempdir().unwrap();
         Some(Self {
             kafka,
             files,
-            folder: Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap(),
-            _guard: guard,
+            folder: folder(),
         })
     }
 
@@ -80,7 +76,7 @@ impl Setup {
             "queue.mem.flush.timeout": "20ms", "backoff": {"init": "50ms", "max": "200ms"},
         });
         block.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        build(&block, &self.folder.join(topic))
+        build(&block, &self.folder.path.join(topic))
     }
 
     /// With TLS and SASL.
@@ -101,39 +97,9 @@ fn records<'a>(all: &'a [(String, String)], topic: &str) -> Vec<&'a str> {
         .collect()
 }
 
-fn build(block: &Value, data_dir: &Utf8Path) -> OutputHandle {
-    let context = OutputContext {
-        clock: clock::system(),
-        data_dir: data_dir.to_owned(),
-        reporter: Reporter::new("default", UnitType::Output),
-        version: "9.6.0".to_owned(),
-        reloader: tls::Reloader::new(),
-        console: None,
-        queue_cipher: None,
-    };
-    outputs::build("default", block, context).unwrap()
-}
-
 fn events(bodies: impl IntoIterator<Item = Value>) -> Vec<Event> {
-    let data_stream = DataStream {
-        kind: "logs".to_owned(),
-        dataset: "test".to_owned(),
-        namespace: "default".to_owned(),
-    };
-    let stream = Arc::new(Stream {
-        id: "s".to_owned(),
-        input_type: "filestream".to_owned(),
-        index: data_stream.index(),
-        data_stream,
-        pipeline: None,
-        prefix: Bytes::new(),
-    });
-    let event = |body: Value| Event {
-        stream: Arc::clone(&stream),
-        body: Bytes::from(body.to_string()),
-        id: None,
-        ack: Ack::none(),
-    };
+    let stream = stream();
+    let event = |body: Value| event(&stream, &body, Ack::none());
     bodies.into_iter().map(event).collect()
 }
 
@@ -230,7 +196,7 @@ async fn topics_keys_and_headers(setup: &Setup) {
         event("nowhere", json!({})),
         event("badly named", json!({"dataset": "no good"})),
     ];
-    let letters = setup.folder.join("logs.%{[dataset]}").join("dead-letter.ndjson");
+    let letters = setup.folder.path.join("logs.%{[dataset]}").join("dead-letter.ndjson");
     output.events.send(events(bodies)).await.unwrap();
     assert_eq!(settled(&output, 5), 3);
     let letters = fs_err::read_to_string(letters).unwrap();
