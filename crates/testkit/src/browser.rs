@@ -64,9 +64,10 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts chromium; `None` when it is not installed.
+    /// Starts chromium; `None`, and said aloud, when it is not installed.
     pub fn start() -> Option<Self> {
         if !crate::is_installed("chromium") {
+            crate::skip("chromium is not installed (Debian: apt-get install chromium)");
             return None;
         }
         let profile = tempfile::tempdir().expect("a temporary folder can be made");
