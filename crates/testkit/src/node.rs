@@ -27,6 +27,9 @@ impl Engine {
     }
 }
 
+/// A node merges only while there is room for it: by itself it asks for up to 100 GB, and a forced merge waits for them.
+const MERGES_ON_ANY_DISK: &str = "indices.merge.disk.watermark.high: 1mb\n";
+
 /// A running node over HTTPS on the loopback address, with certificates of its own in `tls/`.
 #[derive(Debug)]
 pub struct RealNode {
@@ -66,13 +69,23 @@ impl RealNode {
                 tools: tools.clone(),
                 folder,
             };
-            let output = node.script("start.sh", &[&port.to_string()], variables);
+            let output = node.start_script(port, variables);
             if output.status.success() {
                 return Some(node);
             }
             told = String::from_utf8_lossy(&output.stderr).into_owned();
         }
         panic!("{engine:?} does not start: {told}");
+    }
+
+    fn start_script(&self, port: u16, variables: &[(&str, String)]) -> Output {
+        let mut variables = variables.to_vec();
+        if self.engine == Engine::Elasticsearch {
+            let more = self.folder.path().join("more.yml");
+            fs_err::write(&more, MERGES_ON_ANY_DISK).expect("the temporary folder can be written to");
+            variables.push(("ES_EXTRA_YML", more.display().to_string()));
+        }
+        self.script("start.sh", &[&port.to_string()], &variables)
     }
 
     /// `https://127.0.0.1:PORT`.

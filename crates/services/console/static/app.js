@@ -144,8 +144,8 @@ async function checkForm(form, withFiles) {
   const data = new FormData(form);
   data.set("step", "check");
   if (!withFiles) for (const field of form.querySelectorAll("input[type=file]")) data.delete(field.name);
-  const answer = await fetch(form.action, { method: "POST", body: data });
-  if (!answer.ok || answer.redirected) return;
+  const answer = await fetch(form.action, { method: "POST", body: data }).catch(() => null);
+  if (!answer?.ok || answer.redirected) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (withFiles) {
     const body = fresh.querySelector("[data-form-body]");

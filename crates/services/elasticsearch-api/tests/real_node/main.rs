@@ -155,11 +155,11 @@ impl Ours {
     }
 }
 
-/// The real node's answer, by curl.
+/// The real node's answer, by curl; status 0 and curl's own words when there is none.
 fn ask(node: &RealNode, case: &Case) -> (u16, Value) {
     let mut command = Command::new("curl");
     command
-        .args(["-s", "--globoff", "-m", "60", "-w", "\n%{http_code}", "--cacert"])
+        .args(["-sS", "--globoff", "-m", "180", "-w", "\n%{http_code}", "--cacert"])
         .arg(node.tls_file("ca.crt"));
     command.args(["-u", &format!("{}:{}", node.user(), node.password())]);
     if case.0 == "HEAD" {
@@ -179,12 +179,16 @@ fn ask(node: &RealNode, case: &Case) -> (u16, Value) {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("curl is there");
     child.stdin.take().unwrap().write_all(case.body().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let (body, status) = text.rsplit_once('\n').unwrap();
+    if !output.status.success() {
+        return (0, Value::from(String::from_utf8_lossy(&output.stderr)));
+    }
     (status.parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
 }
 
