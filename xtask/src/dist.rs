@@ -264,7 +264,8 @@ fn stack_version(program: &Path) -> Result<String> {
         .with_context(|| format!("`{}` says no version: {said}", program.display()))
 }
 
-fn root() -> Result<PathBuf> {
+/// The workspace's folder.
+pub(crate) fn root() -> Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest
         .parent()

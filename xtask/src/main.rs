@@ -1,4 +1,4 @@
-//! Project tasks that need nothing installed: `cargo xtask prepare | test | soak | bench | dist`.
+//! Project tasks that need nothing installed: `cargo xtask prepare | test | soak | systemd | bench | dist`.
 #![expect(clippy::print_stderr, reason = "a task tells what it does")]
 #![expect(clippy::disallowed_methods, reason = "tasks run with the developer's environment")]
 
@@ -9,6 +9,7 @@ mod kafka;
 mod nodes;
 mod prepare;
 mod run;
+mod systemd;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -36,6 +37,8 @@ enum Task {
         #[arg(long, default_value_t = 1000)]
         rounds: usize,
     },
+    /// Boots a machine with a real systemd, and installs, restarts, kills, upgrades and removes packages and agent there (as root).
+    Systemd(systemd::Arguments),
     /// Makes what users install: archives, a Debian package, the package of download sources.
     Dist(dist::Arguments),
     /// Measures, and prints the rows of the tables in `docs/benchmarks.md`.
@@ -50,6 +53,7 @@ fn main() -> Result<()> {
         Task::Bench { what } => bench::run(what),
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Prepare => prepare::run(),
+        Task::Systemd(arguments) => systemd::run(&arguments),
         Task::Soak { rounds } => run::soak(rounds),
         Task::Test { arguments } => {
             prepare::run()?;

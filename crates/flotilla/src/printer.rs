@@ -10,6 +10,15 @@ const HINT: Style = AnsiColor::Cyan.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const STRONG: Style = Style::new().bold();
 
+/// Whether standard output is systemd's journal: it tells device and inode of its stream (systemd.exec(5), `JOURNAL_STREAM`).
+pub(crate) fn writes_to_journal() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else {
+        return false;
+    };
+    rustix::fs::fstat(std::io::stdout())
+        .is_ok_and(|stat| stream.to_str() == Some(&format!("{}:{}", stat.st_dev, stat.st_ino)))
+}
+
 /// A line on standard output.
 pub(crate) fn line(text: impl Display) {
     println!("{text}");

@@ -106,7 +106,8 @@ async fn presented_chain(
         source,
     };
     let untrusted = |story: String| FirstTrustError::Untrusted { story };
-    let tcp = TcpStream::connect(host).await.map_err(connect)?;
+    let addresses = transport::addresses_of_place(host).await.map_err(connect)?;
+    let tcp = TcpStream::connect(addresses.as_slice()).await.map_err(connect)?;
     tcp.set_nodelay(true).map_err(connect)?;
     let name = url.host_str().unwrap_or_default();
     let (config, name) = tls

@@ -112,8 +112,8 @@ async fn serve(place: &Place, router: Router, stop: CancellationToken) {
 }
 
 async fn listen(place: &Place) -> Result<Listener, String> {
-    let found = tokio::net::lookup_host((place.host.as_str(), place.port)).await;
-    let mut addresses: Vec<SocketAddr> = found.map_err(|error| error.to_string())?.collect();
+    let found = transport::addresses_of(&place.host, place.port).await;
+    let mut addresses = found.map_err(|error| error.to_string())?;
     addresses.sort_by_key(SocketAddr::is_ipv6);
     let address = addresses.first().ok_or("the host has no address")?;
     Listener::bind(*address).map_err(|error| error.to_string())

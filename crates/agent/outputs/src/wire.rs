@@ -37,7 +37,9 @@ impl HostPort {
     }
 
     async fn connect_now(&self, tls: Option<&ClientTls>) -> Result<Box<dyn Wire>, String> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port))
+        let addresses = transport::addresses_of(&self.host, self.port).await;
+        let addresses = addresses.map_err(|error| error.to_string())?;
+        let tcp = TcpStream::connect(addresses.as_slice())
             .await
             .map_err(|error| error.to_string())?;
         tcp.set_nodelay(true).map_err(|error| error.to_string())?;

@@ -88,10 +88,9 @@ fn load(ssl: &Value) -> Result<Option<Arc<ServerTls>>> {
 }
 
 async fn resolve(host: &str, port: u16) -> Result<SocketAddr> {
-    let mut addresses = tokio::net::lookup_host((host, port))
+    let mut addresses = transport::addresses_of(host, port)
         .await
-        .with_context(|| format!("cannot listen on `{host}`: it is no address of this host"))?
-        .collect::<Vec<_>>();
+        .with_context(|| format!("cannot listen on `{host}`: it is no address of this host"))?;
     // A name with both kinds is reached by every client over IPv4.
     addresses.sort_by_key(SocketAddr::is_ipv6);
     addresses

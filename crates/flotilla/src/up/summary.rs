@@ -55,21 +55,33 @@ impl Summary {
             printer::line(self.json());
             return;
         }
+        // Others read the journal, and it is kept: no password and no token goes there.
+        let to_journal = printer::writes_to_journal();
         printer::line("Flotilla is ready.\n");
         printer::field("Console", &self.console);
-        printer::field(
-            "Log in as",
-            format!("elastic, password {} (kept in {})", self.password, self.password_path),
-        );
+        let login = if to_journal {
+            format!("elastic, password kept in {}", self.password_path)
+        } else {
+            format!("elastic, password {} (kept in {})", self.password, self.password_path)
+        };
+        printer::field("Log in as", login);
         printer::field("Elasticsearch", &self.elasticsearch);
         printer::field("Fleet Server", &self.fleet_server);
         printer::field("CA", &self.ca_path);
         printer::field("CA SHA-256", &self.ca_sha256);
+        if to_journal {
+            printer::line("\nThe command that adds another host is in the console, at `Add agent`.");
+            return;
+        }
+        self.print_commands();
+        printer::line("Ctrl-C stops it; the next start goes on where this one ends.");
+    }
+
+    fn print_commands(&self) {
         printer::line("\nAdd another host, with this program on it, as root:\n");
         printer::line(format!("  flotilla agent {} --join {}\n", join_command(), self.join));
         printer::line("Or, on a host that has nothing, as root:\n");
         printer::line(format!("  {}\n", self.install));
-        printer::line("Ctrl-C stops it; the next start goes on where this one ends.");
     }
 
     fn json(&self) -> serde_json::Value {

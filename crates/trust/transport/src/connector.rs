@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::Service;
 
+use crate::names::addresses_of;
 use crate::proxies::Proxies;
 use crate::proxy::ProxySettings;
 use crate::stream::{BoxedStream, ClientStream, Counting, Received};
@@ -209,8 +210,8 @@ async fn encrypt(
 async fn dial(host: &str, port: u16, within: Duration) -> Result<BoxedStream, Explanation> {
     let deadline = Instant::now() + within;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses: Vec<SocketAddr> = match tokio::net::lookup_host((bare, port)).await {
-        Ok(addresses) => addresses.collect(),
+    let addresses = match addresses_of(bare, port).await {
+        Ok(addresses) => addresses,
         Err(error) => {
             return Err(Explanation::new(
                 "name_not_resolved",

@@ -18,6 +18,7 @@ mod client;
 mod error;
 
 mod connector;
+mod names;
 mod no_proxy;
 mod proxies;
 mod proxy;
@@ -31,6 +32,7 @@ pub use error::RequestError;
 /// The headers of [`HttpClientSettings`] and [`ProxySettings`].
 pub use http::{HeaderMap, HeaderName, HeaderValue};
 pub use listener::{BindError, Listener};
+pub use names::{addresses_of, addresses_of_place};
 pub use no_proxy::NoProxy;
 pub use peer::Peer;
 pub use proxies::{EnvironmentProxies, ProxyVariableError, environment_has_proxy_for};

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
+use transport::addresses_of_place;
 
 use super::Listener;
 use super::framing::Splitter;
@@ -22,7 +23,7 @@ const READ: usize = 64 << 10;
 
 /// Accepts connections until the stream stops.
 pub(super) async fn serve(listener: &Listener, context: &InputContext) -> io::Result<()> {
-    let socket = TcpListener::bind(&listener.settings.host).await?;
+    let socket = TcpListener::bind(addresses_of_place(&listener.settings.host).await?.as_slice()).await?;
     info!(address = %socket.local_addr()?, "listening for lines over TCP");
     listener.is_healthy(context);
     let listener = Arc::new(listener.clone());

@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::net::UdpSocket;
 use tracing::{debug, info};
+use transport::addresses_of_place;
 
 use super::Listener;
 use crate::InputContext;
@@ -15,7 +16,7 @@ const MAX_DATAGRAM: usize = 64 << 10;
 
 /// Receives until the stream stops.
 pub(super) async fn serve(listener: &Listener, context: &InputContext) -> io::Result<()> {
-    let socket = UdpSocket::bind(&listener.settings.host).await?;
+    let socket = UdpSocket::bind(addresses_of_place(&listener.settings.host).await?.as_slice()).await?;
     info!(address = %socket.local_addr()?, "listening for datagrams");
     listener.is_healthy(context);
     let mut buffer = vec![0; MAX_DATAGRAM];
