@@ -12,6 +12,8 @@ use testkit::{Flotilla, eventually, run};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 const SOON: Duration = Duration::from_mins(1);
+/// Between the moments at which something is killed.
+const STEP: Duration = Duration::from_millis(150);
 /// A probation of seconds in place of minutes.
 const CONFIG: &str = "outputs: {default: {type: console}}
 agent.upgrade.watcher: {grace_period: 4s, error_check.interval: 200ms}
@@ -95,8 +97,29 @@ impl Host {
         assert!(made.success() && packages.join(name).exists());
     }
 
+    fn source(&self) -> String {
+        format!("file://{}", self.folder.path().join("packages").display())
+    }
+
+    fn start_upgrade(&self, version: &str) -> Child {
+        Command::new(FLOTILLA)
+            .arg("agent")
+            .arg(format!("--path.home={}", self.top().display()))
+            .args(["upgrade", version, "--source-uri", &self.source(), "--skip-verify"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Kills every process of this installation whose command line has that word behind the program's name; all without one.
+    fn kill(&self, word: &str) {
+        let pattern = format!("elastic-agent {word}.*--path.home[= ]{}", self.top().display());
+        run("pkill", ["-KILL", "-f", &pattern]);
+    }
+
     fn upgrade(&self, version: &str) {
-        let source = format!("file://{}", self.folder.path().join("packages").display());
+        let source = self.source();
         let upgraded = self.agent(&["upgrade", version, "--source-uri", &source, "--skip-verify"]);
         let mut said = String::from_utf8_lossy(&upgraded.stderr).into_owned();
         write!(said, "{}", String::from_utf8_lossy(&upgraded.stdout)).unwrap();
@@ -235,6 +258,42 @@ fn a_version_from_fleet_server_that_does_not_check_in_is_taken_back() {
     assert!(reason.contains("did not check in"), "{status}");
     assert_eq!(host.home(), first);
     assert!(host.marker().is_none());
+}
+
+/// Whatever is killed, and whenever: an agent runs afterwards, and takes the next upgrade.
+#[test]
+fn kills_in_the_midst_of_an_upgrade_strand_nothing() {
+    let host = Host::start();
+    // Another program each time, so that each has a home of its own.
+    let works = |number: usize| {
+        let program = host.folder.path().join("elastic-agent");
+        format!("#!/bin/sh\n# {number}\nexec {} \"$@\"\n", program.display())
+    };
+    let version = own_version();
+    for round in 0..testkit::soak_rounds(6) {
+        host.package(&version, &works(round));
+        let mut upgrade = host.start_upgrade(&version);
+        // Spread over what an upgrade takes: unpacking, trying, turning the link, starting over, watching.
+        std::thread::sleep(STEP * u32::try_from(round % 12).unwrap());
+        let victim = if round % 2 == 0 { "run" } else { "" };
+        host.kill(victim);
+        let _refused_or_done = upgrade.wait().unwrap();
+        host.runs();
+        assert!(
+            host.home().join("elastic-agent").exists(),
+            "round {round}: the link leads nowhere"
+        );
+        eventually("the end of what was begun", SOON, || {
+            host.marker().is_none().then_some(())
+        });
+    }
+    host.package(&version, &works(usize::MAX));
+    let before = host.home();
+    host.upgrade(&version);
+    assert_ne!(host.home(), before);
+    eventually("the end of the probation", SOON, || {
+        host.marker().is_none().then_some(())
+    });
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(super) struct Figures {
     pub(super) cpu: f64,
     /// KiB.
     pub(super) rss: u64,
+    /// KiB of it that are the process's own: the rest are pages of the program's file, which the kernel maps as it sees fit.
+    pub(super) private: u64,
     /// KiB, the most so far.
     pub(super) peak: u64,
     /// Octets handed to disks since the start.
@@ -111,6 +113,7 @@ impl Figures {
             at: Instant::now(),
             cpu: (ticks(11) + ticks(12)) / TICKS,
             rss: number(&status, "VmRSS:"),
+            private: number(&status, "RssAnon:"),
             peak: number(&status, "VmHWM:"),
             written_bytes: number(&read("io")?, "write_bytes:"),
         })

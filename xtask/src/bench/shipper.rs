@@ -91,7 +91,7 @@ fn idle(bench: &ShipperBench, binary: &Path, folder: &Path, sink: &Sink) -> Resu
     let spent = before.until(after);
     row(
         "idle, host metrics every 10 s, one log file: memory",
-        megabytes(after.rss),
+        format!("{}, of it private {}", megabytes(after.rss), megabytes(after.private)),
     );
     row("idle: of a core", format!("{:.2} %", spent.cpu / spent.wall * 100.0));
     agent.stop()
