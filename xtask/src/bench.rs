@@ -1,6 +1,7 @@
 //! Benchmarks that print the rows of the tables in `docs/benchmarks.md`.
 
 mod agent;
+mod commands;
 mod fleet_server;
 mod process;
 mod shipper;
@@ -11,6 +12,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use clap::Subcommand;
 
+pub(crate) use commands::CommandsBench;
 pub(crate) use fleet_server::FleetServerBench;
 pub(crate) use shipper::ShipperBench;
 
@@ -21,6 +23,8 @@ pub(crate) enum Bench {
     FleetServer(FleetServerBench),
     /// The agent: lines from a file to a sink over TLS, and at rest.
     Agent(ShipperBench),
+    /// What people wait for at an agent, and what one that has nothing to do takes.
+    Commands(CommandsBench),
 }
 
 /// Runs one.
@@ -28,6 +32,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
     match bench {
         Bench::FleetServer(bench) => fleet_server::run(&bench),
         Bench::Agent(bench) => shipper::run(&bench),
+        Bench::Commands(bench) => commands::run(&bench),
     }
 }
 
