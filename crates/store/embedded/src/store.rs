@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use query::{Query, SearchRequest};
 use serde_json::Value;
 use store::{
-    DataStreamInfo, Document, IndexInfo, Name, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store, StoreError,
+    DataStreamInfo, Document, IndexInfo, Name, Newer, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store,
+    StoreError,
 };
 use tokio::sync::watch;
 
@@ -130,6 +131,14 @@ impl Store for EmbeddedStore {
 
     async fn get(&self, index: &str, id: &str) -> Result<Option<Document>, StoreError> {
         self.read_document(index, id).await
+    }
+
+    async fn get_newer(&self, index: &str, id: &str, known: SeqNo) -> Result<Newer, StoreError> {
+        self.read_newer(index, id, known).await
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
     }
 
     async fn search(&self, request: SearchRequest) -> Result<SearchResponse, StoreError> {

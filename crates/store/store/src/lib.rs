@@ -35,6 +35,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The document, visible as soon as its write was acknowledged (no refresh needed).
     async fn get(&self, index: &str, id: &str) -> Result<Option<Document>, StoreError>;
 
+    /// The document, if it has been written since `known`, the sequence number under which the caller remembers it.
+    async fn get_newer(&self, index: &str, id: &str, known: SeqNo) -> Result<Newer, StoreError> {
+        Ok(match self.get(index, id).await? {
+            None => Newer::Missing,
+            Some(document) if document.seq_no == known => Newer::Unchanged,
+            Some(document) => Newer::Changed(document),
+        })
+    }
+
+    /// Whether nobody beside this process can write to it.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
     /// Hits, totals and aggregations.
     async fn search(&self, request: SearchRequest) -> Result<SearchResponse, StoreError>;
 
@@ -424,6 +438,17 @@ pub struct Document {
     pub seq_no: SeqNo,
     /// The text.
     pub source: Source,
+}
+
+/// What became of a document that the caller remembers.
+#[derive(Clone, Debug)]
+pub enum Newer {
+    /// It is not there any more.
+    Missing,
+    /// Nobody has written it since.
+    Unchanged,
+    /// This is how it is now.
+    Changed(Document),
 }
 
 /// A search's answer.

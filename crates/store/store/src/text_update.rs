@@ -30,10 +30,7 @@ pub enum Updated {
 /// When the text is not one JSON object.
 pub fn run(text: &[u8], update: &Update) -> Result<Updated, serde_json::Error> {
     let Fields(fields) = serde_json::from_slice(text)?;
-    let touches = |name: &str| match update {
-        Update::Merge { partial, .. } => partial.contains_key(name),
-        Update::Script(params) => update_script::touches(params, name),
-    };
+    let touches = |name: &str| touches(update, name);
     let mut touched = Map::new();
     for (name, value) in fields.iter().filter(|(name, _)| touches(name)) {
         touched.insert(name.to_string(), serde_json::from_str(value.get())?);
@@ -48,6 +45,26 @@ pub fn run(text: &[u8], update: &Update) -> Result<Updated, serde_json::Error> {
         Effect::Noop => Updated::Noop,
         Effect::Unknown => Updated::Unknown,
     })
+}
+
+/// Whether `update` reads or writes the field `name`.
+pub fn touches(update: &Update, name: &str) -> bool {
+    match update {
+        Update::Merge { partial, .. } => partial.contains_key(name),
+        Update::Script(params) => update_script::touches(params, name),
+    }
+}
+
+/// The texts of these fields of a document; all others are passed over unread.
+pub fn fields<'a>(text: &'a [u8], names: &[&str]) -> Vec<Option<&'a RawValue>> {
+    let Ok(Fields(fields)) = serde_json::from_slice(text) else {
+        return vec![None; names.len()];
+    };
+    let find = |name: &&str| {
+        let found = fields.iter().rev().find(|(known, _)| known == name);
+        found.map(|(_, value)| *value)
+    };
+    names.iter().map(find).collect()
 }
 
 /// Each field at its place, new ones at the end.

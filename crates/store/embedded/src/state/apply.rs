@@ -1,7 +1,5 @@
 //! What one operation does to one index, inside the writer's transaction.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use query::mapping::{Mapping, Misfit};
@@ -144,6 +142,7 @@ impl OpenIndex {
             };
         };
         match text_update::run(&present.body, update) {
+            Ok(Updated::Changed(body)) if self.keeps_keys(update) => self.renew(connection, id, &body, &present),
             Ok(Updated::Changed(body)) => self.put(connection, id, &body, Some(present), None),
             Ok(Updated::Noop) => Ok(self.done(id, present.version, present.seq_no, WriteResult::Noop)),
             Ok(Updated::Unknown) => Ok(self.reject(id, RejectionKind::IllegalArgument, unknown_script(update))),
@@ -152,6 +151,35 @@ impl OpenIndex {
                 Ok(self.reject(id, RejectionKind::Malformed, reason))
             }
         }
+    }
+
+    /// Whether the columns of the looked-up fields stay what they are.
+    fn keeps_keys(&self, update: &Update) -> bool {
+        !looked_up(&self.name)
+            .iter()
+            .any(|field| text_update::touches(update, field))
+    }
+
+    /// Moves a document to the end with another body and the same keys.
+    fn renew(
+        &mut self,
+        connection: &Connection,
+        id: &str,
+        body: &[u8],
+        present: &Present,
+    ) -> rusqlite::Result<Outcome> {
+        if let Err(rejection) = self.admit(id, body) {
+            return Ok(rejection);
+        }
+        let (seq_no, version) = (self.take_seq(), present.version + 1);
+        let update = format!(
+            "UPDATE d{} SET seq = ?, version = ?, body = ? WHERE seq = ?",
+            self.number
+        );
+        connection
+            .prepare_cached(&update)?
+            .execute((seq_no, version, body, present.seq_no))?;
+        Ok(self.done(id, version, seq_no, WriteResult::Updated))
     }
 
     fn put(
@@ -258,14 +286,14 @@ fn given(expected: Option<Expected>) -> Option<u64> {
     }
 }
 
-/// The columns of the looked-up fields: the text of a single string, else null. All other fields are passed over unread.
+/// The columns of the looked-up fields: the text of a single string, the empty one for a field that is not there, else null.
 fn looked_up_values(fields: &[&str], body: &[u8]) -> Vec<Option<String>> {
     if fields.is_empty() {
         return Vec::new();
     }
-    let found: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
-    let text = |name: &&str| single_string(found.get(*name)?);
-    fields.iter().map(text).collect()
+    let found = text_update::fields(body, fields).into_iter();
+    let text = |value: Option<&RawValue>| value.map_or_else(|| Some(String::new()), single_string);
+    found.map(text).collect()
 }
 
 fn single_string(value: &RawValue) -> Option<String> {
@@ -275,6 +303,7 @@ fn single_string(value: &RawValue) -> Option<String> {
     loop {
         match value {
             Value::String(text) => return Some(text),
+            Value::Null => return Some(String::new()),
             Value::Array(mut items) if items.len() == 1 => value = items.remove(0),
             _ => return None,
         }

@@ -180,6 +180,14 @@ pub(crate) fn get(
     found.optional().map_err(store_error)
 }
 
+/// The number of the last write of that id.
+pub(crate) fn seq_no(connection: &Connection, index: &IndexMeta, id: &str) -> Result<Option<u64>, StoreError> {
+    let sql = format!("SELECT seq FROM d{} WHERE id = ?", index.number);
+    let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
+    let found = statement.query_row([id], |row| row.get(0));
+    found.optional().map_err(store_error)
+}
+
 /// The text of the document with that number.
 pub(crate) fn source(connection: &Connection, index: &IndexMeta, seq_no: u64) -> Result<Source, StoreError> {
     let sql = format!("SELECT body FROM d{} WHERE seq = ?", index.number);
@@ -446,7 +454,7 @@ impl Narrowing<'_> {
         }
     }
 
-    /// Columns are null where a document has none or several values: those stay candidates.
+    /// Columns are null where a document has several values: those stay candidates.
     fn any_of(&mut self, column: &str, texts: impl Iterator<Item = String>, or_null: bool) {
         let before = self.values.len();
         self.values.extend(texts.map(types::Value::from));

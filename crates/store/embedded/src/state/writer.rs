@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use query::mapping::Mapping;
 use rusqlite::Connection;
-use store::{Operation, Outcome, Rejection, RejectionKind, StoreError};
+use store::{Operation, Outcome, Rejection, RejectionKind, SeqNo, StoreError};
 use tokio::sync::oneshot;
 
 use super::apply::OpenIndex;
@@ -218,25 +218,18 @@ impl Writer {
         let mut refused: HashSet<&str> = HashSet::new();
         let mut outcomes = Vec::with_capacity(operations.len());
         for operation in operations {
-            let id = operation
-                .id
-                .clone()
-                .unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
             if !refused.contains(operation.index.as_str())
                 && let Err(reason) = self.open_or_create(&operation.index)?
             {
                 refused.insert(&operation.index);
-                outcomes.push(rejected(operation, id, reason));
+                outcomes.push(rejected(operation, reason));
                 continue;
             }
             let Some(index) = self.open.get_mut(&operation.index) else {
-                outcomes.push(rejected(
-                    operation,
-                    id,
-                    format!("Invalid index name [{}]", operation.index),
-                ));
+                outcomes.push(rejected(operation, format!("Invalid index name [{}]", operation.index)));
                 continue;
             };
+            let id = operation.id.clone().unwrap_or_else(|| new_id(index.next_seq));
             outcomes.push(index.apply(&self.connection, operation, &id).map_err(store_error)?);
         }
         Ok(outcomes)
@@ -344,10 +337,17 @@ impl Writer {
     }
 }
 
-fn rejected(operation: &Operation, id: String, reason: String) -> Outcome {
+/// An id that begins with the number of the write: those of one group stand side by side in the table of ids, where random
+/// ones would each change a page of their own.
+fn new_id(seq_no: SeqNo) -> String {
+    let random = uuid::Uuid::new_v4().as_u128() & 0xffff_ffff_ffff_ffff;
+    format!("{seq_no:016x}{random:016x}")
+}
+
+fn rejected(operation: &Operation, reason: String) -> Outcome {
     Outcome::Rejected(Rejection {
         index: operation.index.clone(),
-        id,
+        id: operation.id.clone().unwrap_or_else(|| new_id(0)),
         kind: RejectionKind::IllegalArgument,
         reason,
     })

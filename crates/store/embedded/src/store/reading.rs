@@ -9,7 +9,7 @@ use query::matcher::Matcher;
 use query::{Query, SearchRequest, Sort, SortOrder, SourceFilter, pattern};
 use rusqlite::Connection;
 use serde_json::{Map, Value};
-use store::{Document, Hit, Name, NameKind, SearchResponse, Source, StoreError};
+use store::{Document, Hit, Name, NameKind, Newer, SearchResponse, SeqNo, Source, StoreError};
 use tantivy::Searcher;
 
 use super::EmbeddedStore;
@@ -43,6 +43,20 @@ impl EmbeddedStore {
         let Some(stream) = stream else { return Ok(None) };
         let id = id.to_owned();
         blocking(move || stream.get(&id)).await
+    }
+
+    /// Only the number is looked up when it is the known one; it stands in the index of ids.
+    pub(super) async fn read_newer(&self, index: &str, id: &str, known: SeqNo) -> Result<Newer, StoreError> {
+        if let Some(meta) = self.state.index(index)
+            && let Some(seq_no) = self
+                .state
+                .read(|connection| state_search::seq_no(connection, &meta, id))?
+            && seq_no == known
+        {
+            return Ok(Newer::Unchanged);
+        }
+        let document = self.read_document(index, id).await?;
+        Ok(document.map_or(Newer::Missing, Newer::Changed))
     }
 
     pub(super) async fn run_search(&self, request: SearchRequest) -> Result<SearchResponse, StoreError> {

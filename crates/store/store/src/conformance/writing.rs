@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Limits, bulk, one, source};
-use crate::{Action, Expected, Operation, RejectionKind, Store, StoreError, Update, WriteResult};
+use crate::{Action, Expected, Newer, Operation, RejectionKind, Store, StoreError, Update, WriteResult};
 
 pub(super) async fn run(store: &Arc<dyn Store>, prefix: &str, limits: Limits) {
     versions_and_numbers_rise(store, &format!("{prefix}-rise")).await;
+    what_is_remembered_can_be_checked(store, &format!("{prefix}-newer")).await;
     conflicts_are_refused(store, &format!("{prefix}-conflict")).await;
     clients_may_count_versions(store, &format!("{prefix}-version")).await;
     updates_merge_and_run_scripts(store, &format!("{prefix}-update")).await;
@@ -35,6 +36,25 @@ async fn versions_and_numbers_rise(store: &Arc<dyn Store>, index: &str) {
     assert_eq!(document.source.to_value(), json!({"n": 2}));
     assert!(store.get(index, "b").await.expect("answers").is_none());
     assert!(store.get("no-such-index", "a").await.expect("answers").is_none());
+}
+
+async fn what_is_remembered_can_be_checked(store: &Arc<dyn Store>, index: &str) {
+    let newer = async |id, known| store.get_newer(index, id, known).await.expect("answers");
+    assert!(matches!(newer("a", 0).await, Newer::Missing));
+    let create = Operation::create(index, "a", source(&json!({"n": 1})));
+    let first = one(store, create).await.expect("created");
+    assert!(matches!(newer("a", first.seq_no).await, Newer::Unchanged));
+    let replace = Operation::index(index, "a", source(&json!({"n": 2})));
+    let second = one(store, replace).await.expect("updated");
+    match newer("a", first.seq_no).await {
+        Newer::Changed(document) => {
+            assert_eq!((document.seq_no, document.version), (second.seq_no, second.version));
+            assert_eq!(document.source.to_value(), json!({"n": 2}));
+        }
+        other => panic!("it was changed: {other:?}"),
+    }
+    one(store, Operation::delete(index, "a")).await.expect("deleted");
+    assert!(matches!(newer("a", second.seq_no).await, Newer::Missing));
 }
 
 async fn conflicts_are_refused(store: &Arc<dyn Store>, index: &str) {
