@@ -170,7 +170,7 @@ impl Access {
         }
         let limits = Limits::of(owner, &new.role_descriptors)?;
         self.keep_role_set(&new.role_descriptors).await?;
-        let (id, key) = (random::id(), random::key());
+        let (id, key) = (random::id(now), random::key());
         let document = KeyDocument {
             kind: "api_key".to_owned(),
             id: id.clone(),

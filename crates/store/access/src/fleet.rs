@@ -38,6 +38,15 @@ impl<T> From<T> for Issued<T> {
 pub trait ApiKeys: fmt::Debug + Send + Sync + 'static {
     /// Whose API key `id:key` is.
     async fn authenticate(&self, pair: &Secret) -> Result<Arc<Principal>, AuthenticationError>;
+    /// The same for a caller that will see the key often. With a number, the key is good for as long as
+    /// [`ApiKeys::revocations`] gives that number; without one, it has to be shown each time.
+    async fn authenticate_lasting(&self, pair: &Secret) -> Result<Option<u64>, AuthenticationError> {
+        self.authenticate(pair).await.map(|_| None)
+    }
+    /// Rises whenever a key is revoked or changed.
+    fn revocations(&self) -> u64 {
+        0
+    }
     /// Makes a key limited by the rights of the Fleet Server's account.
     async fn create(&self, key: NewApiKey) -> Result<ApiKey, AccessError>;
     /// The same, where the caller has more to write at once.
@@ -68,6 +77,19 @@ pub trait ApiKeys: fmt::Debug + Send + Sync + 'static {
 impl ApiKeys for Access {
     async fn authenticate(&self, pair: &Secret) -> Result<Arc<Principal>, AuthenticationError> {
         self.authenticate_api_key(pair).await
+    }
+
+    async fn authenticate_lasting(&self, pair: &Secret) -> Result<Option<u64>, AuthenticationError> {
+        let revocations = self.keys.epoch();
+        self.authenticate_api_key(pair).await?;
+        // What is not in the cache may end, or was changed just now.
+        let id = pair.expose().split_once(':').map_or("", |(id, _)| id);
+        let lasts = self.store.is_exclusive() && self.keys.fresh(id, self.clock.now()).is_some();
+        Ok(lasts.then_some(revocations))
+    }
+
+    fn revocations(&self) -> u64 {
+        self.keys.epoch()
     }
 
     async fn create(&self, key: NewApiKey) -> Result<ApiKey, AccessError> {
@@ -101,7 +123,7 @@ impl ApiKeys for Access {
     }
 
     async fn issue_secret(&self, value: &Secret) -> Result<Issued<String>, AccessError> {
-        Ok(secret_store::issue_secret(value))
+        Ok(secret_store::issue_secret(value, self.clock.now()))
     }
 
     async fn secret(&self, id: &str) -> Result<Option<Secret>, AccessError> {

@@ -16,8 +16,8 @@ struct SecretDocument {
 }
 
 /// An id for `value`, and the write that keeps it.
-pub(crate) fn issue_secret(value: &Secret) -> Issued<String> {
-    let id = random::id();
+pub(crate) fn issue_secret(value: &Secret, now: jiff::Timestamp) -> Issued<String> {
+    let id = random::id(now);
     let document = SecretDocument { value: value.clone() };
     let write = Operation::create(SECRETS_INDEX, id.clone(), Source::of(&document));
     Issued {
@@ -29,7 +29,7 @@ pub(crate) fn issue_secret(value: &Secret) -> Issued<String> {
 impl Access {
     /// Keeps `value` and gives it an id.
     pub async fn put_secret(&self, value: &Secret) -> Result<String, AccessError> {
-        let Issued { value: id, writes } = issue_secret(value);
+        let Issued { value: id, writes } = issue_secret(value, self.clock.now());
         for write in writes {
             self.write(write).await?;
         }
