@@ -16,6 +16,7 @@ use protocol::{
     PolicyId,
 };
 use secret::Secret;
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -374,17 +375,14 @@ fn enroll_body(options: &EnrollOptions, id: &str, replace_token: &Secret) -> Byt
         log_level: "info",
         unprivileged: !rustix::process::geteuid().is_root(),
     };
-    let Value::Object(local) = Host::read().metadata(&facts) else {
-        return Bytes::new();
-    };
     let request = EnrollRequest {
         enrollment_type: "PERMANENT".to_owned(),
         id: Some(id.to_owned()),
         enrollment_id: None,
         replace_token: Some(replace_token.clone()),
         metadata: EnrollMetadata {
-            local: Some(local),
-            user_provided: Some(json!({})),
+            local: to_raw_value(&Host::read().metadata(&facts)).ok(),
+            user_provided: to_raw_value(&json!({})).ok(),
             tags: Some(distinct(&options.tags)),
         },
     };

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use secret::Secret;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::{AgentId, ApiKeyId, PolicyId};
 
@@ -31,12 +32,12 @@ pub struct EnrollRequest {
 /// `metadata` of an enrolment.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct EnrollMetadata {
-    /// Host, operating system, agent version: kept as it is.
+    /// Host, operating system, agent version: an object, kept as it is.
     #[serde(default)]
-    pub local: Option<Map<String, Value>>,
+    pub local: Option<Box<RawValue>>,
     /// Accepted for old agents, not kept.
     #[serde(default)]
-    pub user_provided: Option<Value>,
+    pub user_provided: Option<Box<RawValue>>,
     /// Kept sorted, each once.
     #[serde(default)]
     pub tags: Option<Vec<String>>,
@@ -112,7 +113,7 @@ pub struct EnrolledAgent {
     pub user_provided_metadata: Value,
     /// As asked, with the agent's id put in.
     #[serde(default)]
-    pub local_metadata: Value,
+    pub local_metadata: Option<Box<RawValue>>,
     /// Public half of the access key.
     #[serde(default)]
     pub access_api_key_id: ApiKeyId,

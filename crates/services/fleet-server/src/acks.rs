@@ -244,14 +244,28 @@ async fn write_with_checkin(
         action: Action::Update { update, expected },
     };
     let outcome = server.store.bulk(vec![write], Refresh::WaitFor).await;
-    let is_written = matches!(outcome.as_deref(), Ok([Outcome::Done(_)]));
-    if let Some(pending) = pending {
-        if is_written {
-            entry.state().last_flush = Some(Instant::now());
-        } else {
-            entry.give_back(pending);
+    let written = match outcome.as_deref() {
+        Ok([Outcome::Done(written)]) => Some(written),
+        _ => None,
+    };
+    match (written, pending) {
+        (Some(written), pending) => {
+            let mut state = entry.state();
+            if pending.is_some() {
+                state.last_flush = Some(Instant::now());
+            }
+            state.wrote(written, |record| {
+                if let Some(pending) = &pending {
+                    record.apply(pending);
+                }
+                record.agent_policy_id = Some(policy.policy_id.clone());
+                record.policy_revision_idx = policy.revision;
+            });
         }
+        (None, Some(pending)) => entry.give_back(pending),
+        (None, None) => {}
     }
+    let is_written = written.is_some();
     outcome?;
     Ok(is_written)
 }

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use store::{Document, Source, Store};
 
 use crate::error::ApiError;
+use crate::registry::PendingCheckin;
 
 /// What Fleet Server needs to know of an agent.
 #[derive(Clone, Debug, Default)]
@@ -187,6 +188,25 @@ impl AgentRecord {
         Ok((record, report))
     }
 
+    /// What a check-in's changes make of it.
+    pub(crate) fn apply(&mut self, change: &PendingCheckin) {
+        self.has_checked_in |= change.last_checkin.is_some();
+        if let Some(version) = &change.version {
+            self.version = Some(version.clone());
+        }
+        if let Some(seq_no) = change.action_seq_no {
+            self.action_seq_no = seq_no;
+        }
+        if let Some((policy_id, revision)) = &change.policy {
+            self.agent_policy_id = Some(policy_id.clone());
+            self.policy_revision_idx = *revision;
+        }
+        if change.clear_audit {
+            self.audit_reason = None;
+            self.is_unenrolled = false;
+        }
+    }
+
     /// Whether the next check-in has marks of an uninstallation to clear.
     pub(crate) fn has_audit_marks(&self) -> bool {
         self.audit_reason.is_some() || self.is_unenrolled
@@ -204,6 +224,13 @@ pub(crate) async fn find_by_access_key(store: &dyn Store, key: &str) -> Result<O
     } else {
         None
     })
+}
+
+/// A number that stands for the status and the message of a report.
+pub(crate) fn condition(report: &CheckinRequest) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&report.status, &report.message).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A number that stands for a text: equal texts have equal numbers, and different ones most probably do not.

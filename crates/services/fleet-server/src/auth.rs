@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::AuthenticationError;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,11 +10,12 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use protocol::{AgentId, indices};
 use secret::Secret;
-use store::{Document, SeqNo, StoreError};
+use store::{Document, Newer, SeqNo};
 use tokio::time::Instant;
 
 use crate::agent_record::{AgentRecord, StoredReport, find_by_access_key};
 use crate::error::ApiError;
+use crate::registry::{DocumentWrite, VerifiedKey};
 use crate::server::FleetServer;
 
 /// An API key as it was shown: not yet checked.
@@ -35,6 +37,8 @@ pub(crate) struct AuthenticatedAgent {
     pub(crate) seq_no: SeqNo,
     /// The store could not be asked: `record` is what it last said, and `report` is empty.
     pub(crate) is_from_memory: bool,
+    /// Nobody has written the document since it was read: it was not read again, and `report` is empty.
+    pub(crate) is_unchanged: bool,
 }
 
 impl ShownKey {
@@ -82,14 +86,7 @@ impl FleetServer {
     }
 
     pub(crate) async fn check_key(&self, key: &ShownKey) -> Result<(), ApiError> {
-        match self.keys.authenticate(&key.pair).await {
-            Ok(_) => Ok(()),
-            Err(access::AuthenticationError::Rejected(reason)) => {
-                tracing::debug!(api_key.id = %key.id, reason = %reason, "API key refused");
-                Err(ApiError::Unauthorized)
-            }
-            Err(access::AuthenticationError::Unchecked(error)) => Err(error.into()),
-        }
+        checked(key, self.keys.authenticate(&key.pair).await).map(drop)
     }
 
     /// The agent of the path, when the key is its own.
@@ -99,21 +96,70 @@ impl FleetServer {
         id: &AgentId,
     ) -> Result<AuthenticatedAgent, ApiError> {
         let key = ShownKey::from_headers(headers)?;
-        match self.check_key(&key).await {
-            Ok(()) => {}
+        let verified = match self.verify(&key, id).await {
+            Ok(verified) => verified,
             Err(error) if error.is_store_unavailable() => return self.remembered_agent(&key, id).ok_or(error),
             Err(error) => return Err(error),
-        }
-        let document = match self.store.get(indices::AGENTS, id.as_str()).await {
-            Ok(document) => document.ok_or(ApiError::AgentIdentity)?,
-            Err(error @ StoreError::Unavailable(_)) => {
-                return self.remembered_agent(&key, id).ok_or_else(|| error.into());
-            }
-            Err(error) => return Err(error.into()),
         };
-        let agent = self.agent_of(&key, id.clone(), &document)?;
-        self.remember(&agent, &key);
-        Ok(agent)
+        match self.read_agent(&key, id, verified).await {
+            Err(error) if error.is_store_unavailable() => self.remembered_agent(&key, id).ok_or(error),
+            result => result,
+        }
+    }
+
+    /// Checks an agent's key, or finds that it was good and that no key was revoked since.
+    async fn verify(&self, key: &ShownKey, id: &AgentId) -> Result<VerifiedKey, ApiError> {
+        let hash = key.hash();
+        let known = self
+            .agents
+            .find(id.as_str())
+            .and_then(|entry| entry.state().verified_key);
+        if let Some(known) = known
+            && known.revocations == Some(self.keys.revocations())
+            && known.at.elapsed() < self.settings.cache.ttl_api_key
+            && secret::constant_time_eq(&known.hash, &hash)
+        {
+            return Ok(known);
+        }
+        let revocations = checked(key, self.keys.authenticate_lasting(&key.pair).await)?;
+        Ok(VerifiedKey {
+            hash,
+            at: Instant::now(),
+            revocations,
+        })
+    }
+
+    /// The agent's document, read unless nobody has written it since this server did.
+    async fn read_agent(
+        &self,
+        key: &ShownKey,
+        id: &AgentId,
+        verified: VerifiedKey,
+    ) -> Result<AuthenticatedAgent, ApiError> {
+        let known = self.agents.find(id.as_str()).and_then(|entry| {
+            let state = entry.state();
+            Some((state.record.clone()?, state.write?))
+        });
+        let Some((record, write)) = known else {
+            let document = self.store.get(indices::AGENTS, id.as_str()).await?;
+            return self.remember(key, id, document.as_ref(), verified);
+        };
+        match self.store.get_newer(indices::AGENTS, id.as_str(), write.seq_no).await? {
+            Newer::Missing => Err(ApiError::AgentIdentity),
+            Newer::Changed(document) => self.remember(key, id, Some(&document), verified),
+            Newer::Unchanged => {
+                self.admit(key, id, &record)?;
+                self.agents.entry(id).state().verified_key = Some(verified);
+                Ok(AuthenticatedAgent {
+                    id: id.clone(),
+                    record,
+                    report: StoredReport::default(),
+                    seq_no: write.seq_no,
+                    is_from_memory: false,
+                    is_unchanged: true,
+                })
+            }
+        }
     }
 
     /// The agent that the key belongs to, where the path does not name it.
@@ -127,36 +173,60 @@ impl FleetServer {
 
     fn agent_of(&self, key: &ShownKey, id: AgentId, document: &Document) -> Result<AuthenticatedAgent, ApiError> {
         let (record, report) = AgentRecord::read(&document.source)?;
-        if record.access_api_key_id.as_str() != key.id {
-            return Err(ApiError::AgentIdentity);
-        }
-        if !record.active {
-            self.agents.remove(&id);
-            return Err(ApiError::AgentInactive);
-        }
+        self.admit(key, &id, &record)?;
         Ok(AuthenticatedAgent {
             id,
             record: Arc::new(record),
             report,
             seq_no: document.seq_no,
             is_from_memory: false,
+            is_unchanged: false,
         })
     }
 
-    fn remember(&self, agent: &AuthenticatedAgent, key: &ShownKey) {
-        let entry = self.agents.entry(&agent.id);
+    /// Whether the key is this agent's, and the agent one that may still come.
+    fn admit(&self, key: &ShownKey, id: &AgentId, record: &AgentRecord) -> Result<(), ApiError> {
+        if record.access_api_key_id.as_str() != key.id {
+            return Err(ApiError::AgentIdentity);
+        }
+        if !record.active {
+            self.agents.remove(id);
+            return Err(ApiError::AgentInactive);
+        }
+        Ok(())
+    }
+
+    /// The agent of a document that was just read, which is kept in mind.
+    fn remember(
+        &self,
+        key: &ShownKey,
+        id: &AgentId,
+        document: Option<&Document>,
+        verified: VerifiedKey,
+    ) -> Result<AuthenticatedAgent, ApiError> {
+        let document = document.ok_or(ApiError::AgentIdentity)?;
+        let agent = self.agent_of(key, id.clone(), document)?;
+        let entry = self.agents.entry(id);
         let mut state = entry.state();
         state.record = Some(Arc::clone(&agent.record));
-        state.verified_key = Some((key.hash(), Instant::now()));
+        // Somebody else may have written another report since: this one is compared with what stands there.
+        (state.metadata, state.components, state.rollbacks) = (None, None, None);
+        state.write = Some(DocumentWrite {
+            seq_no: document.seq_no,
+            version: document.version,
+        });
+        state.verified_key = Some(verified);
+        drop(state);
+        Ok(agent)
     }
 
     /// The agent as it was when the store could last be asked, if that is not long ago and the key is the same.
     fn remembered_agent(&self, key: &ShownKey, id: &AgentId) -> Option<AuthenticatedAgent> {
         let entry = self.agents.find(id.as_str())?;
         let state = entry.state();
-        let (hash, verified) = state.verified_key.as_ref()?;
-        let is_fresh = verified.elapsed() < self.settings.cache.ttl_api_key;
-        if !is_fresh || !secret::constant_time_eq(hash, &key.hash()) {
+        let verified = state.verified_key?;
+        let is_fresh = verified.at.elapsed() < self.settings.cache.ttl_api_key;
+        if !is_fresh || !secret::constant_time_eq(&verified.hash, &key.hash()) {
             return None;
         }
         let record = Arc::clone(state.record.as_ref()?);
@@ -166,8 +236,20 @@ impl FleetServer {
             report: StoredReport::default(),
             seq_no: 0,
             is_from_memory: true,
+            is_unchanged: false,
         })
     }
+}
+
+/// What the check of a key comes down to; why it is refused is for the log.
+fn checked<T>(key: &ShownKey, checked: Result<T, AuthenticationError>) -> Result<T, ApiError> {
+    checked.map_err(|error| match error {
+        AuthenticationError::Rejected(reason) => {
+            tracing::debug!(api_key.id = %key.id, reason = %reason, "API key refused");
+            ApiError::Unauthorized
+        }
+        AuthenticationError::Unchecked(error) => error.into(),
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use store::{Action, Operation, Update};
 use tokio::time::Instant;
 
-use crate::agent_record::{digest, same_json};
+use crate::agent_record::{condition, digest, same_json};
 use crate::auth::AuthenticatedAgent;
 use crate::error::ApiError;
 use crate::flush;
@@ -57,7 +57,14 @@ pub(crate) fn note(
         policy: acknowledged_policy(agent, report),
         clear_audit: record.has_audit_marks(),
     };
-    let is_renewal = state.pending.is_none() && stored.has_status_of(report) && change.is_condition_alone();
+    let condition = condition(report);
+    let has_condition = if agent.is_unchanged {
+        state.condition == Some(condition)
+    } else {
+        stored.has_status_of(report)
+    };
+    state.condition = Some(condition);
+    let is_renewal = state.pending.is_none() && has_condition && change.is_condition_alone();
     if is_renewal && state.was_written_since(Instant::now(), flush::renewal(server)) {
         return Ok(());
     }

@@ -10,12 +10,14 @@ use std::sync::{Arc, LazyLock, Mutex};
 use access::{Issued, NewApiKey, RoleDescriptors};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::request::Parts;
 use protocol::{
-    AgentId, EnrollRequest, EnrollResponse, EnrolledAgent, EnrollmentType, EnrollmentUseDocument, PolicyId, indices,
+    AgentId, AgentReference, ApiKeyId, EnrollRequest, EnrollResponse, EnrolledAgent, EnrollmentType,
+    EnrollmentUseDocument, PolicyId, indices,
 };
 use query::{Query, SearchRequest};
 use secret::Secret;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use store::{Operation, Outcome, Refresh, RejectionKind, Source};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +27,7 @@ use crate::auth::ShownKey;
 use crate::enrollment_token::EnrollmentToken;
 use crate::error::ApiError;
 use crate::server::FleetServer;
-use crate::{body, peer};
+use crate::{body, host_description, peer};
 
 /// Everything about one enrolment that the request tells.
 #[derive(Debug)]
@@ -53,8 +55,17 @@ pub(crate) struct EnrollmentIds(Mutex<HashSet<String>>);
 
 pub(crate) async fn enroll(State(server): State<Arc<FleetServer>>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let (token, token_key_id) = enrollment_token(&server, &parts).await?;
+    let key = ShownKey::from_headers(&parts.headers)?;
+    let configured = configured_token(&server, &key)?;
+    if configured.is_none() {
+        server.check_key(&key).await?;
+    }
     let version = server.version.check(&parts.headers)?;
+    let ttl = server.settings.cache.ttl_enroll_key;
+    let token = match configured {
+        Some(token) => token,
+        None => server.tokens.find(&*server.store, &key.id, ttl).await?,
+    };
     let address = peer::address(&parts.extensions);
     token.check(server.clock.now(), address)?;
     let body = body::read(
@@ -72,38 +83,25 @@ pub(crate) async fn enroll(State(server): State<Arc<FleetServer>>, request: Requ
         request,
         kind,
         token,
-        token_key_id,
+        token_key_id: key.id,
         version,
         address,
     };
     Ok(axum::Json(run_tracked(server, enrolment).await?).into_response())
 }
 
-/// The record of the key that the client shows, be it of the configuration or of the store.
-async fn enrollment_token(server: &FleetServer, parts: &Parts) -> Result<(Arc<EnrollmentToken>, String), ApiError> {
-    let key = ShownKey::from_headers(&parts.headers)?;
+/// The token of the configuration that the client shows, if it is one.
+fn configured_token(server: &FleetServer, key: &ShownKey) -> Result<Option<Arc<EnrollmentToken>>, ApiError> {
     let is_shown = |token: &Secret| secret::constant_time_eq(token.expose().as_bytes(), key.key().as_bytes());
-    if let Some(token) = server
-        .settings
-        .static_policy_tokens
-        .iter()
-        .find(|token| is_shown(&token.token_key))
-    {
-        if server
-            .policies
-            .newest(&PolicyId::from(token.policy_id.as_str()))
-            .is_none()
-        {
-            return Err(ApiError::PolicyNotFound);
-        }
-        return Ok((Arc::new(EnrollmentToken::of_configuration(&token.policy_id)), key.id));
+    let tokens = &server.settings.static_policy_tokens;
+    let Some(token) = tokens.iter().find(|token| is_shown(&token.token_key)) else {
+        return Ok(None);
+    };
+    let policy_id = PolicyId::from(token.policy_id.as_str());
+    match server.policies.newest(&policy_id) {
+        Some(_) => Ok(Some(Arc::new(EnrollmentToken::of_configuration(&token.policy_id)))),
+        None => Err(ApiError::PolicyNotFound),
     }
-    server.check_key(&key).await?;
-    let token = server
-        .tokens
-        .find(&*server.store, &key.id, server.settings.cache.ttl_enroll_key)
-        .await?;
-    Ok((token, key.id))
 }
 
 /// Runs the enrolment to its end even when the client is gone, and takes it back then.
@@ -201,7 +199,7 @@ async fn forget_unfinished(server: &FleetServer, enrollment_id: &str) -> Result<
 
 async fn plan(server: &FleetServer, enrolment: &Enrolment) -> Result<Plan, ApiError> {
     let Some(id) = enrolment.request.id.as_deref().filter(|id| !id.is_empty()) else {
-        return Ok(Plan::Create(AgentId::random()));
+        return Ok(Plan::Create(new_id(server)));
     };
     let id = AgentId::from(id);
     let Some(document) = server.store.get(indices::AGENTS, id.as_str()).await? else {
@@ -232,6 +230,10 @@ async fn plan(server: &FleetServer, enrolment: &Enrolment) -> Result<Plan, ApiEr
     })
 }
 
+fn new_id(server: &FleetServer) -> AgentId {
+    AgentId::new_at(u64::try_from(server.clock.now().as_millisecond()).unwrap_or(0))
+}
+
 async fn carry_out(server: &FleetServer, enrolment: &Enrolment, plan: Plan) -> Result<EnrollResponse, ApiError> {
     let (Plan::Create(id) | Plan::Replace { id, .. }) = &plan;
     let replace_token = match enrolment
@@ -243,6 +245,7 @@ async fn carry_out(server: &FleetServer, enrolment: &Enrolment, plan: Plan) -> R
         Some(token) if matches!(plan, Plan::Create(_)) => Some(server.replace_tokens.hash(token).await?),
         _ => None,
     };
+    let local_metadata = host_description::with_id(enrolment.request.metadata.local.as_deref(), id)?;
     // The key is valid with the agent's document: one wait for the disk.
     let Issued { value: key, writes } = server.keys.issue(access_key(id)).await?;
     let enrolled_at = server.now_text();
@@ -253,7 +256,7 @@ async fn carry_out(server: &FleetServer, enrolment: &Enrolment, plan: Plan) -> R
         enrollment_type: enrolment.kind.as_str().to_owned(),
         enrolled_at,
         user_provided_metadata: Value::Null,
-        local_metadata: local_metadata(enrolment.request.metadata.local.clone(), id),
+        local_metadata: Some(local_metadata),
         access_api_key_id: key.id.as_str().into(),
         access_api_key: key.encoded(),
         status: "online".to_owned(),
@@ -295,6 +298,36 @@ fn access_key(id: &AgentId) -> NewApiKey {
     }
 }
 
+/// A new agent's document, with the fields that a stock server gives it.
+#[derive(Serialize)]
+struct NewAgent<'a> {
+    #[serde(flatten)]
+    common: CommonFields<'a>,
+    action_seq_no: [i64; 1],
+    active: bool,
+    enrolled_at: &'a str,
+    policy_id: &'a PolicyId,
+    #[serde(rename = "type")]
+    enrollment_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enrollment_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replace_token: Option<String>,
+}
+
+/// What a new and a replaced document have in common.
+#[derive(Serialize)]
+struct CommonFields<'a> {
+    access_api_key_id: &'a ApiKeyId,
+    agent: AgentReference,
+    local_metadata: Option<&'a RawValue>,
+    policy_base_id: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    namespaces: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tags: &'a [String],
+}
+
 async fn create_document(
     server: &FleetServer,
     enrolment: &Enrolment,
@@ -302,21 +335,22 @@ async fn create_document(
     replace_token: Option<String>,
     mut writes: Vec<Operation>,
 ) -> Result<(), ApiError> {
-    let mut document = common_fields(enrolment, item);
-    document.insert("action_seq_no".into(), json!([-1]));
-    document.insert("active".into(), true.into());
-    document.insert("enrolled_at".into(), item.enrolled_at.clone().into());
-    document.insert("policy_id".into(), json!(item.policy_id));
-    document.insert("type".into(), item.enrollment_type.clone().into());
-    if let Some(id) = enrolment.request.enrollment_id.as_deref().filter(|id| !id.is_empty()) {
-        document.insert("enrollment_id".into(), id.into());
-    }
-    if let Some(hash) = replace_token {
-        document.insert("replace_token".into(), hash.into());
-    }
-    let source = Source::from_map(&document);
+    let document = NewAgent {
+        common: CommonFields::of(enrolment, item),
+        action_seq_no: [-1],
+        active: true,
+        enrolled_at: &item.enrolled_at,
+        policy_id: &item.policy_id,
+        enrollment_type: &item.enrollment_type,
+        enrollment_id: enrolment.request.enrollment_id.as_deref().filter(|id| !id.is_empty()),
+        replace_token,
+    };
     writes.push(use_record(server, enrolment, item));
-    writes.push(Operation::create(indices::AGENTS, item.id.as_str(), source));
+    writes.push(Operation::create(
+        indices::AGENTS,
+        item.id.as_str(),
+        Source::of(&document),
+    ));
     let mut outcomes = server.store.bulk(writes, Refresh::WaitFor).await?;
     match outcomes.pop() {
         Some(Outcome::Rejected(rejection)) if rejection.kind == RejectionKind::VersionConflict => {
@@ -342,7 +376,8 @@ async fn replace_document(
     old_key: &str,
     mut writes: Vec<Operation>,
 ) -> Result<(), ApiError> {
-    let mut change = common_fields(enrolment, item);
+    let common = serde_json::to_value(CommonFields::of(enrolment, item)).map_err(ApiError::store)?;
+    let mut change = common.as_object().cloned().unwrap_or_default();
     change.insert("tags".into(), json!(item.tags));
     change.insert("policy_revision_idx".into(), 0.into());
     change.insert("updated_at".into(), server.now_text().into());
@@ -362,29 +397,26 @@ async fn replace_document(
     Ok(())
 }
 
-/// What a new and a replaced document have in common.
-fn common_fields(enrolment: &Enrolment, item: &EnrolledAgent) -> Map<String, Value> {
-    let mut document = Map::new();
-    document.insert("access_api_key_id".into(), json!(item.access_api_key_id));
-    document.insert("agent".into(), json!({"id": item.id, "version": enrolment.version}));
-    document.insert("local_metadata".into(), item.local_metadata.clone());
-    document.insert("policy_base_id".into(), item.policy_id.base().into());
-    if !enrolment.token.namespaces.is_empty() {
-        document.insert("namespaces".into(), json!(enrolment.token.namespaces));
+impl<'a> CommonFields<'a> {
+    fn of(enrolment: &'a Enrolment, item: &'a EnrolledAgent) -> Self {
+        Self {
+            access_api_key_id: &item.access_api_key_id,
+            agent: AgentReference {
+                id: item.id.clone(),
+                version: enrolment.version.clone(),
+                agent_type: None,
+            },
+            local_metadata: item.local_metadata.as_deref(),
+            policy_base_id: item.policy_id.base(),
+            namespaces: &enrolment.token.namespaces,
+            tags: &item.tags,
+        }
     }
-    if !item.tags.is_empty() {
-        document.insert("tags".into(), json!(item.tags));
-    }
-    document
 }
 
 /// Who enrolled with which token, from where.
 fn use_record(server: &FleetServer, enrolment: &Enrolment, item: &EnrolledAgent) -> Operation {
-    let host_name = item
-        .local_metadata
-        .pointer("/host/hostname")
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+    let host_name = item.local_metadata.as_deref().and_then(host_description::host_name);
     let record = EnrollmentUseDocument {
         timestamp: clock::rfc3339_millis(server.clock.now()),
         enrollment_key_id: enrolment.token.document_id.clone(),
@@ -395,15 +427,6 @@ fn use_record(server: &FleetServer, enrolment: &Enrolment, item: &EnrolledAgent)
         host_name,
     };
     Operation::append(indices::ENROLLMENT_USES, Source::of(&record))
-}
-
-/// `elastic.agent.id` is the agent's id, whatever the agent sent, if it sent any.
-fn local_metadata(metadata: Option<Map<String, Value>>, id: &AgentId) -> Value {
-    let mut metadata = Value::Object(metadata.unwrap_or_default());
-    if let Some(slot) = metadata.pointer_mut("/elastic/agent/id") {
-        *slot = json!(id);
-    }
-    metadata
 }
 
 fn sorted_tags(tags: Option<Vec<String>>) -> Vec<String> {
@@ -441,22 +464,6 @@ mod tests {
         let tags = ["web", "linux", "web"].map(str::to_owned).to_vec();
         assert_eq!(sorted_tags(Some(tags)), ["linux", "web"]);
         assert!(sorted_tags(None).is_empty());
-    }
-
-    #[test]
-    fn the_agent_s_id_is_put_in_only_where_it_was() {
-        let check = |given: Value, expected: Value| {
-            assert_eq!(local_metadata(given.as_object().cloned(), &"a1".into()), expected);
-        };
-        check(
-            json!({"elastic": {"agent": {"id": "", "v": 1}}}),
-            json!({"elastic": {"agent": {"id": "a1", "v": 1}}}),
-        );
-        check(
-            json!({"elastic": {"agent": {"v": 1}}}),
-            json!({"elastic": {"agent": {"v": 1}}}),
-        );
-        check(json!({"host": {}}), json!({"host": {}}));
     }
 
     #[test]

@@ -127,9 +127,11 @@ fn settle(server: &FleetServer, changes: Vec<Change>, outcomes: Vec<Outcome>) {
     let mut written = 0;
     for (change, outcome) in changes.into_iter().zip(outcomes) {
         match outcome {
-            Outcome::Done(_) => {
+            Outcome::Done(done) => {
                 written += 1;
-                change.entry.state().last_flush = Some(now);
+                let mut state = change.entry.state();
+                state.last_flush = Some(now);
+                state.wrote(&done, |record| record.apply(&change.pending));
             }
             Outcome::Rejected(rejection) if rejection.kind == RejectionKind::DocumentMissing => {
                 tracing::debug!(agent.id = %change.entry.id, "a deleted agent is not written");

@@ -28,6 +28,7 @@ mod user_agent;
 
 mod enroll;
 mod enrollment_token;
+mod host_description;
 mod replace_token;
 
 mod checkin;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use protocol::{AgentId, AgentOutput, RetiredApiKey, indices, secret_reference};
 use secret::Secret;
 use serde_json::{Map, Value, json};
-use store::{Action, Operation, Refresh, Update};
+use store::{Action, Operation, Outcome, Refresh, Update, Written};
 use tokio::time::Instant;
 
 use crate::agent_record::{AgentOutputs, AgentRecord};
@@ -161,15 +161,28 @@ impl Work<'_> {
         let mut partial = pending.as_ref().map_or_else(Map::new, |pending| pending.partial(&now));
         partial.insert("outputs".into(), json!({ self.output.name.as_str(): output }));
         writes.push(Operation::merge(indices::AGENTS, self.agent.id.as_str(), partial));
-        let written = write_all(self.server, writes).await;
-        if let Some(pending) = pending {
-            if written.is_ok() {
-                self.agent.state().last_flush = Some(Instant::now());
-            } else {
-                self.agent.give_back(pending);
+        let written = match write_all(self.server, writes).await {
+            Ok(written) => written,
+            Err(error) => {
+                if let Some(pending) = pending {
+                    self.agent.give_back(pending);
+                }
+                return Err(error);
             }
+        };
+        let mut state = self.agent.state();
+        if pending.is_some() {
+            state.last_flush = Some(Instant::now());
         }
-        written
+        if let Some(document) = written.last() {
+            state.wrote(document, |record| {
+                if let Some(pending) = &pending {
+                    record.apply(pending);
+                }
+                *record.outputs.entry(&self.output.name) = output.clone();
+            });
+        }
+        Ok(())
     }
 
     async fn write_beside_retired(
@@ -186,7 +199,7 @@ impl Work<'_> {
         params.insert("type".into(), output.output_type.clone().into());
         params.insert("to_retire_api_key_ids".into(), json!(retired));
         writes.push(script(&self.agent.id, params));
-        write_all(self.server, writes).await
+        write_all(self.server, writes).await.map(drop)
     }
 
     /// Gives the present key the new roles beside the old ones; `false` when there is no such key any more.
@@ -301,14 +314,13 @@ fn script(agent: &AgentId, params: Map<String, Value>) -> Operation {
 }
 
 async fn run_script(server: &FleetServer, agent: &AgentId, params: Map<String, Value>) -> Result<(), ApiError> {
-    write_all(server, vec![script(agent, params)]).await
+    write_all(server, vec![script(agent, params)]).await.map(drop)
 }
 
-async fn write_all(server: &FleetServer, writes: Vec<Operation>) -> Result<(), ApiError> {
-    for outcome in server.store.bulk(writes, Refresh::Soon).await? {
-        outcome.written().map_err(ApiError::store)?;
-    }
-    Ok(())
+async fn write_all(server: &FleetServer, writes: Vec<Operation>) -> Result<Vec<Written>, ApiError> {
+    let outcomes = server.store.bulk(writes, Refresh::Soon).await?;
+    let written = outcomes.into_iter().map(Outcome::written);
+    written.collect::<Result<_, _>>().map_err(ApiError::store)
 }
 
 /// The id in `$co.elastic.secret{<id>}`.

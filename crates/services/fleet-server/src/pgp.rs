@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use camino::Utf8Path;
@@ -27,8 +27,13 @@ const FETCH: Duration = Duration::from_secs(30);
 
 pub(crate) async fn public_key(
     State(server): State<Arc<FleetServer>>,
+    Path(version): Path<String>,
     extensions: Extensions,
 ) -> Result<Response, ApiError> {
+    // Whichever version it is, the key is the same; but what is no version is no path.
+    if version.split('.').count() != 3 {
+        return Ok(crate::router::not_found().await);
+    }
     if !peer::is_tls(&extensions) {
         return Err(ApiError::TlsRequired);
     }

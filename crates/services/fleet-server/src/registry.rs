@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use protocol::{AgentId, PolicyId};
 use secret::Secret;
 use serde_json::value::RawValue;
+use store::{SeqNo, Written};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -58,12 +59,34 @@ pub(crate) struct AgentState {
     pub(crate) ack_token: Option<(Box<str>, i64)>,
     /// Actions that arrived while the poll is held.
     pub(crate) actions: Vec<Arc<DeliverableAction>>,
-    /// The document as last read, for when the store cannot be asked.
+    /// The document as last read, with what this server has written since.
     pub(crate) record: Option<Arc<AgentRecord>>,
-    /// SHA-256 of the access key that was last found good, and when.
-    pub(crate) verified_key: Option<([u8; 32], Instant)>,
+    /// Which write of the document `record` tells of; nothing when somebody else may have written in between.
+    pub(crate) write: Option<DocumentWrite>,
+    /// Digest of the status and message that the document has, or will have.
+    pub(crate) condition: Option<u64>,
+    /// The access key that was last found good.
+    pub(crate) verified_key: Option<VerifiedKey>,
     /// `id:key` of each output, with the id of the key.
     pub(crate) output_keys: Vec<OutputKey>,
+}
+
+/// A write of a document.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct DocumentWrite {
+    pub(crate) seq_no: SeqNo,
+    /// How many there were before it, and itself.
+    pub(crate) version: u64,
+}
+
+/// An access key that was found good.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VerifiedKey {
+    /// SHA-256 of `id:key`.
+    pub(crate) hash: [u8; 32],
+    pub(crate) at: Instant,
+    /// It is good for as long as no key is revoked or changed: while this is the number of revocations.
+    pub(crate) revocations: Option<u64>,
 }
 
 /// An output key as the agent gets it.
@@ -185,6 +208,8 @@ impl AgentEntry {
             ack_token: None,
             actions: Vec::new(),
             record: None,
+            write: None,
+            condition: None,
             verified_key: None,
             output_keys: Vec::new(),
         };
@@ -255,6 +280,22 @@ impl AgentState {
         let pending = self.pending.take()?;
         self.last_flush = None;
         Some(pending)
+    }
+
+    /// Notes a write of this server, which made `change` of the document, so that it need not be read again; unless somebody
+    /// else wrote in between.
+    pub(crate) fn wrote(&mut self, written: &Written, change: impl FnOnce(&mut AgentRecord)) {
+        let Some(known) = self.write.filter(|known| known.seq_no != written.seq_no) else {
+            return;
+        };
+        let follows = written.version == known.version + 1;
+        self.write = follows.then_some(DocumentWrite {
+            seq_no: written.seq_no,
+            version: written.version,
+        });
+        if let (true, Some(record)) = (follows, &mut self.record) {
+            change(Arc::make_mut(record));
+        }
     }
 
     /// Whether the store heard of this agent within `renewal`.
@@ -344,6 +385,30 @@ mod tests {
             (pending.status.as_deref(), pending.action_seq_no, pending.clear_audit),
             (Some("error"), Some(3), true)
         );
+    }
+
+    #[tokio::test]
+    async fn own_writes_are_followed_and_others_noticed() {
+        let entry = Registry::new().entry(&"a".into());
+        let mut state = entry.state();
+        state.record = Some(Arc::default());
+        state.write = Some(DocumentWrite { seq_no: 5, version: 2 });
+        let mut check = |seq_no: u64, version: u64, expected: Option<u64>, revision: i64| {
+            let written = Written {
+                index: String::new(),
+                id: String::new(),
+                version,
+                seq_no,
+                result: store::WriteResult::Updated,
+            };
+            state.wrote(&written, |record| record.policy_revision_idx = version as i64);
+            assert_eq!(state.write.map(|write| write.seq_no), expected);
+            assert_eq!(state.record.as_ref().unwrap().policy_revision_idx, revision);
+        };
+        check(5, 2, Some(5), 0);
+        check(9, 3, Some(9), 3);
+        check(12, 5, None, 3);
+        check(13, 6, None, 3);
     }
 
     #[tokio::test]

@@ -140,7 +140,7 @@ pub(crate) fn router(server: Arc<FleetServer>) -> Router {
         .with_state(server)
 }
 
-async fn not_found() -> Response {
+pub(crate) async fn not_found() -> Response {
     let mut response = (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
     response
         .headers_mut()

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use query::{Query, SearchRequest};
 use serde_json::Value;
 use store::{
-    DataStreamInfo, Document, IndexInfo, Name, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store, StoreError,
+    DataStreamInfo, Document, IndexInfo, Name, Newer, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store,
+    StoreError,
 };
 use tokio::time::Instant;
 
@@ -43,6 +44,14 @@ impl Store for TimedStore {
 
     async fn get(&self, index: &str, id: &str) -> Result<Option<Document>, StoreError> {
         self.timed("get", self.inner.get(index, id)).await
+    }
+
+    async fn get_newer(&self, index: &str, id: &str, known: SeqNo) -> Result<Newer, StoreError> {
+        self.timed("get", self.inner.get_newer(index, id, known)).await
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.inner.is_exclusive()
     }
 
     async fn search(&self, request: SearchRequest) -> Result<SearchResponse, StoreError> {

@@ -155,6 +155,76 @@ fn any_header_gets_an_answer() {
     sent.unwrap();
 }
 
+/// Paths with the names that the protocol uses, and whatever else fits between two slashes.
+fn any_path() -> impl Strategy<Value = String> {
+    let names = prop::sample::select(vec![
+        "api",
+        "fleet",
+        "agents",
+        "enroll",
+        "a",
+        "checkin",
+        "acks",
+        "audit",
+        "unenroll",
+        "artifacts",
+        "uploads",
+        "file",
+        "status",
+        "upgrades",
+        "9.6.0",
+        "0",
+    ]);
+    let octets = prop::collection::vec(any::<u8>(), 0..12);
+    let encoded = octets.prop_map(|octets| {
+        octets
+            .iter()
+            .fold(String::new(), |text, octet| format!("{text}%{octet:02X}"))
+    });
+    let segment = prop_oneof![3 => names.prop_map(str::to_owned), 1 => encoded, 1 => "[!-~&&[^?#]]{0,12}"];
+    let path = prop::collection::vec(segment, 0..7).prop_map(|segments| segments.join("/"));
+    let known = prop::sample::select(vec![
+        "api/fleet/agents/",
+        "api/fleet/uploads/",
+        "api/fleet/file/",
+        "api/fleet/artifacts/",
+        "",
+    ]);
+    (known, path, "(\\?[!-~&&[^#]]{0,20})?").prop_map(|(known, path, query)| format!("/{known}{path}{query}"))
+}
+
+#[test]
+fn any_path_and_method_get_an_answer() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (fleet, agent) = runtime.block_on(async {
+        let fleet = Fleet::start(quick()).await;
+        let agent = fleet.enroll(&fleet.enrollment_token("policy-1", json!({})).await).await;
+        (fleet, agent)
+    });
+    let methods = prop::sample::select(vec!["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "ANY"]);
+    let body = prop::collection::vec(any::<u8>(), 0..200);
+    let mut runner = TestRunner::new(Config {
+        cases: 400,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let sent = runner.run(&(methods, any_path(), body), |(method, path, body)| {
+        let request = Request::builder()
+            .method(method)
+            .uri(&path)
+            .header("User-Agent", AGENT)
+            .header("Authorization", format!("ApiKey {}", agent.key))
+            .header("X-Chunk-SHA2", "00")
+            .body(Body::from(body));
+        let Ok(request) = request else { return Ok(()) };
+        let answer = runtime.block_on(fleet.call(request));
+        prop_assert!(answer.status.as_u16() < 500, "{method} {path}: {answer:?}");
+        prop_assert!(answer.header("x-request-id").is_some(), "{method} {path}: {answer:?}");
+        Ok(())
+    });
+    sent.unwrap();
+}
+
 proptest! {
     #[test]
     fn any_configuration_file_is_read_or_refused(text in "[a-z0-9_.:\\- \n\\[\\]{}$'\"]{0,200}") {

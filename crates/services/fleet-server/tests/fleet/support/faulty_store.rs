@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use query::{Query, SearchRequest};
 use serde_json::Value;
 use store::{
-    DataStreamInfo, Document, IndexInfo, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store, StoreError,
+    DataStreamInfo, Document, IndexInfo, Newer, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store, StoreError,
 };
 
 /// Passes everything on, unless it is away.
@@ -59,6 +59,19 @@ impl Store for FaultyStore {
         self.check()?;
         self.gets.fetch_add(1, Ordering::SeqCst);
         self.inner.get(index, id).await
+    }
+
+    async fn get_newer(&self, index: &str, id: &str, known: SeqNo) -> Result<Newer, StoreError> {
+        self.check()?;
+        let newer = self.inner.get_newer(index, id, known).await;
+        if !matches!(newer, Ok(Newer::Unchanged)) {
+            self.gets.fetch_add(1, Ordering::SeqCst);
+        }
+        newer
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.inner.is_exclusive()
     }
 
     async fn search(&self, request: SearchRequest) -> Result<SearchResponse, StoreError> {
