@@ -1,4 +1,4 @@
-//! The pages in a real browser: every page at three widths in both themes, and the flows that people click through.
+//! The pages in a real browser: every page at three widths in both themes, what it weighs, what axe says, where its links lead.
 //!
 //! Pictures are kept in `artefacts/pages`; with `FLOTILLA_README_PICTURES` set, the README's are made anew.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::{Browser, Flotilla, eventually, skip};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_mins(1);
 const WIDTHS: [(u32, u32); 3] = [(1440, 900), (1024, 800), (390, 844)];
 const THEMES: [&str; 2] = ["light", "dark"];
 
-/// Bytes that a page may load, all files included, as they go over the wire.
+/// Bytes that somebody who comes for the first time may load for a page, all of its files included, as they go over the wire.
 const HEAVIEST: u64 = 200_000;
 
 /// Every page that a reader can open without knowing an id.
@@ -27,11 +27,15 @@ const PAGES: &[&str] = &[
     "/app/fleet/agents?status=online&status=offline&rows=20",
     "/app/fleet/agents/activity",
     "/app/fleet/agents/add",
+    "/app/fleet/agents/add?platform=linux",
     "/app/fleet/agents/add?platform=packages",
+    "/app/fleet/agents/add?platform=macos",
     "/app/fleet/agents/add?platform=windows",
+    "/app/fleet/agents/add?platform=container",
     "/app/fleet/agents/add?platform=kubernetes",
     "/app/fleet/agents/add-fleet-server",
     "/app/fleet/policies",
+    "/app/fleet/policies?sort=-agents",
     "/app/fleet/policies/default-policy",
     "/app/fleet/policies/default-policy?tab=settings",
     "/app/fleet/policies/default-policy?tab=yaml",
@@ -41,31 +45,53 @@ const PAGES: &[&str] = &[
     "/app/fleet/enrollment-tokens?q=nothing-has-this-name",
     "/app/fleet/uninstall-tokens",
     "/app/fleet/packages",
+    "/app/fleet/packages?q=nothing-has-this-name",
     "/app/fleet/data-streams",
-    "/app/fleet/data-streams?type=logs",
+    "/app/fleet/data-streams?type=logs&sort=-size",
     "/app/fleet/data-streams/metrics-system.cpu-default",
     "/app/fleet/settings",
     "/app/fleet/settings?flyout=host-new",
+    "/app/fleet/settings?flyout=host-fleet-default-fleet-server-host",
     "/app/fleet/settings?flyout=output-new",
     "/app/fleet/settings?flyout=output-new&type=remote_elasticsearch",
     "/app/fleet/settings?flyout=output-new&type=logstash",
     "/app/fleet/settings?flyout=output-new&type=kafka",
+    "/app/fleet/settings?flyout=output-fleet-default-output",
     "/app/fleet/settings?flyout=proxy-new",
+    "/app/fleet/settings?flyout=proxy-harbour",
+    "/app/fleet/settings?delete=proxy-harbour",
     "/app/fleet/settings?flyout=source-new",
     "/app/trust/map",
+    "/app/trust/map?only=problems",
     "/app/trust/certificates",
+    "/app/trust/certificates?sort=name",
     "/app/explore",
+    "/app/explore?index=metrics-*&field=host.name",
     "/app/explore?q=no%20%28kql",
     "/app/hosts",
     "/app/audit",
+    "/app/audit?q=nobody-did-this",
+];
+
+/// Pages that are found by a link on another: where, which link, and what their pictures are called.
+const BEHIND: &[(&str, &str, &str)] = &[
+    ("/app/hosts", "#host-list .name a", "host"),
+    ("/app/explore", ".documents [data-row-open]", "explore-document"),
+    ("/app/trust/map", "#map table tbody a", "map-connection"),
+    ("/app/fleet/uninstall-tokens", "tbody .button", "uninstall-command"),
+    ("/app/fleet/policies/default-policy", "tbody .name a", "integration"),
+    (
+        "/app/fleet/policies/default-policy?tab=history",
+        "tbody a",
+        "policy-history-revision",
+    ),
 ];
 
 /// Parts of an agent's page.
 const AGENT_PARTS: [&str; 4] = ["", "/logs", "/diagnostics", "/settings"];
 
-/// What this page and its files weigh, in bytes on the wire.
-const WEIGHT: &str = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]\
-    .filter(entry => !entry.name.includes('/events')).reduce((sum, entry) => sum + entry.encodedBodySize, 0)";
+/// What can be done with an agent, each on a page that asks.
+const ACTIONS: [&str; 5] = ["tags", "reassign", "upgrade", "diagnostics", "unenroll"];
 
 /// Names of icons that the page uses and the sprite does not have.
 const MISSING_ICONS: &str = "fetch('/assets/icons.svg').then(answer => answer.text()).then(sprite => \
@@ -77,218 +103,218 @@ const LINKS: &str = "[...new Set([...document.querySelectorAll('main a[href^=\"/
 
 #[test]
 fn people_find_their_way_in_a_browser() {
-    let Some(mut browser) = Browser::start() else {
+    let Some(browser) = Browser::start() else {
         return;
     };
     let flotilla = Flotilla::start(FLOTILLA, &[]);
-    let site = Site {
-        base: flotilla.text("/urls/console"),
-    };
-    a_wrong_password_is_refused(&mut browser, &site);
-    the_right_one_leads_to_the_page_that_was_asked_for(&mut browser, &site, &flotilla.text("/password"));
+    // Ends before the server does, so that a step that fails can still be looked at.
+    let mut browser = browser;
+    browser.visit(&flotilla.text("/urls/console"));
+    let proxy = json!({"id": "harbour", "name": "harbour", "url": "http://proxy.example:3128"});
+    flotilla.console().post("/api/fleet/proxies", &proxy);
+    a_wrong_password_is_refused(&mut browser);
+    the_right_one_leads_to_the_page_that_was_asked_for(&mut browser, &flotilla.text("/password"));
     the_local_agent_turns_healthy_by_itself(&mut browser);
-    the_theme_is_remembered(&mut browser, &site);
-    let agent = agent_page(&mut browser);
-    every_page_fits_and_is_silent(&mut browser, &site, &agent);
-    no_link_leads_nowhere(&mut browser, &site, &agent);
-    axe_finds_nothing_serious(&mut browser, &site, &agent);
-    the_phone_menu_opens_without_leaving(&mut browser, &site);
-}
-
-struct Site {
-    base: String,
-}
-
-impl Site {
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+    the_theme_is_remembered(&mut browser);
+    let pages = all_pages(&mut browser);
+    let mut survey = Survey::start();
+    for (path, name) in &pages {
+        survey.look_at(&mut browser, path, name);
     }
+    survey.end(&mut browser);
+    the_phone_menu_opens_without_leaving(&mut browser);
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
-}
-
-fn a_wrong_password_is_refused(browser: &mut Browser, site: &Site) {
-    browser.resize(1440, 900);
-    browser.go(&site.url("/app/fleet/agents"));
-    picture(browser, "login-1440-light");
+fn a_wrong_password_is_refused(browser: &mut Browser) {
+    browser.step("a wrong password");
+    browser.open("/app/fleet/agents");
+    browser.picture("login-1440-light");
     browser.log_in("elastic", "not this");
-    let said = browser.evaluate("document.querySelector('[role=alert]').innerText");
-    assert_eq!(said.as_str().map(str::trim), Some("User name or password is wrong."));
+    let said = browser.text("[role=alert]");
+    assert_eq!(said.trim(), "User name or password is wrong.");
     // The browser itself notes the status 401.
     browser.messages();
 }
 
-fn the_right_one_leads_to_the_page_that_was_asked_for(browser: &mut Browser, site: &Site, password: &str) {
-    browser.go(&site.url("/app/fleet/agents"));
+fn the_right_one_leads_to_the_page_that_was_asked_for(browser: &mut Browser, password: &str) {
+    browser.step("the right password");
+    browser.open("/app/fleet/agents");
     browser.log_in("elastic", password);
-    assert_eq!(browser.evaluate("location.pathname"), "/app/fleet/agents");
+    assert_eq!(browser.address(), "/app/fleet/agents");
 }
 
 /// Without a reload: the list is live.
 fn the_local_agent_turns_healthy_by_itself(browser: &mut Browser) {
+    browser.step("a healthy agent");
     browser.evaluate("window.same_page = true");
-    eventually("the local agent healthy in the open page", SOON, || {
-        let rows = browser.evaluate("document.querySelector('#agent-list tbody')?.innerText ?? ''");
-        rows.as_str()?.contains("Healthy").then_some(())
-    });
+    browser.until(
+        "the local agent healthy in the open page",
+        "document.querySelector('#agent-list tbody').innerText.includes('Healthy')",
+    );
     assert_eq!(browser.evaluate("window.same_page === true"), true);
 }
 
-fn the_theme_is_remembered(browser: &mut Browser, site: &Site) {
-    browser.leave_by("document.querySelector('form[action=\"/theme\"] button').click(), 0");
-    assert_eq!(
-        browser.evaluate("location.pathname"),
-        "/app/fleet/agents",
-        "back where it was"
-    );
-    assert_eq!(browser.evaluate("document.documentElement.dataset.theme"), "dark");
-    browser.leave_by("document.querySelector('form[action=\"/theme\"] button').click(), 0");
-    assert_eq!(browser.evaluate("document.documentElement.dataset.theme"), "light");
-    browser.leave_by("document.querySelector('form[action=\"/theme\"] button').click(), 0");
-    assert_eq!(
-        browser.evaluate("document.documentElement.dataset.theme ?? 'none'"),
-        "none"
-    );
-    browser.go(&site.url("/app/fleet/agents"));
-}
-
-fn agent_page(browser: &mut Browser) -> String {
-    let path = browser.evaluate("document.querySelector('#agent-list tbody .name a').getAttribute('href')");
-    path.as_str().unwrap().to_owned()
-}
-
-fn all_pages(agent: &str) -> Vec<String> {
-    let of_agent = AGENT_PARTS.iter().map(|part| format!("{agent}{part}"));
-    PAGES.iter().map(|page| (*page).to_owned()).chain(of_agent).collect()
-}
-
-fn every_page_fits_and_is_silent(browser: &mut Browser, site: &Site, agent: &str) {
-    let mut wrong = Vec::new();
-    for path in all_pages(agent) {
-        for (width, height) in WIDTHS {
-            for theme in THEMES {
-                browser.resize(width, height);
-                browser.prefer(theme);
-                browser.go(&site.url(&path));
-                let found = faults(browser).into_iter();
-                wrong.extend(found.map(|fault| format!("{path} at {width}, {theme}: {fault}")));
-                let name = file_name(&path.replace(agent, "agent"));
-                whole_picture(browser, &format!("{name}-{width}-{theme}"));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// What is wrong with the page that is shown.
-fn faults(browser: &mut Browser) -> Vec<String> {
-    let mut faults = Vec::new();
-    let overflow = browser.overflow();
-    if !overflow.is_empty() {
-        faults.push(format!("too wide: {overflow}"));
-    }
-    // Violations of the policy are said here, too.
-    faults.extend(browser.messages());
-    let weight = browser.evaluate(WEIGHT).as_u64().unwrap();
-    if weight > HEAVIEST {
-        faults.push(format!("weighs {weight} bytes"));
-    }
-    let icons = browser.evaluate(MISSING_ICONS);
-    if icons != "" {
-        faults.push(format!("no such icon: {icons}"));
-    }
-    faults
-}
-
-fn no_link_leads_nowhere(browser: &mut Browser, site: &Site, agent: &str) {
-    let mut links = BTreeSet::new();
-    for path in all_pages(agent) {
-        browser.go(&site.url(&path));
-        let found = browser.evaluate(LINKS);
-        links.extend(
-            found
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|link| link.as_str().unwrap().to_owned()),
+fn the_theme_is_remembered(browser: &mut Browser) {
+    browser.step("the theme");
+    for expected in ["dark", "light", "none"] {
+        browser.follow("form[action='/theme'] button");
+        assert_eq!(browser.address(), "/app/fleet/agents", "back where it was");
+        assert_eq!(
+            browser.evaluate("document.documentElement.dataset.theme ?? 'none'"),
+            expected
         );
     }
-    assert!(links.len() > 40, "{links:?}");
-    let dead = links.iter().filter(|link| {
-        let status = browser.evaluate(&format!(
-            "fetch({}).then(answer => answer.status)",
-            Value::from(link.as_str())
-        ));
-        status != 200
-    });
-    let dead: Vec<_> = dead.collect();
-    browser.messages();
-    assert!(dead.is_empty(), "{dead:?}");
 }
 
-fn axe_finds_nothing_serious(browser: &mut Browser, site: &Site, agent: &str) {
-    let Some(axe) = Browser::axe() else {
-        skip("axe is not there: `cargo xtask test` fetches it and names it in FLOTILLA_AXE");
-        return;
-    };
-    let mut wrong = Vec::new();
-    for path in all_pages(agent) {
-        for (width, theme) in [(1440, "dark"), (390, "light")] {
-            browser.resize(width, 900);
-            browser.prefer(theme);
-            browser.go(&site.url(&path));
-            let found = browser.serious(&axe).into_iter();
-            wrong.extend(found.map(|fault| format!("{path} at {width}, {theme}: {fault}")));
+/// The address that a link on a page leads to; what it is about may still be on its way.
+fn href(browser: &mut Browser, page: &str, selector: &str) -> String {
+    let script = format!("document.querySelector({})?.getAttribute('href')", json!(selector));
+    eventually(selector, SOON, || {
+        browser.open(page);
+        browser.evaluate(&script).as_str().map(str::to_owned)
+    })
+}
+
+/// Every page with the name of its pictures.
+fn all_pages(browser: &mut Browser) -> Vec<(String, String)> {
+    browser.step("finding all pages");
+    let agent = href(browser, "/app/fleet/agents", "#agent-list tbody .name a");
+    let id = agent.rsplit('/').next().unwrap().to_owned();
+    let mut pages: Vec<(String, String)> = PAGES.iter().map(|path| ((*path).to_owned(), file_name(path))).collect();
+    pages.extend(
+        AGENT_PARTS
+            .iter()
+            .map(|part| (format!("{agent}{part}"), file_name(&format!("agent{part}")))),
+    );
+    pages.extend(ACTIONS.iter().map(|action| {
+        let path = format!("/app/fleet/agents/actions?action={action}&agent={id}");
+        (path, format!("agent-asked-{action}"))
+    }));
+    for (page, selector, name) in BEHIND {
+        let path = href(browser, page, selector).split('#').next().unwrap().to_owned();
+        pages.push((path, (*name).to_owned()));
+    }
+    pages
+}
+
+/// What is found wrong on the way through all pages.
+struct Survey {
+    wrong: Vec<String>,
+    links: BTreeSet<String>,
+    axe: Option<String>,
+}
+
+impl Survey {
+    fn start() -> Self {
+        let axe = Browser::axe();
+        if axe.is_none() {
+            skip("axe is not there: `cargo xtask test` fetches it and names it in FLOTILLA_AXE");
+        }
+        Self {
+            wrong: Vec::new(),
+            links: BTreeSet::new(),
+            axe,
         }
     }
-    browser.messages();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    /// A page at each width in each theme.
+    fn look_at(&mut self, browser: &mut Browser, path: &str, name: &str) {
+        browser.step(path);
+        for (width, height) in WIDTHS {
+            browser.resize(width, height);
+            browser.open(path);
+            for theme in THEMES {
+                browser.prefer(theme);
+                let faults = self.faults(browser, (width, theme));
+                self.wrong.extend(
+                    faults
+                        .into_iter()
+                        .map(|fault| format!("{path} at {width}, {theme}: {fault}")),
+                );
+                browser.whole_picture(&format!("{name}-{width}-{theme}"));
+                readme_picture(browser, &format!("{name}-{width}-{theme}"));
+            }
+        }
+        let links = browser.evaluate(LINKS);
+        let links = links.as_array().into_iter().flatten().filter_map(Value::as_str);
+        self.links.extend(links.map(str::to_owned));
+        self.weigh(browser, path);
+    }
+
+    /// What is wrong with the page that is shown.
+    fn faults(&self, browser: &mut Browser, look: (u32, &str)) -> Vec<String> {
+        let mut faults = Vec::new();
+        let overflow = browser.overflow();
+        if !overflow.is_empty() {
+            faults.push(format!("too wide: {overflow}"));
+        }
+        // Violations of the policy are said here, too.
+        faults.extend(browser.messages());
+        // Once for each theme, and once for each way in which lists are shown.
+        if let (Some(axe), (1440, "dark") | (390, "light")) = (&self.axe, look) {
+            faults.extend(browser.serious(axe));
+        }
+        if look == (1440, "light") {
+            let icons = browser.evaluate(MISSING_ICONS);
+            if icons != "" {
+                faults.push(format!("no such icon: {icons}"));
+            }
+        }
+        faults
+    }
+
+    fn weigh(&mut self, browser: &mut Browser, path: &str) {
+        let weight = browser.weigh(path);
+        // The two fonts alone weigh more than the least.
+        if !(50_000..=HEAVIEST).contains(&weight) {
+            self.wrong.push(format!("{path} weighs {weight} bytes"));
+        }
+    }
+
+    fn end(self, browser: &mut Browser) {
+        assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n"));
+        browser.step("following all links");
+        assert!(self.links.len() > 40, "{:?}", self.links);
+        let status = "Promise.all(LINKS.map(link => fetch(link).then(answer => [link, answer.status])))\
+            .then(all => all.filter(([_, status]) => status !== 200).join())";
+        let links = Value::from(self.links.into_iter().collect::<Vec<_>>());
+        let dead = browser.evaluate(&status.replace("LINKS", &links.to_string()));
+        assert_eq!(dead, "", "links that lead nowhere");
+    }
 }
 
 fn file_name(path: &str) -> String {
     let name = path
         .trim_start_matches("/app/")
         .trim_matches('/')
-        .replace(['/', '?', '=', '&', '%'], "-");
+        .replace(['/', '?', '=', '&', '%', '*'], "-");
     if name.is_empty() { "home".to_owned() } else { name }
 }
 
-fn picture(browser: &mut Browser, name: &str) {
-    let png = browser.screenshot();
-    keep(&png, name);
-    readme_picture(&png, name);
-}
-
-/// Of the page as long as it is, for people to look at.
-fn whole_picture(browser: &mut Browser, name: &str) {
-    let png = browser.whole_screenshot();
-    keep(&png, name);
-    if name == "fleet-agents-1440-light" {
-        readme_picture(&browser.screenshot(), name);
+/// The README shows the visible part of some pages.
+fn readme_picture(browser: &mut Browser, name: &str) {
+    let file = match name {
+        "home-1440-light" => "home.png",
+        "fleet-agents-1440-light" => "agents.png",
+        "trust-map-1440-light" => "tls-map.png",
+        "explore-1440-light" => "explore.png",
+        "host-1440-light" => "host.png",
+        _ => return,
+    };
+    if std::env::var_os("FLOTILLA_README_PICTURES").is_some() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        fs_err::write(root.join("docs/images").join(file), browser.screenshot()).unwrap();
     }
 }
 
-fn keep(png: &[u8], name: &str) {
-    assert!(png.len() > 1_000, "{name} is empty");
-    fs_err::write(testkit::artefacts("pages").join(format!("{name}.png")), png).unwrap();
-}
-
-fn readme_picture(png: &[u8], name: &str) {
-    let wanted = std::env::var_os("FLOTILLA_README_PICTURES").is_some();
-    if wanted && name == "fleet-agents-1440-light" {
-        fs_err::write(root().join("docs/images/agents.png"), png).unwrap();
-    }
-}
-
-fn the_phone_menu_opens_without_leaving(browser: &mut Browser, site: &Site) {
+fn the_phone_menu_opens_without_leaving(browser: &mut Browser) {
+    browser.step("the menu on a phone");
     browser.resize(390, 844);
-    browser.go(&site.url("/"));
+    browser.open("/");
     let shown = "document.querySelector('#sidebar').checkVisibility()";
     assert_eq!(browser.evaluate(shown), false);
-    browser.evaluate("document.querySelector('[popovertarget=sidebar]').click()");
+    browser.click("[popovertarget=sidebar]");
     assert_eq!(browser.evaluate(shown), true);
-    picture(browser, "menu-390-light");
-    assert!(browser.messages().is_empty());
+    browser.picture("menu-390-light");
+    browser.step("the end");
 }

@@ -20,7 +20,6 @@ fn an_agent_is_led_from_its_pages() {
     let flotilla = Flotilla::start(FLOTILLA, &[]);
     let mut user = User {
         browser,
-        base: flotilla.text("/urls/console"),
         flotilla: &flotilla,
     };
     user.log_in();
@@ -39,7 +38,6 @@ fn an_agent_is_led_from_its_pages() {
 /// Somebody in front of the browser.
 struct User<'a> {
     browser: Browser,
-    base: String,
     flotilla: &'a Flotilla,
 }
 
@@ -80,16 +78,17 @@ impl Drop for Agent {
 
 impl User<'_> {
     fn log_in(&mut self) {
-        self.browser.resize(1440, 900);
-        self.go("/app/fleet/enrollment-tokens");
+        self.browser.visit(&self.flotilla.text("/urls/console"));
+        self.browser.open("/app/fleet/enrollment-tokens");
         let password = self.flotilla.text("/password");
         self.browser.log_in("elastic", &password);
     }
 
     fn a_revoked_token_lets_nobody_in(&mut self) {
+        self.browser.step("a revoked token lets nobody in");
         self.browser.fill("#name", "for one day");
         self.browser
-            .leave_by("document.querySelector('#create form').requestSubmit(), 0");
+            .leave_by("document.querySelector('#create form').requestSubmit()");
         let row = "[...document.querySelectorAll('tbody tr')].find(row => row.innerText.includes('for one day'))";
         let token = self
             .browser
@@ -99,8 +98,8 @@ impl User<'_> {
             "{row}.querySelector('form[action$=\"/revoke\"]').requestSubmit(), 0"
         ));
         self.browser
-            .leave_by("document.querySelector('dialog[open] button[value=confirm]').click(), 0");
-        assert!(!self.text("tbody").contains("for one day") || self.text("tbody").contains("Revoked"));
+            .leave_by("document.querySelector('dialog[open] button[value=confirm]').click()");
+        assert!(!self.browser.text("tbody").contains("for one day") || self.browser.text("tbody").contains("Revoked"));
         let home = tempfile::tempdir().unwrap();
         let path = format!("--path.home={}", home.path().display());
         let (url, authority) = (self.flotilla.text("/urls/fleet_server"), self.flotilla.text("/ca/path"));
@@ -121,23 +120,24 @@ impl User<'_> {
 
     /// The page that shows the line turns green by itself when the agent is there, and again with its first data.
     fn an_agent_arrives_in_the_open_page(&mut self) -> Agent {
-        self.go("/app/fleet/agents/add");
-        assert!(self.text("#arrived").contains("No agent has enrolled"));
-        let command = self.text(".command pre");
+        self.browser.step("an agent arrives in the open page");
+        self.browser.open("/app/fleet/agents/add");
+        assert!(self.browser.text("#arrived").contains("No agent has enrolled"));
+        let command = self.browser.text(".command pre");
         let words: Vec<&str> = command.split_whitespace().collect();
         let join = words.iter().position(|word| *word == "--join").unwrap();
         self.browser.evaluate("window.same = true");
         let (child, home) = Agent::join(words[join + 1]);
-        self.until(
+        self.browser.until(
             "the agent",
             "document.querySelector('#arrived a[href*=\"/agents/\"]') !== null",
         );
-        self.until(
+        self.browser.until(
             "its first data",
             "document.querySelector('#arrived').innerText.includes('Its first data is here')",
         );
         assert_eq!(self.browser.evaluate("window.same"), true, "nothing was reloaded");
-        self.picture("add-agent-arrived-1440-light");
+        self.browser.picture("add-agent-arrived-1440-light");
         let href = self
             .browser
             .evaluate("document.querySelector('#arrived a[href*=\"/agents/\"]').getAttribute('href')");
@@ -147,8 +147,10 @@ impl User<'_> {
 
     /// A file is dropped on the field of a Fleet Server host; what it holds is in the next revision that the agent runs.
     fn a_ca_that_is_dropped_reaches_it(&mut self, agent: &Agent) {
+        self.browser.step("a ca that is dropped reaches it");
         let before = self.agent(agent)["policy_revision"].as_i64().unwrap();
-        self.go("/app/fleet/settings?flyout=host-fleet-default-fleet-server-host");
+        self.browser
+            .open("/app/fleet/settings?flyout=host-fleet-default-fleet-server-host");
         let save = "document.querySelector('button[value=save]').disabled";
         assert_eq!(self.browser.evaluate(save), true, "nothing was changed yet");
         let pem = fs_err::read_to_string(self.flotilla.text("/ca/path")).unwrap();
@@ -159,15 +161,17 @@ impl User<'_> {
              place.dispatchEvent(new DragEvent(kind, {{ bubbles: true, cancelable: true, dataTransfer: files }})); 0 }}",
             Value::from(pem.as_str())
         ));
-        self.until(
+        self.browser.until(
             "the card of the CA",
             "document.querySelector('#about-ssl-agent_certificate_authorities')?.innerText.includes('Flotilla Root CA')",
         );
         assert_eq!(self.browser.evaluate(save), false, "there is something to save");
-        self.picture("settings-host-dropped-1440-light");
-        self.leave("document.querySelector('button[value=save]').click()");
-        self.leave("document.querySelector('button[value=deploy]').click()");
-        assert_eq!(self.text("[data-toast]").trim(), "Fleet Server host saved");
+        self.browser.picture("settings-host-dropped-1440-light");
+        self.browser
+            .leave_by("document.querySelector('button[value=save]').click()");
+        self.browser
+            .leave_by("document.querySelector('button[value=deploy]').click()");
+        assert_eq!(self.browser.toast(), "Fleet Server host saved");
         eventually("the agent with the CA", SOON, || {
             let agent = self.agent(agent);
             (agent["policy_revision"].as_i64()? > before && agent["status"] == "online").then_some(())
@@ -181,11 +185,12 @@ impl User<'_> {
     }
 
     fn lists_show_what_is_chosen(&mut self, agent: &Agent) {
+        self.browser.step("lists show what is chosen");
         let tags = json!({"agents": [agent.id], "tagsToAdd": ["quay", "crane"]});
         self.flotilla
             .console()
             .post("/api/fleet/agents/bulk_update_agent_tags", &tags);
-        self.go("/app/fleet/agents");
+        self.browser.open("/app/fleet/agents");
         let rows = "document.querySelectorAll('#agent-list tbody tr').length";
         assert_eq!(self.browser.evaluate(rows), 2);
         // A menu of several choices applies them when it closes.
@@ -193,51 +198,42 @@ impl User<'_> {
             "{ const menu = document.querySelectorAll('.picker')[1]; menu.open = true; \
              menu.querySelector('[value=quay]').click(); 0 }",
         );
-        self.leave("document.querySelectorAll('.picker')[1].open = false");
+        self.browser
+            .leave_by("document.querySelectorAll('.picker')[1].open = false");
         assert_eq!(self.browser.evaluate(rows), 1);
-        assert!(
-            self.browser
-                .evaluate("location.search")
-                .as_str()
-                .unwrap()
-                .contains("tag=quay")
-        );
-        self.leave(
+        assert!(self.browser.address().contains("tag=quay"));
+        self.browser.leave_by(
             "[...document.querySelectorAll('.counts a')].find(link => link.innerText.includes('Healthy')).click()",
         );
-        self.leave(
+        self.browser.leave_by(
             "[...document.querySelectorAll('.counts a')].find(link => link.innerText.includes('Offline')).click()",
         );
-        let address = self.browser.evaluate("location.search");
+        let address = self.browser.address();
         for part in ["tag=quay", "status=online", "status=offline"] {
-            assert!(address.as_str().unwrap().contains(part), "{part} in {address}");
+            assert!(address.contains(part), "{part} in {address}");
         }
         assert_eq!(self.browser.evaluate(rows), 1);
-        self.picture("agents-filtered-1440-light");
-        self.leave("{ const rows = document.querySelector('#rows'); rows.value = '20'; rows.dispatchEvent(new Event('change', { bubbles: true })); }");
+        self.browser.picture("agents-filtered-1440-light");
+        self.browser.leave_by("{ const rows = document.querySelector('#rows'); rows.value = '20'; rows.dispatchEvent(new Event('change', { bubbles: true })); }");
+        assert!(self.browser.address().contains("rows=20"));
+        self.browser.leave_by("document.querySelector('[role=switch]').click()");
         assert!(
-            self.browser
-                .evaluate("location.search")
-                .as_str()
-                .unwrap()
-                .contains("rows=20")
-        );
-        self.leave("document.querySelector('[role=switch]').click()");
-        assert!(
-            self.text("#agent-list").contains("No agent matches"),
+            self.browser.text("#agent-list").contains("No agent matches"),
             "all have the newest version"
         );
-        self.go("/app/fleet/agents?tag=crane");
+        self.browser.open("/app/fleet/agents?tag=crane");
         self.browser
             .evaluate("document.querySelector('[data-select-all]').click()");
-        assert_eq!(self.text("[data-bulk-count]"), "1");
+        assert_eq!(self.browser.text("[data-bulk-count]"), "1");
         assert!(self.browser.messages().is_empty());
     }
 
     fn its_logging_level_is_set(&mut self, agent: &Agent) {
-        self.go(&format!("/app/fleet/agents/{}/settings", agent.id));
+        self.browser.step("its logging level is set");
+        self.browser.open(&format!("/app/fleet/agents/{}/settings", agent.id));
         self.browser.fill("#log_level", "debug");
-        self.leave("document.querySelector('.panel-foot .primary').click()");
+        self.browser
+            .leave_by("document.querySelector('.panel-foot .primary').click()");
         eventually("the level that the agent reports", SOON, || {
             let level = self.agent(agent)["local_metadata"]["elastic"]["agent"]["log_level"].clone();
             (level == "debug").then_some(())
@@ -245,11 +241,13 @@ impl User<'_> {
     }
 
     fn its_diagnostics_are_fetched(&mut self, agent: &Agent) {
-        self.go(&format!(
+        self.browser.step("its diagnostics are fetched");
+        self.browser.open(&format!(
             "/app/fleet/agents/actions?action=diagnostics&agent={}",
             agent.id
         ));
-        self.leave("document.querySelector('.panel-foot .primary').click()");
+        self.browser
+            .leave_by("document.querySelector('.panel-foot .primary').click()");
         assert!(
             self.browser
                 .evaluate("location.pathname")
@@ -257,40 +255,48 @@ impl User<'_> {
                 .unwrap()
                 .ends_with("/diagnostics")
         );
-        self.until("the zip", "document.querySelector('#diagnostics a[download]') !== null");
+        self.browser
+            .until("the zip", "document.querySelector('#diagnostics a[download]') !== null");
         let start = self.browser.evaluate(
             "fetch(document.querySelector('#diagnostics a[download]').href).then(answer => answer.arrayBuffer()) \
              .then(bytes => String.fromCharCode(...new Uint8Array(bytes, 0, 2)))",
         );
         assert_eq!(start, "PK", "it is a zip");
-        self.picture("agent-diagnostics-1440-light");
+        self.browser.picture("agent-diagnostics-1440-light");
     }
 
     /// An agent that no package installed cannot be upgraded: it says so itself, and nothing is asked of it.
     fn what_it_cannot_do_is_told(&mut self, agent: &Agent) {
-        self.go(&format!("/app/fleet/agents/actions?action=upgrade&agent={}", agent.id));
-        self.leave("document.querySelector('.panel-foot .primary').click()");
+        self.browser.step("what it cannot do is told");
+        self.browser
+            .open(&format!("/app/fleet/agents/actions?action=upgrade&agent={}", agent.id));
+        self.browser
+            .leave_by("document.querySelector('.panel-foot .primary').click()");
         assert!(
-            self.text("main").contains("cannot be upgraded through Fleet"),
+            self.browser.text("main").contains("cannot be upgraded through Fleet"),
             "{}",
-            self.text("main")
+            self.browser.text("main")
         );
-        self.go("/app/fleet/agents/activity");
-        self.until(
+        self.browser.open("/app/fleet/agents/activity");
+        self.browser.until(
             "what was asked of it before",
             "['Request diagnostics', 'Set the logging level', 'Revision'].every(words => document.querySelector('#activity').innerText.includes(words))",
         );
-        self.picture("activity-1440-light");
+        self.browser.picture("activity-1440-light");
     }
 
     fn it_gets_another_policy(&mut self, agent: &Agent) {
-        self.go("/app/fleet/policies");
+        self.browser.step("it gets another policy");
+        self.browser.open("/app/fleet/policies");
         self.browser.fill("#name", "Quay");
-        self.leave("document.querySelector('#create form').requestSubmit()");
-        self.go(&format!("/app/fleet/agents/actions?action=reassign&agent={}", agent.id));
+        self.browser
+            .leave_by("document.querySelector('#create form').requestSubmit()");
+        self.browser
+            .open(&format!("/app/fleet/agents/actions?action=reassign&agent={}", agent.id));
         self.browser
             .evaluate("{ const choice = document.querySelector('#policy_id'); choice.value = [...choice.options].find(one => one.text === 'Quay').value; 0 }");
-        self.leave("document.querySelector('.panel-foot .primary').click()");
+        self.browser
+            .leave_by("document.querySelector('.panel-foot .primary').click()");
         eventually("the agent with the policy", SOON, || {
             let now = self.agent(agent);
             (now["policy_id"] != "default-policy" && now["policy_revision"].as_i64()? > 0 && now["status"] == "online")
@@ -299,10 +305,11 @@ impl User<'_> {
     }
 
     fn a_package_is_uploaded_and_used(&mut self) {
+        self.browser.step("a package is uploaded and used");
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("quay.zip");
         fs_err::write(&file, quay_package()).unwrap();
-        self.go("/app/fleet/packages");
+        self.browser.open("/app/fleet/packages");
         let root = self.browser.call("DOM.getDocument", json!({}));
         let field = self.browser.call(
             "DOM.querySelector",
@@ -312,68 +319,60 @@ impl User<'_> {
             "DOM.setFileInputFiles",
             json!({"nodeId": field["nodeId"], "files": [file.display().to_string()]}),
         );
-        self.leave("document.querySelector('form[enctype]').requestSubmit()");
-        assert!(self.text("[data-toast]").contains("installed"), "{}", self.text("main"));
-        assert!(self.text("main table").contains("Quay logs"));
-        self.picture("packages-1440-light");
-        self.go("/app/fleet/policies/default-policy");
+        self.browser
+            .leave_by("document.querySelector('form[enctype]').requestSubmit()");
+        assert!(
+            self.browser.toast().contains("installed"),
+            "{}",
+            self.browser.text("main")
+        );
+        assert!(self.browser.text("main table").contains("Quay logs"));
+        self.browser.picture("packages-1440-light");
+        self.browser.open("/app/fleet/policies/default-policy");
         self.browser.fill("#package", "quay");
-        self.leave("document.querySelector('#package').form.requestSubmit()");
-        self.leave("document.querySelector('.panel-foot .primary').click()");
-        self.go("/app/fleet/policies/default-policy?tab=yaml");
-        assert!(self.text("main").contains("/var/log/quay.log"), "{}", self.text("main"));
+        self.browser
+            .leave_by("document.querySelector('#package').form.requestSubmit()");
+        self.browser
+            .leave_by("document.querySelector('.panel-foot .primary').click()");
+        self.browser.open("/app/fleet/policies/default-policy?tab=yaml");
+        assert!(
+            self.browser.text("main").contains("/var/log/quay.log"),
+            "{}",
+            self.browser.text("main")
+        );
         // What is in use stays.
-        self.go("/app/fleet/packages");
+        self.browser.open("/app/fleet/packages");
         self.browser
             .evaluate("document.querySelector('form[action$=\"/quay/delete\"]').requestSubmit(), 0");
-        self.leave("document.querySelector('#remove-quay button[value=confirm]').click()");
-        assert!(self.text("main").contains("in use"), "{}", self.text("main"));
+        self.browser
+            .leave_by("document.querySelector('#remove-quay button[value=confirm]').click()");
+        assert!(
+            self.browser.text("main").contains("in use"),
+            "{}",
+            self.browser.text("main")
+        );
     }
 
     fn it_is_unenrolled(&mut self, agent: &Agent) {
-        self.go(&format!("/app/fleet/agents/actions?action=unenroll&agent={}", agent.id));
-        self.picture("agent-unenroll-1440-light");
-        self.leave("document.querySelector('.panel-foot .danger').click()");
+        self.browser.step("it is unenrolled");
+        self.browser
+            .open(&format!("/app/fleet/agents/actions?action=unenroll&agent={}", agent.id));
+        self.browser.picture("agent-unenroll-1440-light");
+        self.browser
+            .leave_by("document.querySelector('.panel-foot .danger').click()");
         eventually("the agent unenrolled", SOON, || {
             (self.agent(agent)["status"] == "unenrolled").then_some(())
         });
-        self.go("/app/fleet/agents?status=unenrolled");
-        assert!(self.text("#agent-list tbody").contains("Unenrolled"));
-        self.go("/app/audit?kind=agent");
-        assert!(self.text("#audit-list").contains("elastic"));
+        self.browser.open("/app/fleet/agents?status=unenrolled");
+        assert!(self.browser.text("#agent-list tbody").contains("Unenrolled"));
+        self.browser.open("/app/audit?kind=agent");
+        assert!(self.browser.text("#audit-list").contains("elastic"));
         assert!(self.browser.messages().is_empty());
     }
 
     fn agent(&self, agent: &Agent) -> Value {
         let found = self.flotilla.console().get(&format!("/api/fleet/agents/{}", agent.id));
         found["item"].clone()
-    }
-
-    fn go(&mut self, path: &str) {
-        self.browser.go(&format!("{}{path}", self.base));
-    }
-
-    /// Runs what leaves the page.
-    fn leave(&mut self, script: &str) {
-        self.browser.leave_by(&format!("{{ {script}; 0 }}"));
-    }
-
-    fn text(&mut self, selector: &str) -> String {
-        let selector = Value::from(selector);
-        let found = self
-            .browser
-            .evaluate(&format!("document.querySelector({selector})?.innerText ?? ''"));
-        found.as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Waits without a reload until `script` is true.
-    fn until(&mut self, what: &str, script: &str) {
-        eventually(what, SOON, || (self.browser.evaluate(script) == true).then_some(()));
-    }
-
-    fn picture(&mut self, name: &str) {
-        let png = self.browser.screenshot();
-        fs_err::write(testkit::artefacts("pages").join(format!("{name}.png")), png).unwrap();
     }
 }
 

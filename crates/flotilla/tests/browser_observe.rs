@@ -11,43 +11,33 @@ const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn people_see_what_their_fleet_does() {
-    let Some(mut browser) = Browser::start() else {
+    let Some(browser) = Browser::start() else {
         return;
     };
     let flotilla = Flotilla::start(FLOTILLA, &[]);
-    let site = Site {
-        base: flotilla.text("/urls/console"),
-    };
-    log_in(&mut browser, &site, &flotilla.text("/password"));
+    // Ends before the server does, so that a step that fails can still be looked at.
+    let mut browser = browser;
+    log_in(&mut browser, &flotilla);
     ship(&flotilla);
-    measurements_arrive(&mut browser, &site);
-    a_search_is_narrowed_and_opened(&mut browser, &site);
-    a_mistake_is_told_where_it_is(&mut browser, &site);
-    the_search_bar_suggests(&mut browser, &site);
-    a_search_is_saved_and_found_again(&mut browser, &site);
-    older_documents_are_a_page_away(&mut browser, &site);
-    new_documents_come_by_themselves(&mut browser, &site, &flotilla);
-    a_host_is_shown_over_time(&mut browser, &site);
-    a_connection_is_tried_on_the_map(&mut browser, &site);
-    certificates_are_listed(&mut browser, &site);
-    changes_are_in_the_audit_log(&mut browser, &site);
-    the_keyboard_leads_everywhere(&mut browser, &site);
+    measurements_arrive(&mut browser);
+    a_search_is_narrowed_and_opened(&mut browser);
+    a_mistake_is_told_where_it_is(&mut browser);
+    the_search_bar_suggests(&mut browser);
+    a_search_is_saved_and_found_again(&mut browser);
+    older_documents_are_a_page_away(&mut browser);
+    new_documents_come_by_themselves(&mut browser, &flotilla);
+    a_host_is_shown_over_time(&mut browser);
+    a_connection_is_tried_on_the_map(&mut browser);
+    certificates_are_listed(&mut browser);
+    changes_are_in_the_audit_log(&mut browser);
+    the_keyboard_leads_everywhere(&mut browser);
+    browser.step("the end");
 }
 
-struct Site {
-    base: String,
-}
-
-impl Site {
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
-    }
-}
-
-fn log_in(browser: &mut Browser, site: &Site, password: &str) {
-    browser.resize(1440, 900);
-    browser.go(&site.url("/login"));
-    browser.log_in("elastic", password);
+fn log_in(browser: &mut Browser, flotilla: &Flotilla) {
+    browser.visit(&flotilla.text("/urls/console"));
+    browser.open("/login");
+    browser.log_in("elastic", &flotilla.text("/password"));
 }
 
 /// Lines of a log, as an agent of another make would ship them: more than a page has rows.
@@ -70,61 +60,41 @@ fn now() -> String {
     clock::rfc3339_millis(clock::system().now())
 }
 
-fn text(browser: &mut Browser, selector: &str) -> String {
-    let selector = Value::from(selector);
-    let found = browser.evaluate(&format!("document.querySelector({selector})?.innerText ?? ''"));
-    found.as_str().unwrap_or_default().to_owned()
-}
-
-/// Waits without a reload until `script` is true.
-fn until(browser: &mut Browser, what: &str, script: &str) {
-    eventually(what, SOON, || (browser.evaluate(script) == true).then_some(()));
-}
-
-fn silent(browser: &mut Browser, where_from: &str) {
-    let said = browser.messages();
-    assert!(said.is_empty(), "{where_from}: {said:?}");
-}
-
-fn measurements_arrive(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/hosts"));
-    until(
-        browser,
-        "a host with a curve of its processor, in the open page",
+fn measurements_arrive(browser: &mut Browser) {
+    browser.step("measurements arrive");
+    browser.open("/app/hosts");
+    browser.until("a host with a curve of its processor, in the open page",
         "[...document.querySelectorAll('#host-list tbody tr')].some(row => row.innerText.includes('%') && row.querySelector('.spark .line').getAttribute('d') !== '')",
     );
-    silent(browser, "hosts");
 }
 
-fn a_search_is_narrowed_and_opened(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/explore?q=message%20%3A%20refused"));
-    assert_eq!(text(browser, "#explore h2"), "120 documents");
-    assert!(text(browser, ".documents mark").eq_ignore_ascii_case("refused"));
+fn a_search_is_narrowed_and_opened(browser: &mut Browser) {
+    browser.step("a search is narrowed and opened");
+    browser.open("/app/explore?q=message%20%3A%20refused");
+    assert_eq!(browser.text("#explore h2"), "120 documents");
+    assert!(browser.text(".documents mark").eq_ignore_ascii_case("refused"));
     assert!(
-        text(browser, ".panel-head .legend").contains("error 12"),
+        browser.text(".panel-head .legend").contains("error 12"),
         "the histogram knows the levels"
     );
     browser.evaluate("window.same = true; [...document.querySelectorAll('.field-list a')].find(field => field.textContent.includes('log.level')).click()");
-    until(
-        browser,
+    browser.until(
         "the top values",
         "document.querySelectorAll('.top-values > li').length === 2",
     );
-    assert!(text(browser, ".top-values").contains("90%"));
+    assert!(browser.text(".top-values").contains("90%"));
     browser.evaluate("[...document.querySelectorAll('.top-value')].find(value => value.textContent.includes('error')).querySelector('a').click()");
-    until(
-        browser,
+    browser.until(
         "only the errors",
         "document.querySelector('#explore h2')?.innerText === '12 documents'",
     );
-    assert_eq!(text(browser, ".chip code"), "log.level : error");
+    assert_eq!(browser.text(".chip code"), "log.level : error");
     browser.evaluate("document.querySelector('.documents [data-row-open]').click()");
-    until(
-        browser,
+    browser.until(
         "an opened document",
         "document.querySelector('.document-fields') !== null",
     );
-    assert!(text(browser, ".document-fields").contains("harbour-1"));
+    assert!(browser.text(".document-fields").contains("harbour-1"));
     let address = browser.evaluate("location.href").as_str().unwrap().to_owned();
     assert!(
         address.contains("open=") && address.contains("f=log.level"),
@@ -133,31 +103,27 @@ fn a_search_is_narrowed_and_opened(browser: &mut Browser, site: &Site) {
     assert_eq!(browser.evaluate("window.same === true"), true, "nothing was reloaded");
     browser.go(&address);
     assert!(
-        text(browser, ".document-fields").contains("harbour-1"),
+        browser.text(".document-fields").contains("harbour-1"),
         "the URL holds it all"
     );
-    silent(browser, "explore");
 }
 
-fn a_mistake_is_told_where_it_is(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/explore"));
+fn a_mistake_is_told_where_it_is(browser: &mut Browser) {
+    browser.step("a mistake is told where it is");
+    browser.open("/app/explore");
     browser.fill("#q", "host.name : \"web");
     browser.evaluate("document.querySelector('.explore-bar').requestSubmit()");
-    until(
-        browser,
-        "the error",
-        "document.querySelector('#q-wrong [role=alert]') !== null",
-    );
-    assert!(text(browser, "#q-wrong").contains("quotes do not close, at column"));
+    browser.until("the error", "document.querySelector('#q-wrong [role=alert]') !== null");
+    assert!(browser.text("#q-wrong").contains("quotes do not close, at column"));
     assert_eq!(
         browser.evaluate("document.querySelector('#q').getAttribute('aria-invalid')"),
         "true"
     );
-    silent(browser, "a mistake");
 }
 
-fn the_search_bar_suggests(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/explore"));
+fn the_search_bar_suggests(browser: &mut Browser) {
+    browser.step("the search bar suggests");
+    browser.open("/app/explore");
     let write = |text: &str| {
         format!(
             "{{ const field = document.querySelector('#q'); field.focus(); field.value = {}; \
@@ -166,8 +132,7 @@ fn the_search_bar_suggests(browser: &mut Browser, site: &Site) {
         )
     };
     browser.evaluate(&write("log.le"));
-    until(
-        browser,
+    browser.until(
         "a field",
         "document.querySelector('#q-options [role=option]')?.dataset.text === 'log.level : '",
     );
@@ -179,38 +144,36 @@ fn the_search_bar_suggests(browser: &mut Browser, site: &Site) {
     browser.evaluate(&key("ArrowDown"));
     browser.evaluate(&key("Enter"));
     assert_eq!(browser.evaluate("document.querySelector('#q').value"), "log.level : ");
-    until(
-        browser,
+    browser.until(
         "its values",
         "document.querySelector('#q-options').innerText.includes('error')",
     );
     browser.evaluate(&key("Escape"));
     assert_eq!(browser.evaluate("document.querySelector('#q-options').hidden"), true);
-    silent(browser, "suggestions");
 }
 
-fn a_search_is_saved_and_found_again(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/explore?q=refused&f=log.level%20%3A%20error"));
+fn a_search_is_saved_and_found_again(browser: &mut Browser) {
+    browser.step("a search is saved and found again");
+    browser.open("/app/explore?q=refused&f=log.level%20%3A%20error");
     browser.fill("#save-name", "Refused connections");
-    browser.leave_by("document.querySelector('.menu-form').requestSubmit(), 0");
-    assert_eq!(text(browser, "[data-toast]").trim(), "The search is saved.");
-    browser.go(&site.url("/app/explore"));
+    browser.leave_by("document.querySelector('.menu-form').requestSubmit()");
+    assert_eq!(browser.toast(), "The search is saved.");
+    browser.open("/app/explore");
     browser.evaluate("document.querySelector('.menu summary').click(); [...document.querySelectorAll('.menu-row a')].find(link => link.innerText === 'Refused connections').click()");
-    until(
-        browser,
+    browser.until(
         "the saved search",
         "document.querySelector('#explore h2')?.innerText === '12 documents'",
     );
-    silent(browser, "saved searches");
 }
 
-fn older_documents_are_a_page_away(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/explore?q=refused"));
+fn older_documents_are_a_page_away(browser: &mut Browser) {
+    browser.step("older documents are a page away");
+    browser.open("/app/explore?q=refused");
     let ids = "[...document.querySelectorAll('.documents tbody tr')].map(row => row.id)";
     let mut seen: Vec<Value> = browser.evaluate(ids).as_array().unwrap().clone();
     assert_eq!(seen.len(), 50);
     for expected in [100, 120] {
-        browser.leave_by("location.href = document.querySelector('.paging [rel=next]').href, 0");
+        browser.leave_by("location.href = document.querySelector('.paging [rel=next]').href");
         seen.extend(browser.evaluate(ids).as_array().unwrap().clone());
         seen.sort_by_key(ToString::to_string);
         seen.dedup();
@@ -222,44 +185,42 @@ fn older_documents_are_a_page_away(browser: &mut Browser, site: &Site) {
     );
 }
 
-fn new_documents_come_by_themselves(browser: &mut Browser, site: &Site, flotilla: &Flotilla) {
-    browser.go(&site.url("/app/explore?q=lighthouse&live=1"));
-    assert!(text(browser, "#explore-results").contains("No document matches"));
+fn new_documents_come_by_themselves(browser: &mut Browser, flotilla: &Flotilla) {
+    browser.step("new documents come by themselves");
+    browser.open("/app/explore?q=lighthouse&live=1");
+    assert!(browser.text("#explore-results").contains("No document matches"));
     browser.evaluate("window.same = true");
     let line = format!(
         "{{\"create\":{{\"_index\":\"logs-harbour-default\"}}}}\n{{\"@timestamp\":\"{}\",\"message\":\"lighthouse on\"}}\n",
         now()
     );
     flotilla.elasticsearch().bulk(&line);
-    until(
-        browser,
+    browser.until(
         "the new document in the open page",
         "document.querySelector('.documents')?.innerText.includes('lighthouse on')",
     );
     assert_eq!(browser.evaluate("window.same === true"), true);
-    until(
-        browser,
+    browser.until(
         "the stream",
         "document.querySelector('[data-live-state]').innerText === 'Live'",
     );
-    silent(browser, "live");
 }
 
-fn a_host_is_shown_over_time(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/hosts"));
-    browser.leave_by("document.querySelector('#host-list .name a').click(), 0");
+fn a_host_is_shown_over_time(browser: &mut Browser) {
+    browser.step("a host is shown over time");
+    browser.open("/app/hosts");
+    browser.leave_by("document.querySelector('#host-list .name a').click()");
     let titles = browser.evaluate("[...document.querySelectorAll('#host h2')].map(title => title.innerText).join()");
     assert_eq!(
         titles,
         "CPU,Memory,Load,Network,Disk,Filesystems,Top processes,Recent logs"
     );
-    until(
-        browser,
+    browser.until(
         "curves of processor, memory and load",
         "[...document.querySelectorAll('#host .line')].filter(line => line.getAttribute('d').length > 8).length >= 6",
     );
-    assert!(text(browser, "#host [aria-label='Top processes']").contains('%'));
-    browser.leave_by("[...document.querySelectorAll('.actions .button')].find(link => link.innerText.includes('View agent')).click(), 0");
+    assert!(browser.text("#host [aria-label='Top processes']").contains('%'));
+    browser.leave_by("[...document.querySelectorAll('.actions .button')].find(link => link.innerText.includes('View agent')).click()");
     assert!(
         browser
             .evaluate("location.pathname")
@@ -267,18 +228,20 @@ fn a_host_is_shown_over_time(browser: &mut Browser, site: &Site) {
             .unwrap()
             .starts_with("/app/fleet/agents/")
     );
-    silent(browser, "host");
 }
 
-fn a_connection_is_tried_on_the_map(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/trust/map"));
+fn a_connection_is_tried_on_the_map(browser: &mut Browser) {
+    browser.step("a connection is tried on the map");
+    browser.open("/app/trust/map");
     let edges = browser.evaluate("document.querySelectorAll('.map a .edge-hit').length");
     let rows = browser.evaluate("document.querySelectorAll('#map table.table tbody tr').length");
     assert_eq!(edges, rows, "what is drawn is in the table");
     assert!(rows.as_u64().unwrap() >= 4);
-    browser.leave_by("[...document.querySelectorAll('#map tbody a')].find(link => link.href.includes('policy%2Ddefault')).click(), 0");
-    browser.leave_by("document.querySelector('#connection form').requestSubmit(), 0");
-    let panel = text(browser, "#connection");
+    browser.leave_by(
+        "[...document.querySelectorAll('#map tbody a')].find(link => link.href.includes('policy%2Ddefault')).click()",
+    );
+    browser.leave_by("document.querySelector('#connection form').requestSubmit()");
+    let panel = browser.text("#connection");
     for expected in [
         "Healthy",
         "TLS 1.3",
@@ -293,12 +256,12 @@ fn a_connection_is_tried_on_the_map(browser: &mut Browser, site: &Site) {
         browser.evaluate("document.querySelector('.edge-halo')") != Value::Null,
         "it is marked on the map"
     );
-    silent(browser, "map");
 }
 
-fn certificates_are_listed(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/trust/certificates"));
-    let names = text(browser, "main table");
+fn certificates_are_listed(browser: &mut Browser) {
+    browser.step("certificates are listed");
+    browser.open("/app/trust/certificates");
+    let names = browser.text("main table");
     for expected in [
         "Flotilla Root CA",
         "Intermediate CA",
@@ -307,28 +270,28 @@ fn certificates_are_listed(browser: &mut Browser, site: &Site) {
     ] {
         assert!(names.contains(expected), "no {expected} in {names}");
     }
-    browser.go(&site.url("/app/trust/certificates?q=root%20ca"));
-    assert!(text(browser, "main table").contains("Flotilla Root CA"));
-    silent(browser, "certificates");
+    browser.open("/app/trust/certificates?q=root%20ca");
+    assert!(browser.text("main table").contains("Flotilla Root CA"));
 }
 
-fn changes_are_in_the_audit_log(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/audit?kind=saved%20search"));
+fn changes_are_in_the_audit_log(browser: &mut Browser) {
+    browser.step("changes are in the audit log");
+    browser.open("/app/audit?kind=saved%20search");
     browser.evaluate("document.querySelector('.change summary').click()");
-    let first = text(browser, "#audit-list tbody tr");
+    let first = browser.text("#audit-list tbody tr");
     for expected in ["elastic", "created saved search", "Refused connections", "q=refused"] {
         assert!(first.contains(expected), "no {expected} in {first}");
     }
-    silent(browser, "audit log");
 }
 
-fn the_keyboard_leads_everywhere(browser: &mut Browser, site: &Site) {
-    browser.go(&site.url("/app/hosts"));
-    press(browser, "Tab");
+fn the_keyboard_leads_everywhere(browser: &mut Browser) {
+    browser.step("the keyboard leads everywhere");
+    browser.open("/app/hosts");
+    browser.press("Tab");
     assert_eq!(browser.evaluate("document.activeElement.className"), "skip");
-    press(browser, "Enter");
+    browser.press("Enter");
     assert_eq!(browser.evaluate("document.activeElement.id"), "main");
-    press(browser, "j");
+    browser.press("j");
     assert_eq!(
         browser.evaluate("document.activeElement.matches('[data-row-open]')"),
         true
@@ -337,33 +300,14 @@ fn the_keyboard_leads_everywhere(browser: &mut Browser, site: &Site) {
         browser.evaluate("getComputedStyle(document.activeElement).outlineStyle"),
         "none"
     );
-    press(browser, "/");
+    browser.press("/");
     assert_eq!(browser.evaluate("document.activeElement.id"), "q");
     browser.evaluate("document.activeElement.blur()");
-    press(browser, "?");
+    browser.press("?");
     assert_eq!(browser.evaluate("document.querySelector('#keys').open"), true);
-    press(browser, "Escape");
+    browser.press("Escape");
     assert_eq!(browser.evaluate("document.querySelector('#keys').open"), false);
-    press(browser, "g");
-    browser.leave_by("document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'm', bubbles: true })), 0");
+    browser.press("g");
+    browser.leave_by("document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'm', bubbles: true }))");
     assert_eq!(browser.evaluate("location.pathname"), "/app/trust/map");
-}
-
-fn press(browser: &mut Browser, key: &str) {
-    let code = match key {
-        "Tab" => 9,
-        "Enter" => 13,
-        "Escape" => 27,
-        _ => 0,
-    };
-    let text = match key {
-        "Enter" => "\r",
-        "Tab" | "Escape" => "",
-        other => other,
-    };
-    for kind in ["keyDown", "keyUp"] {
-        let event = serde_json::json!({"type": kind, "key": key, "windowsVirtualKeyCode": code,
-            "text": if kind == "keyDown" { text } else { "" }});
-        browser.call("Input.dispatchKeyEvent", event);
-    }
 }

@@ -71,7 +71,7 @@ function showSelection() {
   bar.querySelector("[data-bulk-count]").textContent = String(chosen);
 }
 
-// A form that hurts asks first, in a dialog of the page.
+// A form that hurts asks first: in a dialog of the page, and without script on a page of its own.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   const dialog = form.dataset.confirm && document.getElementById(form.dataset.confirm);
@@ -81,6 +81,7 @@ document.addEventListener("submit", (event) => {
   dialog.addEventListener("close", () => {
     if (dialog.returnValue !== "confirm") return;
     form.dataset.confirmed = "1";
+    for (const field of form.querySelectorAll("[data-asks-first]")) field.disabled = true;
     form.requestSubmit(event.submitter ?? undefined);
   }, { once: true });
 });
@@ -140,13 +141,20 @@ document.addEventListener("keydown", (event) => {
 });
 
 // Forms that are checked while they are filled in: the server answers the whole page, its live parts take the place of ours.
-async function checkForm(form, withFiles) {
+let checks = 0;
+async function checkForm(form) {
   const data = new FormData(form);
   data.set("step", "check");
-  if (!withFiles) for (const field of form.querySelectorAll("input[type=file]")) data.delete(field.name);
+  const files = [...form.querySelectorAll("input[type=file]")];
+  const withFiles = files.some((field) => field.files.length > 0);
+  if (!withFiles) for (const field of files) data.delete(field.name);
+  const mine = ++checks;
   const answer = await fetch(form.action, { method: "POST", body: data }).catch(() => null);
   if (!answer?.ok || answer.redirected) return;
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const text = await answer.text().catch(() => null);
+  // The answer to what stood there before says nothing about what stands there now.
+  if (text === null || mine !== checks || !form.isConnected) return;
+  const fresh = new DOMParser().parseFromString(text, "text/html");
   if (withFiles) {
     const body = fresh.querySelector("[data-form-body]");
     if (body) { form.querySelector("[data-form-body]").innerHTML = body.innerHTML; prepareForms(); }
@@ -177,8 +185,7 @@ document.addEventListener("change", (event) => {
   hasChanged(form);
   showGroups(form);
   clearTimeout(checkTimer);
-  const withFiles = event.target.type === "file";
-  checkTimer = setTimeout(() => checkForm(form, withFiles), 150);
+  checkTimer = setTimeout(() => checkForm(form), 150);
 });
 
 // Groups that belong to a choice.
@@ -251,6 +258,16 @@ window.addEventListener("beforeunload", (event) => {
   if (form && !form.dataset.sent) event.preventDefault();
 });
 document.addEventListener("submit", (event) => { event.target.dataset.sent = "1"; });
+
+// What is still being fetched when the page goes is given up in silence; it would be told as a mistake.
+let leaving = false;
+window.addEventListener("beforeunload", (event) => {
+  if (event.defaultPrevented) return;
+  leaving = true;
+  setTimeout(() => { leaving = false; }, 5000);
+  for (const part of document.querySelectorAll("[hx-get], [data-htmx-powered]")) part.dispatchEvent(new Event("htmx:abort"));
+});
+document.addEventListener("htmx:before:request", (event) => { if (leaving) event.preventDefault(); });
 
 // Keys: `/` searches, `g` and a letter goes, `Esc` closes.
 const places = { a: "/app/fleet/agents", p: "/app/fleet/policies", i: "/app/fleet/packages", t: "/app/fleet/enrollment-tokens", d: "/app/fleet/data-streams", s: "/app/fleet/settings", m: "/app/trust/map", c: "/app/trust/certificates", e: "/app/explore", o: "/app/hosts", l: "/app/audit", h: "/" };
@@ -326,6 +343,14 @@ document.addEventListener("DOMContentLoaded", () => {
   if (!document.querySelector("[autofocus]")) document.querySelector(".flyout [aria-invalid], .flyout .input")?.focus();
   showSelection();
   const toast = document.querySelector("[data-toast]");
-  if (toast) setTimeout(() => toast.remove(), 6000);
+  if (toast) fade(toast);
 });
+// A toast goes after a while, but not while somebody reads it.
+function fade(toast) {
+  let timer;
+  const wait = () => { clearTimeout(timer); timer = setTimeout(() => toast.remove(), 6000); };
+  for (const kind of ["mouseenter", "focusin"]) toast.addEventListener(kind, () => clearTimeout(timer));
+  for (const kind of ["mouseleave", "focusout"]) toast.addEventListener(kind, wait);
+  wait();
+}
 document.addEventListener("htmx:after:swap", () => { prepareCopyButtons(document); restoreSelection(); if (stream) showLive(isLive); });

@@ -31,6 +31,27 @@ pub fn install_pins(console: &Console) -> Result<Vec<String>, FleetError> {
     Ok(pins)
 }
 
+/// The root CA that agents verify our own Fleet Server with, as PEM; none when its servers do not send it along.
+///
+/// # Errors
+/// A certificate file cannot be read.
+pub fn authority(console: &Console) -> Result<Option<String>, FleetError> {
+    let Some(fingerprint) = &console.settings.ca_fingerprint else {
+        return Ok(None);
+    };
+    for path in &console.settings.fleet_server_certificates {
+        let chain = certs::load_certificates(&PemSource::Path(path.clone()), "the Fleet Server's certificate")
+            .map_err(|error| FleetError::invalid(error.to_string()))?;
+        let root = chain
+            .iter()
+            .find(|one| certs::fingerprint(one).to_string() == *fingerprint);
+        if let Some(root) = root {
+            return Ok(Some(certs::write_pem_certificates(std::slice::from_ref(root))));
+        }
+    }
+    Ok(None)
+}
+
 /// A manifest that runs an agent on every node of a Kubernetes cluster.
 ///
 /// # Errors
@@ -47,11 +68,21 @@ pub async fn kubernetes(
     let token = enrollment_token.unwrap_or("token-id-of-an-agent-policy");
     // A CA of our own is in no trust store: the manifest mounts it.
     let ca = console.settings.ca_fingerprint.as_ref().map_or("", |_| CA_IN_POD);
-    Ok(include_str!("kubernetes.yml")
+    let manifest = include_str!("kubernetes.yml")
         .replace("{ca}", &quoted(ca))
         .replace("{version}", &console.settings.version)
         .replace("{url}", &quoted(&url))
-        .replace("{token}", &quoted(token)))
+        .replace("{token}", &quoted(token));
+    let authority = authority(console)?.map(|pem| config_map(&pem)).unwrap_or_default();
+    Ok(manifest + &authority)
+}
+
+/// The config map that the manifest mounts.
+fn config_map(pem: &str) -> String {
+    let head = "---\n# What the agent verifies Fleet Server with.\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  \
+                name: elastic-agent-ca\n  namespace: kube-system\ndata:\n  ca.crt: |\n";
+    pem.lines()
+        .fold(head.to_owned(), |text, line| text + "    " + line + "\n")
 }
 
 /// A script that downloads, unpacks and installs an agent.
@@ -130,5 +161,13 @@ mod tests {
         assert_eq!(for_shell("a'; rm -rf /; '"), r"'a'\''; rm -rf /; '\'''");
         assert_eq!(for_powershell("a'b"), "'a''b'");
         assert_eq!(quoted("a\"\nb"), r#""a\"\nb""#);
+    }
+
+    #[test]
+    fn the_ca_is_a_file_of_the_config_map() {
+        let text = config_map("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        assert!(
+            text.ends_with("  ca.crt: |\n    -----BEGIN CERTIFICATE-----\n    AAAA\n    -----END CERTIFICATE-----\n")
+        );
     }
 }

@@ -298,7 +298,6 @@ pub(super) fn done(word: &str) -> Option<&'static str> {
         "diagnostics" => "Diagnostics were requested; the zip appears when the agent has sent it.",
         "log-level" => "The log level is on its way.",
         "zip-deleted" => "The zip was deleted.",
-        "nothing" => "No agent was selected.",
         _ => return None,
     })
 }

@@ -20,7 +20,7 @@ const ROWS: usize = 50;
 /// Longer values are cut; the API has them whole.
 const LONGEST: usize = 300;
 /// They differ with every change and say nothing about it.
-const NOISE: [&str; 4] = ["updated_at", "updated_by", "revision", "created_at"];
+const NOISE: [&str; 5] = ["updated_at", "updated_by", "revision", "created_at", "setup_pending"];
 
 #[derive(Template)]
 #[template(path = "audit.html")]
@@ -29,7 +29,8 @@ struct Page {
     rows: Vec<Change>,
     query: String,
     kind: String,
-    kinds: Vec<&'static str>,
+    /// Kinds of objects as the URL has them, and in the words of the pages.
+    kinds: Vec<(&'static str, &'static str)>,
     total: String,
     older: Option<String>,
     newest: Option<String>,
@@ -96,7 +97,7 @@ pub(super) async fn page(reader: SignedIn, UrlQuery(wanted): UrlQuery<Wanted>) -
         total: figure(found.total),
         older: found.next.map(|next| wanted.href(&Value::from(next).to_string())),
         newest: (!wanted.after.is_empty()).then(|| wanted.href("")),
-        kinds: audit::KINDS.to_vec(),
+        kinds: audit::KINDS.iter().map(|kind| (*kind, in_words(kind))).collect(),
         live_url: wanted.href(&wanted.after),
         query: wanted.q,
         kind: wanted.kind,
@@ -124,8 +125,8 @@ impl Change {
             time: Moment::parse(now, record.get("@timestamp").and_then(Value::as_str)),
             actor: text("actor").to_owned(),
             verb,
-            kind: object["type"].as_str().unwrap_or_default().replace(['_', '-'], " "),
-            object: name.map_or_else(|| id.clone(), str::to_owned),
+            kind: in_words(&object["type"].as_str().unwrap_or_default().replace(['_', '-'], " ")).to_owned(),
+            object: name.map_or_else(|| id.clone(), |name| short_name(name, &id)),
             id,
             credential: record.get("credential").map(shown).unwrap_or_default(),
             fields: differences(&before, &after),
@@ -141,6 +142,22 @@ impl Change {
             _ => self.object.clone(),
         }
     }
+}
+
+/// A kind of object in the words that the rest of the pages use for it.
+fn in_words(kind: &str) -> &str {
+    match kind {
+        "enrollment api key" => "enrollment token",
+        "fleet server host" => "Fleet Server host",
+        "package policy" => "integration",
+        "download source" => "agent binary source",
+        other => other,
+    }
+}
+
+/// Without the id that stored names of tokens end with.
+fn short_name(name: &str, id: &str) -> String {
+    name.strip_suffix(&format!(" ({id})")).unwrap_or(name).to_owned()
 }
 
 fn differences(before: &Value, after: &Value) -> Vec<(String, String, String)> {
@@ -183,7 +200,7 @@ mod tests {
         });
         let change = Change::of(record.as_object().unwrap(), "2026-03-01T12:05:00Z".parse().unwrap());
         let words = [change.verb, &change.kind, &change.object];
-        assert_eq!(words, ["changed", "fleet server host", "Harbour"]);
+        assert_eq!(words, ["changed", "Fleet Server host", "Harbour"]);
         let expected = (
             "host_urls".to_owned(),
             "https://a".to_owned(),

@@ -13,6 +13,7 @@ use super::agents::Chip;
 use super::form::Values;
 use super::frame::Frame;
 use super::look::{Moment, Paging, bytes, figure, url_part};
+use super::order::{Column, Head, Order};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
 use crate::domain::data_streams::{self, DataStream};
@@ -29,6 +30,8 @@ const NEWEST: usize = 25;
 struct List {
     frame: Frame,
     query: String,
+    sort: String,
+    heads: Vec<Head>,
     chips: Vec<Chip>,
     filtered: bool,
     live_url: String,
@@ -67,9 +70,20 @@ struct Shown {
     json: String,
 }
 
-/// Which streams.
+const COLUMNS: &[Column] = &[
+    Column::rising("Dataset", "dataset", ""),
+    Column::rising("Type", "kind", "p2"),
+    Column::rising("Namespace", "space", "p3"),
+    Column::rising("Integration", "package", "p4"),
+    Column::falling("Documents", "documents", "right p2"),
+    Column::falling("Size", "size", "right p2"),
+    Column::falling("Last activity", "activity", "right"),
+];
+
+/// Which streams, and in which order.
 struct Filters {
     query: String,
+    order: Order,
     values: Values,
     page: usize,
 }
@@ -91,6 +105,7 @@ impl Filters {
         }
         Self {
             query: values.one("q").to_owned(),
+            order: Order::parse(values.one("sort")),
             page: values.one("page").parse().unwrap_or(1).max(1),
             values,
         }
@@ -108,8 +123,11 @@ impl Filters {
         !self.query.is_empty() || PARTS.iter().any(|(_, key, _)| !self.values.all(key).is_empty())
     }
 
-    fn url(&self, page: usize) -> String {
+    fn url(&self, sort: &str, page: usize) -> String {
         let mut pairs = vec![format!("q={}", url_part(&self.query)), format!("page={page}")];
+        if !sort.is_empty() {
+            pairs.push(format!("sort={sort}"));
+        }
         for (_, key, _) in PARTS {
             let chosen = self.values.all(key).into_iter();
             pairs.extend(chosen.map(|value| format!("{key}={}", url_part(value))));
@@ -128,12 +146,27 @@ impl Filters {
     }
 }
 
+fn sort(streams: &mut [DataStream], order: &Order) {
+    match order.key() {
+        "dataset" => order.sort(streams, |stream| stream.dataset.clone()),
+        "kind" => order.sort(streams, |stream| stream.kind.clone()),
+        "space" => order.sort(streams, |stream| stream.namespace.clone()),
+        "package" => order.sort(streams, |stream| stream.package.clone()),
+        "documents" => order.sort(streams, |stream| stream.documents),
+        "size" => order.sort(streams, |stream| stream.size_in_bytes),
+        "activity" => order.sort(streams, |stream| stream.last_activity_ms),
+        _ => {}
+    }
+}
+
 pub(super) async fn list(reader: SignedIn, RawQuery(query): RawQuery) -> Result<Html<String>, Problem> {
     let filters = Filters::of_query(&query.unwrap_or_default());
     let streams = data_streams::list(&reader.console).await?;
     let now = reader.console.clock.now();
     let (chips, all) = (filters.chips(&streams), streams.len());
-    let chosen: Vec<DataStream> = streams.into_iter().filter(|stream| filters.takes(stream)).collect();
+    let mut chosen: Vec<DataStream> = streams.into_iter().filter(|stream| filters.takes(stream)).collect();
+    sort(&mut chosen, &filters.order);
+    let sorted = filters.order.written(COLUMNS);
     let (documents, size) = (
         chosen.iter().map(|stream| stream.documents).sum(),
         chosen.iter().map(|stream| stream.size_in_bytes).sum(),
@@ -150,8 +183,10 @@ pub(super) async fn list(reader: SignedIn, RawQuery(query): RawQuery) -> Result<
         chips,
         all,
         filtered: filters.any(),
-        live_url: filters.url(filters.page),
-        paging: Paging::of(&found, |number| filters.url(number)),
+        live_url: filters.url(sorted, filters.page),
+        paging: Paging::of(&found, |number| filters.url(sorted, number)),
+        heads: filters.order.heads(COLUMNS, |sort| filters.url(sort, 1)),
+        sort: sorted.to_owned(),
         query: filters.query.clone(),
         rows: found
             .items

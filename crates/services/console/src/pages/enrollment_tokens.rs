@@ -1,7 +1,7 @@
 //! Enrollment tokens: listed, made, shown, revoked.
 
 use askama::Template;
-use axum::extract::{Form, Path, Query};
+use axum::extract::{Path, Query};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -10,7 +10,9 @@ use super::agents::Choice;
 use super::form::{Submission, Values};
 use super::frame::Frame;
 use super::look::{Look, Moment, Paging, url_part};
+use super::order::{Column, Head, Order};
 use super::problem::{Problem, show};
+use super::question::{self, Question};
 use super::session::SignedIn;
 use crate::domain::agent_policies;
 use crate::domain::enrollment_keys::{self, EnrollmentKey, NewKey};
@@ -18,6 +20,20 @@ use crate::domain::error::FleetError;
 use crate::domain::page::PageRequest;
 
 const PER_PAGE: usize = 50;
+
+/// Columns; that of the actions is not among them.
+const COLUMNS: &[Column] = &[
+    Column::rising("Name", "name", ""),
+    Column::fixed("Secret", "p3"),
+    Column::rising("Agent policy", "policy", "p2"),
+    Column::falling("Created on", "created", "p4"),
+    Column::rising("Expires", "expires", "p2"),
+    Column::fixed("Enrolled", "p4"),
+    Column::rising("Active", "active", ""),
+];
+
+/// The policy that setup made: most tokens are for it.
+const DEFAULT_POLICY: &str = "default-policy";
 
 /// How long a token may be used: hours, and in words. The first is what is proposed.
 const LIFETIMES: [(&str, &str); 5] = [
@@ -33,6 +49,9 @@ const LIFETIMES: [(&str, &str); 5] = [
 struct Page {
     frame: Frame,
     query: String,
+    /// How the list is ordered, for the form that searches.
+    sort: String,
+    heads: Vec<Head>,
     rows: Vec<Row>,
     paging: Paging,
     policies: Vec<Choice>,
@@ -65,14 +84,9 @@ pub(super) struct Wanted {
     /// A part of a token's or policy's name.
     q: String,
     policy: String,
+    sort: Order,
     page: usize,
     done: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Token {
-    #[serde(default)]
-    csrf_token: String,
 }
 
 pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Result<Html<String>, Problem> {
@@ -94,6 +108,19 @@ async fn render(reader: &SignedIn, wanted: Wanted, sent: Values, wrong: String) 
     };
     let mut keys = enrollment_keys::all(console).await?;
     keys.retain(matches);
+    let order = &wanted.sort;
+    match order.key() {
+        "name" => order.sort(&mut keys, |key| key.document.name.to_lowercase()),
+        "policy" => order.sort(&mut keys, |key| name_of(key.document.policy_id.as_str()).to_lowercase()),
+        "created" => order.sort(&mut keys, |key| key.document.created_at.clone()),
+        // What never expires comes last.
+        "expires" => order.sort(&mut keys, |key| {
+            let expires = key.document.expire_at.clone();
+            (expires.is_none(), expires)
+        }),
+        "active" => order.sort(&mut keys, |key| !key.document.active),
+        _ => {}
+    }
     let request = PageRequest {
         page: wanted.page.max(1),
         per_page: PER_PAGE,
@@ -101,6 +128,7 @@ async fn render(reader: &SignedIn, wanted: Wanted, sent: Values, wrong: String) 
     let found = request.of(keys);
     let may_change = reader.may_change();
     let chosen = match sent.one("policy_id") {
+        "" if wanted.policy.is_empty() => DEFAULT_POLICY,
         "" => wanted.policy.as_str(),
         chosen => chosen,
     };
@@ -110,7 +138,9 @@ async fn render(reader: &SignedIn, wanted: Wanted, sent: Values, wrong: String) 
             Some("revoked") => Some("The token was revoked. Agents that enrolled with it stay."),
             _ => None,
         }),
-        paging: Paging::of(&found, |number| wanted.href(number)),
+        paging: Paging::of(&found, |number| wanted.href(wanted.sort.written(COLUMNS), number)),
+        heads: wanted.sort.heads(COLUMNS, |sort| wanted.href(sort, 1)),
+        sort: wanted.sort.written(COLUMNS).to_owned(),
         rows: found
             .items
             .into_iter()
@@ -140,8 +170,11 @@ async fn render(reader: &SignedIn, wanted: Wanted, sent: Values, wrong: String) 
 }
 
 impl Wanted {
-    fn href(&self, page: usize) -> String {
-        format!("/app/fleet/enrollment-tokens?q={}&page={page}", url_part(&self.q))
+    fn href(&self, sort: &str, page: usize) -> String {
+        format!(
+            "/app/fleet/enrollment-tokens?q={}&sort={sort}&page={page}",
+            url_part(&self.q)
+        )
     }
 }
 
@@ -232,9 +265,20 @@ fn new_key(values: &Values) -> Result<NewKey, FleetError> {
 pub(super) async fn revoke(
     reader: SignedIn,
     Path(id): Path<String>,
-    Form(token): Form<Token>,
-) -> Result<Redirect, Problem> {
-    let actor = reader.who_changes(&token.csrf_token)?;
+    submission: Submission,
+) -> Result<Response, Problem> {
+    let actor = reader.who_changes(submission.values.one("csrf_token"))?;
+    if question::comes_first(&submission.values) {
+        return Question {
+            section: "Enrollment tokens",
+            title: "Revoke this token?".to_owned(),
+            effect: "No host can enroll with it any more. Agents that have enrolled stay.".to_owned(),
+            verb: "Revoke token".to_owned(),
+            action: format!("/app/fleet/enrollment-tokens/{}/revoke", url_part(&id)),
+            back: "/app/fleet/enrollment-tokens".to_owned(),
+        }
+        .ask(&reader);
+    }
     enrollment_keys::revoke(&reader.console, &actor, &id, false).await?;
-    Ok(Redirect::to("/app/fleet/enrollment-tokens?done=revoked"))
+    Ok(Redirect::to("/app/fleet/enrollment-tokens?done=revoked").into_response())
 }

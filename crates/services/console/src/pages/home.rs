@@ -22,7 +22,7 @@ use crate::domain::connections::{self, Connection, Connections, Kind, Party};
 use crate::domain::error::FleetError;
 use crate::domain::{audit, connection_tests, data_streams};
 
-const CHANGES: usize = 8;
+const CHANGES: usize = 6;
 
 /// Certificates that are shown.
 const CERTIFICATES: usize = 4;
@@ -159,11 +159,13 @@ async fn ingest(console: &Console) -> Result<(Chart, String), FleetError> {
             .map(|count| count / timeline.seconds_per_bucket())
     };
     let mut values = timeline.values(&answer, rate);
-    // The minute that is not over would look like a fall.
-    values.pop();
     let mut buckets =
         timeline.buckets(|from, to| Some(format!("/app/explore?index=logs-*%2Cmetrics-*&from={from}&to={to}")));
-    buckets.pop();
+    // The minute that is not over would look like a fall, unless it is the first.
+    if values.iter().rev().skip(1).any(Option::is_some) {
+        values.pop();
+        buckets.pop();
+    }
     let last = values.last().copied().flatten();
     let series = [Series {
         name: "all data streams",
@@ -296,6 +298,18 @@ fn next_steps(summary: &StatusSummary, total: u64, streams: usize) -> Vec<Attent
             "/app/fleet/agents/add",
             "Add agent",
         ));
+        let effect = "Its policy collects the host's own; any log file is one integration away.";
+        steps.push(step(
+            "policy",
+            "Collect the logs of your programs",
+            effect,
+            "/app/fleet/policies/default-policy",
+            "Add integration",
+        ));
+        if streams > 0 {
+            let effect = "Search the logs and metrics that have come in.";
+            steps.push(step("chart", "Look at your data", effect, "/app/explore", "Explore"));
+        }
     }
     if total > 0 && streams == 0 {
         let effect = "Integrations of a policy say what its agents collect.";

@@ -131,6 +131,38 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// A piece of a command, with the class that colours it.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Tinted<'a> {
+    pub(super) class: &'static str,
+    pub(super) text: &'a str,
+}
+
+/// Flags and their values in a command, and all between them; together they are the text.
+pub(super) fn tinted(command: &str) -> Vec<Tinted<'_>> {
+    let mut pieces = Vec::new();
+    let piece = |class, text| Tinted { class, text };
+    let is_space = |letter: char| letter.is_whitespace();
+    let mut rest = command;
+    while let Some(start) = rest.find(" --").map(|at| at + 1) {
+        let (before, flag) = rest.split_at(start);
+        let end = flag
+            .find(|letter| is_space(letter) || letter == '=')
+            .unwrap_or(flag.len());
+        pieces.push(piece("", before));
+        pieces.push(piece("flag", &flag[..end]));
+        rest = &flag[end..];
+        if rest.starts_with('=') {
+            let end = rest.find(is_space).unwrap_or(rest.len());
+            pieces.push(piece("", &rest[..1]));
+            pieces.push(piece("value", &rest[1..end]));
+            rest = &rest[end..];
+        }
+    }
+    pieces.push(piece("", rest));
+    pieces
+}
+
 /// A text as one part of a path or value of a URL.
 pub(super) fn url_part(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
@@ -201,6 +233,25 @@ mod tests {
             ["0", "999", "25,000", "1,234,567"]
         );
         assert_eq!([12, 41_600_000_000].map(bytes), ["12 B", "41.6 GB"]);
+    }
+
+    #[test]
+    fn flags_and_values_of_a_command_stand_out() {
+        let command = "sudo elastic-agent install \\\n  --url=https://f:8220 \\\n  --insecure\nls --";
+        let pieces = tinted(command);
+        let colored = pieces.iter().filter(|piece| !piece.class.is_empty());
+        let colored: Vec<_> = colored.map(|piece| (piece.class, piece.text)).collect();
+        assert_eq!(
+            colored,
+            [
+                ("flag", "--url"),
+                ("value", "https://f:8220"),
+                ("flag", "--insecure"),
+                ("flag", "--")
+            ]
+        );
+        let together: String = pieces.iter().map(|piece| piece.text).collect();
+        assert_eq!(together, command);
     }
 
     #[test]

@@ -32,7 +32,9 @@ mod form;
 mod frame;
 mod log_line;
 mod look;
+mod order;
 mod problem;
+mod question;
 mod timeline;
 
 use std::sync::Arc;

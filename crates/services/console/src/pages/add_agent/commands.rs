@@ -82,6 +82,8 @@ pub(super) struct Commands {
     /// Pins of the Fleet Server's keys, when it hands our program out.
     pub(super) pins: Vec<String>,
     pub(super) tls: HostSsl,
+    /// The CA that agents verify the Fleet Server with, as PEM, when it is known.
+    pub(super) authority: Option<String>,
     /// Of the stock agent.
     pub(super) version: String,
     /// The folder of its archives.
@@ -89,17 +91,38 @@ pub(super) struct Commands {
 }
 
 impl Commands {
+    /// In the order in which they are run.
     pub(super) fn of(&self, platform: Platform) -> Vec<Command> {
         let one = |place, text| vec![Command { place, text }];
-        match platform {
-            Platform::Flotilla => self.flotilla(),
-            Platform::Linux => one("on the new host", self.unpacked("linux-x86_64", "\\")),
-            Platform::MacOs => one("on the new host", self.unpacked("darwin-aarch64", "\\")),
-            Platform::Windows => one("in an elevated PowerShell", self.windows()),
-            Platform::Packages => self.packages(),
+        let ca = self.ca_file(platform);
+        let commands = match platform {
+            Platform::Flotilla => return self.flotilla(),
+            Platform::Linux => one("on the new host", self.unpacked("linux-x86_64", &ca.path)),
+            Platform::MacOs => one("on the new host", self.unpacked("darwin-aarch64", &ca.path)),
+            Platform::Windows => one("in an elevated PowerShell", self.windows(&ca.path)),
+            Platform::Packages => self.packages(&ca.path),
+            Platform::Container if ca.written.is_some() => {
+                one("where containers run, in the same folder", self.container())
+            }
             Platform::Container => one("where containers run, with the CA beside it", self.container()),
-            Platform::Kubernetes => Self::kubernetes(),
-        }
+            Platform::Kubernetes => return self.kubernetes(),
+        };
+        ca.written.into_iter().chain(commands).collect()
+    }
+
+    /// Where the CA is on the new host, and what puts it there.
+    fn ca_file(&self, platform: Platform) -> CaFile {
+        let authorities = self.tls.agent_certificate_authorities.as_ref();
+        let named = authorities.and_then(|authorities| authorities.first());
+        let pem = match named {
+            Some(path) if !is_pem(path) => return CaFile::there(path),
+            Some(pem) => Some(pem),
+            None => self.authority.as_ref(),
+        };
+        let Some(pem) = pem else {
+            return CaFile::there(CA);
+        };
+        CaFile::written(platform, pem)
     }
 
     fn flotilla(&self) -> Vec<Command> {
@@ -118,32 +141,24 @@ impl Commands {
     }
 
     /// Download, unpack, install.
-    fn unpacked(&self, system: &str, continuation: &str) -> String {
-        let folder = format!("elastic-agent-{}-{system}", self.version);
-        format!(
-            "curl -L -O {}/{folder}.tar.gz\ntar xzvf {folder}.tar.gz\ncd {folder}\n{}",
-            self.downloads,
-            self.with_options("sudo ./elastic-agent install", continuation)
-        )
+    fn unpacked(&self, system: &str, ca: &str) -> String {
+        let options = self.options(ca);
+        let install = on_lines("sudo ./elastic-agent install", &options, "\\");
+        format!("{}\n{install}", fetched(&self.downloads, &self.version, system))
     }
 
-    fn windows(&self) -> String {
-        let folder = format!("elastic-agent-{}-windows-x86_64", self.version);
-        format!(
-            "$ProgressPreference = 'SilentlyContinue'\nInvoke-WebRequest -Uri {}/{folder}.zip -OutFile {folder}.zip\n\
-             Expand-Archive .\\{folder}.zip -DestinationPath .\ncd {folder}\n{}",
-            self.downloads,
-            self.with_options(".\\elastic-agent.exe install", "`")
-        )
+    fn windows(&self, ca: &str) -> String {
+        let install = on_lines(".\\elastic-agent.exe install", &self.options(ca), "`");
+        format!("{}\n{install}", fetched_on_windows(&self.downloads, &self.version))
     }
 
-    fn packages(&self) -> Vec<Command> {
+    fn packages(&self, ca: &str) -> Vec<Command> {
         let of = |place, file: String, install: &str| Command {
             place,
             text: format!(
-                "curl -L -O {}/{file}\nsudo {install} {file}\nsudo systemctl enable --now elastic-agent\n{}",
-                self.downloads,
-                self.with_options("sudo elastic-agent enroll", "\\")
+                "{}\n{}",
+                fetched_as_package(&self.downloads, &file, install),
+                on_lines("sudo elastic-agent enroll", &self.options(ca), "\\")
             ),
         };
         let version = &self.version;
@@ -171,17 +186,18 @@ impl Commands {
         )
     }
 
-    fn kubernetes() -> Vec<Command> {
-        vec![
-            Command {
-                place: "where kubectl works: the CA, once",
-                text: format!("kubectl -n kube-system create configmap elastic-agent-ca --from-file=ca.crt={CA}"),
-            },
-            Command {
-                place: "with the manifest from below",
-                text: "kubectl apply -f elastic-agent.yml".to_owned(),
-            },
-        ]
+    /// The manifest has the CA that is known.
+    fn kubernetes(&self) -> Vec<Command> {
+        let mut commands = vec![Command {
+            place: "where kubectl works, with the manifest from below",
+            text: "kubectl apply -f elastic-agent.yml".to_owned(),
+        }];
+        if self.authority.is_none() {
+            let text = format!("kubectl -n kube-system create configmap elastic-agent-ca --from-file=ca.crt={CA}");
+            let place = "where kubectl works: the CA, once";
+            commands.insert(0, Command { place, text });
+        }
+        commands
     }
 
     /// Where the manifest is.
@@ -198,18 +214,13 @@ impl Commands {
     }
 
     /// The documented options, with those certificates that the host's TLS options name by a path.
-    fn with_options(&self, start: &str, continuation: &str) -> String {
-        let path = |value: Option<&String>| value.filter(|value| !value.contains("-----BEGIN")).cloned();
+    fn options(&self, ca: &str) -> Vec<String> {
+        let path = |value: Option<&String>| value.filter(|value| !is_pem(value)).cloned();
         let tls = &self.tls;
-        let authorities = tls.agent_certificate_authorities.as_ref();
-        let authority = path(authorities.and_then(|authorities| authorities.first()));
         let mut options = vec![
             format!("--url={}", self.url()),
             format!("--enrollment-token={}", self.join.enrollment_token.expose()),
-            format!(
-                "--certificate-authorities={}",
-                authority.unwrap_or_else(|| CA.to_owned())
-            ),
+            format!("--certificate-authorities={ca}"),
         ];
         if let Some(certificate) = path(tls.agent_certificate.as_ref()) {
             // A stored key is a secret: its file has to be on the host.
@@ -217,9 +228,76 @@ impl Commands {
             options.push(format!("--elastic-agent-cert={certificate}"));
             options.push(format!("--elastic-agent-cert-key={key}"));
         }
-        let between = format!(" {continuation}\n  ");
-        format!("{start}{between}{}", options.join(&between))
+        options
     }
+}
+
+/// A file with the CA on the new host.
+pub(super) struct CaFile {
+    pub(super) path: String,
+    /// What writes it; none when it has to be there.
+    pub(super) written: Option<Command>,
+}
+
+impl CaFile {
+    fn there(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            written: None,
+        }
+    }
+
+    /// At a place that stays: the agent reads the file at each start.
+    pub(super) fn written(platform: Platform, pem: &str) -> Self {
+        let pem = pem.trim_end();
+        let (path, text) = match platform {
+            Platform::Windows => {
+                let path = r"C:\ProgramData\fleet-ca.crt";
+                (path, format!("@'\n{pem}\n'@ | Set-Content -Encoding ascii {path}"))
+            }
+            Platform::Container => ("/ca.crt", format!("cat > ca.crt <<'EOF'\n{pem}\nEOF")),
+            _ => {
+                let path = "/etc/fleet-ca.crt";
+                (path, format!("sudo tee {path} > /dev/null <<'EOF'\n{pem}\nEOF"))
+            }
+        };
+        Self {
+            path: path.to_owned(),
+            written: Some(Command {
+                place: "first, once: the CA of your Fleet Server",
+                text,
+            }),
+        }
+    }
+}
+
+fn is_pem(text: &str) -> bool {
+    text.contains("-----BEGIN")
+}
+
+/// Downloads and unpacks an archive for a system other than Windows.
+pub(super) fn fetched(downloads: &str, version: &str, system: &str) -> String {
+    let folder = format!("elastic-agent-{version}-{system}");
+    format!("curl -L -O {downloads}/{folder}.tar.gz\ntar xzvf {folder}.tar.gz\ncd {folder}")
+}
+
+pub(super) fn fetched_on_windows(downloads: &str, version: &str) -> String {
+    let folder = format!("elastic-agent-{version}-windows-x86_64");
+    format!(
+        "$ProgressPreference = 'SilentlyContinue'\nInvoke-WebRequest -Uri {downloads}/{folder}.zip -OutFile {folder}.zip\n\
+         Expand-Archive .\\{folder}.zip -DestinationPath .\ncd {folder}"
+    )
+}
+
+/// Downloads and installs a package, and starts its service.
+pub(super) fn fetched_as_package(downloads: &str, file: &str, install: &str) -> String {
+    format!("curl -L -O {downloads}/{file}\nsudo {install} {file}\nsudo systemctl enable --now elastic-agent")
+}
+
+/// A command with an option on each line.
+pub(super) fn on_lines(start: &str, options: &[String], continuation: &str) -> String {
+    let between = format!(" {continuation}\n  ");
+    format!("{start}{between}{}", options.join(&between))
 }
 
 #[cfg(test)]
@@ -239,6 +317,7 @@ mod tests {
             policy_id: "p".to_owned(),
             pins: pins.iter().map(|pin| (*pin).to_owned()).collect(),
             tls: serde_json::from_value(tls).unwrap(),
+            authority: None,
             version: "9.6.0".to_owned(),
             downloads: "https://downloads.example/beats/elastic-agent".to_owned(),
         }
@@ -253,6 +332,37 @@ mod tests {
             format!("[{}]\n{}", platform.name(), texts.collect::<Vec<_>>().join("\n"))
         });
         insta::assert_snapshot!(all.join("\n\n"));
+    }
+
+    #[test]
+    fn a_ca_that_is_known_is_written_on_the_host() {
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let commands = Commands {
+            tls: HostSsl::default(),
+            authority: Some(pem.to_owned()),
+            ..commands(&[])
+        };
+        let texts = |platform: Platform| {
+            let all = commands.of(platform).into_iter().map(|command| command.text);
+            all.collect::<Vec<_>>().join("\n")
+        };
+        for platform in Platform::ALL {
+            assert!(!texts(platform).contains("<PATH_TO"), "{}", platform.name());
+        }
+        for (platform, expected) in [
+            (Platform::Linux, "--certificate-authorities=/etc/fleet-ca.crt"),
+            (
+                Platform::Packages,
+                "sudo tee /etc/fleet-ca.crt > /dev/null <<'EOF'\n-----BEGIN",
+            ),
+            (
+                Platform::Windows,
+                "--certificate-authorities=C:\\ProgramData\\fleet-ca.crt",
+            ),
+            (Platform::Container, "cat > ca.crt <<'EOF'\n-----BEGIN"),
+        ] {
+            assert!(texts(platform).contains(expected), "{}", texts(platform));
+        }
     }
 
     #[test]

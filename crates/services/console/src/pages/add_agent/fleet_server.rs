@@ -7,9 +7,11 @@ use policy::model::{FleetServerHost, Output};
 use serde::Deserialize;
 
 use super::arrival::{self, Arrived};
-use super::commands::CA;
+use super::commands::{CA, CaFile, Command, Platform, fetched, fetched_as_package, fetched_on_windows, on_lines};
+use super::downloads;
+use crate::Console;
 use crate::domain::error::FleetError;
-use crate::domain::{agent_policies, fleet_server_hosts, outputs, tokens};
+use crate::domain::{agent_policies, fleet_server_hosts, join, outputs, tokens};
 use crate::pages::agents::Choice;
 use crate::pages::form::Submission;
 use crate::pages::frame::Frame;
@@ -24,7 +26,9 @@ struct Page {
     hosts: Vec<Choice>,
     policies: Vec<Choice>,
     /// With a token that is shown once, after it was asked for.
-    commands: Vec<(&'static str, String)>,
+    commands: Vec<Command>,
+    /// How many of them are shown without a click.
+    shown: usize,
     /// What has to be put in by hand.
     missing: Vec<&'static str>,
     may_change: bool,
@@ -92,7 +96,11 @@ async fn render(reader: &SignedIn, wanted: &Wanted, token: Option<&str>) -> Resu
         ("--fleet-server-service-token", token.unwrap_or_default().to_owned()),
         ("--fleet-server-policy", policy.id.clone()),
     ];
-    let missing = tls_options(host, output, &mut options);
+    let mut missing = tls_options(host, output, &mut options);
+    let pem = authority_of(console, host)?;
+    if pem.is_some() {
+        missing.retain(|option| *option != "--certificate-authorities");
+    }
     let choice = |id: &str, name: &str, chosen: &str| Choice {
         value: id.to_owned(),
         name: name.to_owned(),
@@ -101,11 +109,12 @@ async fn render(reader: &SignedIn, wanted: &Wanted, token: Option<&str>) -> Resu
     show(&Page {
         frame: Frame::new(reader, "Agents", "Add Fleet Server"),
         commands: if token.is_some() {
-            commands(&options)
+            commands(console, &options, pem.as_deref())
         } else {
             Vec::new()
         },
         missing,
+        shown: if pem.is_some() { 2 } else { 1 },
         live_url: format!(
             "/app/fleet/agents/add-fleet-server?host={}&policy={}&since={}",
             url_part(&host.id),
@@ -127,6 +136,19 @@ async fn render(reader: &SignedIn, wanted: &Wanted, token: Option<&str>) -> Resu
             .map(|known| choice(&known.id, &known.name, &host.id))
             .collect(),
     })
+}
+
+/// The CA that agents of this host verify it with, as PEM: pasted into its TLS options, or our own.
+fn authority_of(console: &Console, host: &FleetServerHost) -> Result<Option<String>, FleetError> {
+    let tls = host.ssl.as_ref();
+    let pasted = tls.and_then(|tls| tls.agent_certificate_authorities.as_ref()?.first());
+    if pasted.is_some() {
+        return Ok(pasted.filter(|text| text.contains("-----BEGIN")).cloned());
+    }
+    if host.host_urls == console.settings.fleet_server_urls {
+        return join::authority(console);
+    }
+    Ok(None)
 }
 
 /// The certificate options: the paths that the host's TLS options have, and placeholders for what is not a path. Returns the
@@ -179,35 +201,55 @@ fn tls_options(
     missing
 }
 
-fn commands(options: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
-    let with = |start: &str, continuation: &str| {
-        let lines = options.iter().map(|(name, value)| format!("{name}={value}"));
-        std::iter::once(start.to_owned())
-            .chain(lines)
-            .collect::<Vec<_>>()
-            .join(&format!(" {continuation}\n  "))
+/// The commands for each platform; with a CA that is known, what writes it on the host comes first.
+fn commands(console: &Console, options: &[(&'static str, String)], pem: Option<&str>) -> Vec<Command> {
+    let (downloads, version) = (downloads(console), &console.settings.version);
+    let install = |platform: Platform, start: &str, continuation: &str| {
+        let ca = pem.map(|pem| CaFile::written(platform, pem).path);
+        let line = |(name, value): &(&str, String)| match &ca {
+            Some(path) => format!("{name}={}", value.replace(CA, path)),
+            None => format!("{name}={value}"),
+        };
+        on_lines(start, &options.iter().map(line).collect::<Vec<_>>(), continuation)
     };
-    vec![
-        (
-            "Linux, from a tar archive, as root",
-            with("sudo ./elastic-agent install", "\\"),
+    let archive = |place, platform, system: &str| Command {
+        place,
+        text: format!(
+            "{}\n{}",
+            fetched(&downloads, version, system),
+            install(platform, "sudo ./elastic-agent install", "\\")
         ),
-        (
-            "Linux, from a DEB or RPM package, as root",
-            format!(
-                "sudo systemctl enable --now elastic-agent\n{}",
-                with("sudo elastic-agent enroll", "\\")
-            ),
+    };
+    let package = |place, file: String, installed: &str| Command {
+        place,
+        text: format!(
+            "{}\n{}",
+            fetched_as_package(&downloads, &file, installed),
+            install(Platform::Packages, "sudo elastic-agent enroll", "\\")
         ),
-        (
-            "macOS, with the stock agent",
-            with("sudo ./elastic-agent install", "\\"),
+    };
+    let on_windows = Command {
+        place: "Windows, in an elevated PowerShell",
+        text: format!(
+            "{}\n{}",
+            fetched_on_windows(&downloads, version),
+            install(Platform::Windows, ".\\elastic-agent.exe install", "`")
         ),
-        (
-            "Windows, with the stock agent, in an elevated PowerShell",
-            with(".\\elastic-agent.exe install", "`"),
-        ),
-    ]
+    };
+    let written = |platform| pem.and_then(|pem| CaFile::written(platform, pem).written);
+    let first = written(Platform::Linux).into_iter();
+    let all = [
+        archive("Linux x86_64, on the new host", Platform::Linux, "linux-x86_64"),
+        archive("Linux aarch64", Platform::Linux, "linux-arm64"),
+        package("DEB", format!("elastic-agent-{version}-amd64.deb"), "dpkg -i"),
+        package("RPM", format!("elastic-agent-{version}-x86_64.rpm"), "rpm -vi"),
+        archive("macOS", Platform::MacOs, "darwin-aarch64"),
+    ];
+    let ca_on_windows = written(Platform::Windows).map(|command| Command {
+        place: "Windows, first, once: the CA of your Fleet Server",
+        ..command
+    });
+    first.chain(all).chain(ca_on_windows).chain([on_windows]).collect()
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ struct Page {
     /// Where the manifest for Kubernetes is.
     manifest: Option<String>,
     needs_ca: bool,
+    /// The commands bring the CA along.
+    has_ca: bool,
     urls: Vec<String>,
     live_url: String,
     arrived: Vec<Arrived>,
@@ -99,6 +101,7 @@ pub(super) async fn page(reader: SignedIn, Query(mut wanted): Query<Wanted>) -> 
             .to_vec(),
         needs_ca: commands.iter().any(|command| command.text.contains(commands::CA)),
         commands,
+        has_ca: all.as_ref().is_some_and(|all| all.authority.is_some()),
         manifest: all
             .filter(|_| platform == Platform::Kubernetes)
             .map(|all| all.manifest()),
@@ -180,11 +183,13 @@ fn commands_for(
     let settings = &console.settings;
     let urls = host.map(|host| host.host_urls.clone()).unwrap_or_default();
     // Only our own Fleet Server is known to hand the program out, and its keys are known.
-    let pins = if urls == settings.fleet_server_urls {
+    let is_ours = urls == settings.fleet_server_urls;
+    let pins = if is_ours {
         join::install_pins(console)?
     } else {
         Vec::new()
     };
+    let authority = if is_ours { join::authority(console)? } else { None };
     Ok(Commands {
         join: JoinString {
             urls,
@@ -194,8 +199,17 @@ fn commands_for(
         key_id: key.id.clone(),
         policy_id: key.document.policy_id.as_str().to_owned(),
         pins,
+        authority,
         tls: host.and_then(|host| host.ssl.clone()).unwrap_or_default(),
         version: settings.version.clone(),
-        downloads: format!("{}/beats/elastic-agent", settings.download_url.trim_end_matches('/')),
+        downloads: downloads(console),
     })
+}
+
+/// The folder with the archives of the stock agent.
+fn downloads(console: &Console) -> String {
+    format!(
+        "{}/beats/elastic-agent",
+        console.settings.download_url.trim_end_matches('/')
+    )
 }

@@ -1,12 +1,13 @@
 //! Zips of an agent's state and logs: asked for, downloaded, deleted.
 
-use axum::extract::{Form, Path};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header;
-use serde::Deserialize;
 
-use super::super::look::{Look, Moment};
+use super::super::form::Submission;
+use super::super::look::{Look, Moment, url_part};
 use super::super::problem::Problem;
+use super::super::question::{self, Question};
 use super::super::session::SignedIn;
 use crate::Console;
 use crate::domain::error::FleetError;
@@ -61,20 +62,24 @@ pub(in crate::pages) async fn zip(
     Ok((headers, content).into_response())
 }
 
-#[derive(Deserialize)]
-pub(in crate::pages) struct Sent {
-    #[serde(default)]
-    csrf_token: String,
-}
-
 pub(in crate::pages) async fn delete(
     reader: SignedIn,
     Path((agent, file)): Path<(String, String)>,
-    Form(sent): Form<Sent>,
-) -> Result<Redirect, Problem> {
-    let actor = reader.who_changes(&sent.csrf_token)?;
+    submission: Submission,
+) -> Result<Response, Problem> {
+    let actor = reader.who_changes(submission.values.one("csrf_token"))?;
+    let list = format!("/app/fleet/agents/{}/diagnostics", url_part(&agent));
+    if question::comes_first(&submission.values) {
+        return Question {
+            section: "Agents",
+            title: "Delete this zip?".to_owned(),
+            effect: "It cannot be brought back; another can be requested.".to_owned(),
+            verb: "Delete zip".to_owned(),
+            action: format!("{list}/{}/delete", url_part(&file)),
+            back: list,
+        }
+        .ask(&reader);
+    }
     uploads::delete(&reader.console, &actor, &file).await?;
-    Ok(Redirect::to(&format!(
-        "/app/fleet/agents/{agent}/diagnostics?done=zip-deleted"
-    )))
+    Ok(Redirect::to(&format!("{list}?done=zip-deleted")).into_response())
 }

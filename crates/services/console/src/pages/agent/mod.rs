@@ -17,7 +17,7 @@ use self::overview::Overview;
 use super::agents::{host_name, is_unverified};
 use super::frame::Frame;
 use super::log_line::LogLine;
-use super::look::{Look, Moment};
+use super::look::{Look, Moment, url_part};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
 use crate::domain::agent_policies;
@@ -32,6 +32,8 @@ struct Page {
     id: String,
     host: String,
     look: Look,
+    /// Its host among the hosts, when it says its name.
+    host_page: Option<String>,
     /// When it was last heard of.
     heard: Moment,
     /// Its system, address and version, in a line.
@@ -113,6 +115,7 @@ async fn render(reader: SignedIn, id: &str, tab: Tab, wanted: Wanted) -> Result<
         frame: Frame::new(&reader, "Agents", host_name(&agent)).toast(toast),
         host: host_name(&agent),
         look: Look::of_agent(agent.status),
+        host_page: overview::metadata(&agent, "/host/hostname").map(|name| format!("/app/hosts/{}", url_part(&name))),
         heard: Moment::parse(console.clock.now(), agent.document.last_checkin.as_deref()),
         facts: in_short(&agent),
         trouble: match agent.status {
@@ -155,7 +158,7 @@ fn in_short(agent: &Agent) -> Vec<String> {
         .as_ref()
         .map(|agent| format!("agent {}", agent.version));
     let facts = [
-        said("/os/full").or_else(|| said("/os/platform")),
+        overview::system(agent),
         said("/host/architecture"),
         address.filter(|text| !text.is_empty()).map(str::to_owned),
         version,

@@ -4,12 +4,13 @@ use policy::model::AgentPolicy;
 use serde_json::Value;
 
 use super::super::agents::is_unverified;
-use super::super::look::{Look, Moment, bytes};
+use super::super::look::{Look, Moment, bytes, url_part};
+use super::super::trust::verdict::Verdict;
 use crate::Console;
 use crate::domain::agents::Agent;
 use crate::domain::connections::{self, Connection};
 use crate::domain::error::FleetError;
-use crate::domain::{agent_metrics, outputs};
+use crate::domain::{agent_metrics, connection_tests, outputs};
 
 pub(super) struct Overview {
     pub(super) facts: Vec<Fact>,
@@ -24,6 +25,8 @@ pub(super) struct Fact {
     pub(super) text: String,
     pub(super) exact: String,
     pub(super) href: Option<String>,
+    /// An id: each character counts.
+    pub(super) is_id: bool,
 }
 
 /// An input or output as the agent sees it.
@@ -42,6 +45,10 @@ pub(super) struct Leg {
     pub(super) trust: Vec<(String, String)>,
     pub(super) presents: String,
     pub(super) look: Look,
+    /// What a test of the same connection from here found, and when.
+    pub(super) tested: Option<(Look, Moment)>,
+    /// The connection on the map.
+    pub(super) href: String,
 }
 
 impl Overview {
@@ -69,6 +76,15 @@ pub(super) fn metadata(agent: &Agent, pointer: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Name and version of the operating system: what agents call its full name reads badly.
+pub(super) fn system(agent: &Agent) -> Option<String> {
+    let name = metadata(agent, "/os/name").or_else(|| metadata(agent, "/os/platform"))?;
+    Some(match metadata(agent, "/os/version") {
+        Some(version) => format!("{name} {version}"),
+        None => name,
+    })
+}
+
 /// In the words and the order of Fleet's own page. Source: fleet-ui, agent details.
 async fn facts(console: &Console, agent: &Agent, policy: Option<&AgentPolicy>) -> Result<Vec<Fact>, FleetError> {
     let document = &agent.document;
@@ -82,9 +98,8 @@ async fn facts(console: &Console, agent: &Agent, policy: Option<&AgentPolicy>) -
         let moment = Moment::parse(console.clock.now(), time);
         Fact {
             name,
-            text: moment.relative,
             exact: moment.exact,
-            href: None,
+            ..Fact::new(name, moment.relative)
         }
     };
     let version = document.agent.as_ref().map(|agent| agent.version.clone());
@@ -92,9 +107,9 @@ async fn facts(console: &Console, agent: &Agent, policy: Option<&AgentPolicy>) -
     facts.extend(of_policy(console, agent, policy).await?);
     facts.extend([
         Fact::new("Agent version", version.unwrap_or_else(|| "–".to_owned())),
-        Fact::new("Agent ID", agent.id.clone()),
+        Fact::id("Agent ID", agent.id.clone()),
         Fact::new("Host name", said("/host/hostname")),
-        Fact::new("Host ID", said("/host/id")),
+        Fact::id("Host ID", said("/host/id")),
         Fact::new("Logging level", said("/elastic/agent/log_level")),
         Fact::new(
             "Privilege mode",
@@ -105,7 +120,7 @@ async fn facts(console: &Console, agent: &Agent, policy: Option<&AgentPolicy>) -
             yes_or_no("/elastic/agent/snapshot", "snapshot", "stable"),
         ),
         Fact::new("Platform", said("/os/platform")),
-        Fact::new("Operating system", said("/os/full")),
+        Fact::new("Operating system", system(agent).unwrap_or_else(|| "–".to_owned())),
         Fact::new("Kernel", said("/os/kernel")),
         Fact::new("Architecture", said("/host/architecture")),
         Fact::new("Addresses", said("/host/ip")),
@@ -171,6 +186,13 @@ async fn use_of_host(console: &Console, id: &str) -> Result<[Fact; 2], FleetErro
 }
 
 impl Fact {
+    fn id(name: &'static str, text: String) -> Self {
+        Self {
+            is_id: true,
+            ..Self::new(name, text)
+        }
+    }
+
     fn new(name: &'static str, text: String) -> Self {
         Self {
             name,
@@ -190,8 +212,19 @@ async fn legs(console: &Console, policy_id: &str, unverified: bool) -> Result<Ve
     };
     let of_policy = all.connections.iter().filter(|connection| connection.from == from);
     Ok(of_policy
-        .map(|connection| Leg::of(connection, name(&connection.to), unverified))
+        .map(|connection| Leg {
+            tested: tested(console, connection),
+            ..Leg::of(connection, name(&connection.to), unverified)
+        })
         .collect())
+}
+
+/// The outcome of the last test, without what is known from the settings alone.
+fn tested(console: &Console, connection: &Connection) -> Option<(Look, Moment)> {
+    let now = console.clock.now();
+    let outcome = connection_tests::outcome(console, connection)?;
+    let at = Moment::of(now, outcome.at);
+    Some((Verdict::of(connection, Some(&outcome), now).look, at))
 }
 
 impl Leg {
@@ -211,6 +244,8 @@ impl Leg {
             trust: trust
                 .map(|setting| (setting.text.clone(), setting.from.clone()))
                 .collect(),
+            tested: None,
+            href: format!("/app/trust/map?edge={}#connection", url_part(&connection.id)),
             presents: certificate.map_or_else(|| "nothing".to_owned(), |setting| setting.text.clone()),
             look,
         }

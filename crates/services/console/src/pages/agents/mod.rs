@@ -30,6 +30,8 @@ pub(super) use filters::Filters;
 #[template(path = "agents.html")]
 struct Page {
     frame: Frame,
+    /// Something was to be done, but with no agent.
+    selected_nothing: bool,
     query: String,
     wrong: String,
     /// The filters that open as menus.
@@ -138,6 +140,7 @@ pub(super) async fn page(reader: SignedIn, RawQuery(query): RawQuery) -> Result<
     let query = query.unwrap_or_default();
     let filters = Filters::of_query(&query);
     let done = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "done");
+    let selected_nothing = done.as_ref().is_some_and(|(_, word)| word == "nothing");
     let toast = done.and_then(|(_, word)| super::agent_actions::done(&word));
     let policies = agent_policies::all(console).await?;
     let request = PageRequest {
@@ -163,6 +166,7 @@ pub(super) async fn page(reader: SignedIn, RawQuery(query): RawQuery) -> Result<
         .collect();
     let page = Page {
         frame: Frame::new(&reader, "Agents", "Agents").toast(toast),
+        selected_nothing,
         chips: chips(console, &filters, &policies).await?,
         upgradeable: figure(summary.upgradeable),
         upgrade_url: filters.with_upgradeable(!filters.upgradeable).url(1),

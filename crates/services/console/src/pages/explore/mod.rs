@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use askama::Template;
 use axum::extract::{Form, Path, RawQuery};
-use axum::response::{Html, Redirect};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use query::{Aggregation, Query, SearchRequest};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,9 +22,11 @@ use self::fields::FieldList;
 use self::state::{PATH, State, View};
 pub(super) use self::suggest::list as suggest;
 use super::chart::{self, Chart, Series};
+use super::form::Submission;
 use super::frame::Frame;
-use super::look::figure;
+use super::look::{figure, url_part};
 use super::problem::{Problem, show};
+use super::question::{self, Question};
 use super::session::SignedIn;
 use super::timeline::{RANGES, Timeline, aggregation};
 use crate::Console;
@@ -79,12 +81,6 @@ pub(super) struct NewSearch {
     name: String,
     #[serde(default)]
     url_query: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Token {
-    #[serde(default)]
-    csrf_token: String,
 }
 
 pub(super) async fn page(reader: SignedIn, RawQuery(query): RawQuery) -> Result<Html<String>, Problem> {
@@ -152,11 +148,22 @@ pub(super) async fn save(reader: SignedIn, Form(new): Form<NewSearch>) -> Result
 pub(super) async fn forget(
     reader: SignedIn,
     Path(id): Path<String>,
-    Form(token): Form<Token>,
-) -> Result<Redirect, Problem> {
-    let actor = reader.who_changes(&token.csrf_token)?;
+    submission: Submission,
+) -> Result<Response, Problem> {
+    let actor = reader.who_changes(submission.values.one("csrf_token"))?;
+    if question::comes_first(&submission.values) {
+        return Question {
+            section: "Explore",
+            title: "Delete this saved search?".to_owned(),
+            effect: "Links to it go on working: they hold the whole search.".to_owned(),
+            verb: "Delete search".to_owned(),
+            action: format!("{PATH}/saved/{}/delete", url_part(&id)),
+            back: PATH.to_owned(),
+        }
+        .ask(&reader);
+    }
     saved_searches::forget(&reader.console, &actor, &id).await?;
-    Ok(Redirect::to(&format!("{PATH}?done=forgotten")))
+    Ok(Redirect::to(&format!("{PATH}?done=forgotten")).into_response())
 }
 
 /// The parser's words and the column where it stopped.

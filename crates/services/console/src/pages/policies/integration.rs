@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::form::{self, Choice, Group, GroupView, Kind, Notes, Spec, Submission, Values};
 use super::super::frame::Frame;
+use super::super::look::url_part;
 use super::super::problem::{Problem, show};
+use super::super::question::{self, Question};
 use super::super::session::SignedIn;
 use crate::domain::documents::Fields;
 use crate::domain::{agent_policies, installed_packages, outputs, package_policies};
@@ -110,10 +112,26 @@ pub(in crate::pages) async fn delete(
     reader: SignedIn,
     Path((policy_id, id)): Path<(String, String)>,
     submission: Submission,
-) -> Result<Redirect, Problem> {
+) -> Result<Response, Problem> {
     let actor = reader.who_changes(submission.values.one("csrf_token"))?;
+    if question::comes_first(&submission.values) {
+        let editor = format!(
+            "/app/fleet/policies/{}/integrations/{}",
+            url_part(&policy_id),
+            url_part(&id)
+        );
+        return Question {
+            section: "Agent policies",
+            title: "Remove this integration?".to_owned(),
+            effect: "The agents of the policy stop collecting it. What was collected stays.".to_owned(),
+            verb: "Remove integration".to_owned(),
+            action: format!("{editor}/delete"),
+            back: editor,
+        }
+        .ask(&reader);
+    }
     package_policies::delete(&reader.console, &actor, &id, false).await?;
-    Ok(Redirect::to(&format!("/app/fleet/policies/{policy_id}?done=removed")))
+    Ok(Redirect::to(&format!("/app/fleet/policies/{policy_id}?done=removed")).into_response())
 }
 
 /// A package policy with the package that says what its variables are.

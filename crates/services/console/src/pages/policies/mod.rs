@@ -22,7 +22,9 @@ use self::difference::Difference;
 use super::form::{self, GroupView, Notes, Submission, Values};
 use super::frame::Frame;
 use super::look::{Moment, Paging, figure, url_part};
+use super::order::{Column, Head, Order};
 use super::problem::{Problem, show};
+use super::question::{self, Question};
 use super::session::SignedIn;
 use crate::domain::agent_policies::{self, CreateOptions, UpdateOptions};
 use crate::domain::documents::AGENT_POLICIES;
@@ -35,11 +37,21 @@ const PER_PAGE: usize = 50;
 /// Revisions that the history shows.
 const MOST_REVISIONS: usize = 50;
 
+/// Columns of the list; that of the actions is not among them.
+const COLUMNS: &[Column] = &[
+    Column::rising("Name", "name", ""),
+    Column::falling("Last updated on", "updated", "p3"),
+    Column::falling("Agents", "agents", "right"),
+    Column::falling("Integrations", "integrations", "right p2"),
+];
+
 #[derive(Template)]
 #[template(path = "policies.html")]
 struct List {
     frame: Frame,
     query: String,
+    sort: String,
+    heads: Vec<Head>,
     rows: Vec<Row>,
     paging: Paging,
     may_change: bool,
@@ -122,6 +134,8 @@ struct Revision {
 pub(super) struct Wanted {
     /// A part of a name or description, in the list.
     q: String,
+    /// Of the list.
+    sort: Order,
     /// Of the list, from 1.
     page: usize,
     done: Option<String>,
@@ -153,6 +167,18 @@ pub(super) async fn list(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
             .iter()
             .any(|text| text.to_lowercase().contains(&looked_for))
     });
+    let order = &wanted.sort;
+    match order.key() {
+        "name" => order.sort(&mut policies, |policy| policy.name.to_lowercase()),
+        "updated" => order.sort(&mut policies, |policy| updated_at(policy).map(str::to_owned)),
+        "agents" => order.sort(&mut policies, |policy| {
+            tallies.get(&policy.id).map_or(0, |tally| tally.active)
+        }),
+        "integrations" => order.sort(&mut policies, |policy| {
+            integrations.get(&policy.id).copied().unwrap_or_default()
+        }),
+        _ => {}
+    }
     let request = PageRequest {
         page: wanted.page.max(1),
         per_page: PER_PAGE,
@@ -160,28 +186,39 @@ pub(super) async fn list(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
     let page = request.of(policies);
     let row = |policy: &Arc<AgentPolicy>| {
         let tally = tallies.get(&policy.id).copied().unwrap_or_default();
-        let changed = policy.other.get("updated_at").and_then(Value::as_str);
         Row {
             agents: figure(tally.active),
             unprivileged: tally.unprivileged,
             is_managed: policy.is_managed,
             integrations: integrations.get(&policy.id).copied().unwrap_or_default(),
-            changed: Moment::parse(now, changed),
+            changed: Moment::parse(now, updated_at(policy)),
             id: policy.id.clone(),
             name: policy.name.clone(),
             description: policy.description.clone().unwrap_or_default(),
             revision: policy.revision,
         }
     };
-    let url = |number: usize| format!("/app/fleet/policies?q={}&page={number}", url_part(&wanted.q));
+    let sorted = order.written(COLUMNS);
+    let url = |sort: &str, number: usize| {
+        format!(
+            "/app/fleet/policies?q={}&sort={sort}&page={number}",
+            url_part(&wanted.q)
+        )
+    };
     show(&List {
         frame: Frame::new(&reader, "Agent policies", "Agent policies")
             .toast((wanted.done.as_deref() == Some("deleted")).then_some("The agent policy was deleted.")),
-        paging: Paging::of(&page, url),
+        paging: Paging::of(&page, |number| url(sorted, number)),
+        heads: order.heads(COLUMNS, |sort| url(sort, 1)),
+        sort: sorted.to_owned(),
         rows: page.items.iter().map(row).collect(),
         may_change: reader.may_change(),
         query: wanted.q.clone(),
     })
+}
+
+fn updated_at(policy: &AgentPolicy) -> Option<&str> {
+    policy.other.get("updated_at").and_then(Value::as_str)
 }
 
 pub(super) async fn create(reader: SignedIn, Form(new): Form<NewPolicy>) -> Result<Redirect, Problem> {
@@ -356,10 +393,23 @@ pub(super) async fn delete(
     reader: SignedIn,
     Path(id): Path<String>,
     submission: Submission,
-) -> Result<Redirect, Problem> {
+) -> Result<Response, Problem> {
     let actor = reader.who_changes(submission.values.one("csrf_token"))?;
+    if question::comes_first(&submission.values) {
+        let policy = agent_policies::read(&reader.console, &id).await?;
+        let path = format!("/app/fleet/policies/{}", url_part(&id));
+        return Question {
+            section: "Agent policies",
+            title: format!("Delete {}?", policy.name),
+            effect: "Its integrations and its enrollment tokens go with it. No agent may have it.".to_owned(),
+            verb: "Delete policy".to_owned(),
+            action: format!("{path}/delete"),
+            back: format!("{path}?tab=settings"),
+        }
+        .ask(&reader);
+    }
     agent_policies::delete(&reader.console, &actor, &id, false).await?;
-    Ok(Redirect::to("/app/fleet/policies?done=deleted"))
+    Ok(Redirect::to("/app/fleet/policies?done=deleted").into_response())
 }
 
 fn object(value: Value) -> Map<String, Value> {

@@ -12,17 +12,30 @@ use crate::domain::connections::{common_name, short_hash};
 use crate::domain::page::{Page as Listed, PageRequest};
 use crate::pages::frame::Frame;
 use crate::pages::look::{Look, Paging, url_part};
+use crate::pages::order::{Column, Head, Order};
 use crate::pages::problem::{Problem, show};
 use crate::pages::session::SignedIn;
 
 const ROWS: usize = 50;
 
+const COLUMNS: &[Column] = &[
+    Column::rising("Certificate", "name", ""),
+    Column::rising("Used by", "use", "p2"),
+    Column::rising("Issuer", "issuer", "p3"),
+    Column::rising("Key", "key", "p4"),
+    Column::fixed("SHA-256", "p3"),
+    Column::fixed("State", ""),
+    Column::rising("Expires", "expires", "p2 lifetime-column"),
+];
+
 #[derive(Template)]
 #[template(path = "certificates.html")]
 struct Page {
     frame: Frame,
+    heads: Vec<Head>,
     rows: Vec<Certificate>,
     query: String,
+    sort: String,
     soon: usize,
     paging: Paging,
 }
@@ -39,6 +52,7 @@ pub(in crate::pages) struct Certificate {
     pub(in crate::pages) look: Look,
     pub(in crate::pages) left: String,
     pub(in crate::pages) tone: &'static str,
+    not_after: Timestamp,
     pub(in crate::pages) from: String,
     pub(in crate::pages) to: String,
     /// Hundredths of its life that are over.
@@ -50,6 +64,8 @@ pub(in crate::pages) struct Certificate {
 pub(in crate::pages) struct Wanted {
     #[serde(default)]
     q: String,
+    #[serde(default)]
+    sort: Order,
     #[serde(default)]
     page: usize,
 }
@@ -67,7 +83,19 @@ pub(in crate::pages) async fn page(
         .collect();
     let soon = all.iter().filter(|one| one.tone != "ok").count();
     let part = wanted.q.trim().to_lowercase();
-    let matching: Vec<Certificate> = all.into_iter().filter(|one| one.holds(&part)).collect();
+    let mut matching: Vec<Certificate> = all.into_iter().filter(|one| one.holds(&part)).collect();
+    // They come in the order in which they expire.
+    let order = Order::parse(match wanted.sort.written(COLUMNS) {
+        "" => "expires",
+        wanted => wanted,
+    });
+    match order.key() {
+        "name" => order.sort(&mut matching, |one| one.name.to_lowercase()),
+        "use" => order.sort(&mut matching, |one| one.uses.join(",")),
+        "issuer" => order.sort(&mut matching, |one| one.issuer.to_lowercase()),
+        "key" => order.sort(&mut matching, |one| one.key.clone()),
+        _ => order.sort(&mut matching, |one| one.not_after),
+    }
     let request = PageRequest {
         page: wanted.page.max(1),
         per_page: ROWS,
@@ -81,13 +109,22 @@ pub(in crate::pages) async fn page(
     let page = Page {
         frame: Frame::new(&reader, "Certificates", "Certificates"),
         soon,
-        paging: Paging::of(&listed, |page| {
-            format!("/app/trust/certificates?q={}&page={page}", url_part(&wanted.q))
-        }),
+        paging: Paging::of(&listed, |page| wanted.href(wanted.sort.written(COLUMNS), page)),
+        heads: order.heads(COLUMNS, |sort| wanted.href(sort, 1)),
+        sort: wanted.sort.written(COLUMNS).to_owned(),
         rows: listed.items,
         query: wanted.q,
     };
     show(&page)
+}
+
+impl Wanted {
+    fn href(&self, sort: &str, page: usize) -> String {
+        format!(
+            "/app/trust/certificates?q={}&sort={sort}&page={page}",
+            url_part(&self.q)
+        )
+    }
 }
 
 impl Certificate {
@@ -125,6 +162,7 @@ impl Certificate {
             },
             left: days(left),
             tone: tone(left),
+            not_after: summary.not_after,
             from: date(summary.not_before),
             to: date(summary.not_after),
             used: (used.clamp(0.0, 100.0) * 100.0).round() / 100.0,

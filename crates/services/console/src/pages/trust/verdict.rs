@@ -25,11 +25,16 @@ pub(in crate::pages) fn days_until(now: Timestamp, end: Timestamp) -> i64 {
     end.duration_since(now).as_secs().div_euclid(86_400)
 }
 
-/// `41 days`, `expired 3 days ago`.
+/// From here on nobody counts days.
+const YEARS_FROM: i64 = 730;
+
+/// `41 days`, `5 years`, `expired 3 days ago`.
 pub(in crate::pages) fn days(days: i64) -> String {
     let unit = |days: i64| if days == 1 { "day" } else { "days" };
     if days < 0 {
         format!("expired {} {} ago", -days, unit(-days))
+    } else if days >= YEARS_FROM {
+        format!("{:.0} years", days as f64 / 365.25)
     } else {
         format!("{days} {}", unit(days))
     }
