@@ -115,6 +115,8 @@ impl User<'_> {
             "the verdict on the key",
             "document.querySelector('#about-ssl-key').innerText.includes('does not belong')",
         );
+        self.browser
+            .evaluate("document.querySelector('#about-ssl-key').scrollIntoView({ block: 'center' })");
         self.browser.picture("settings-host-wrong-1440-light");
         self.browser.forget_changes();
     }
@@ -142,6 +144,8 @@ impl User<'_> {
             "the card of the certificate",
             "document.querySelector('#about-ssl-certificate').innerText.includes('agent.example')",
         );
+        self.browser
+            .evaluate("document.querySelector('#about-ssl-certificate').scrollIntoView({ block: 'center' })");
         self.browser.picture("settings-output-p12-1440-light");
         self.browser.forget_changes();
     }

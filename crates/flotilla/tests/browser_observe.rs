@@ -1,13 +1,10 @@
 //! What a fleet does, seen in a real browser: search, hosts, the TLS map, certificates, the audit log, live parts.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::time::Duration;
-
 use serde_json::Value;
-use testkit::{Browser, Flotilla, eventually};
+use testkit::{Browser, Flotilla};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
-const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn people_see_what_their_fleet_does() {

@@ -32,8 +32,8 @@ struct Page {
     id: String,
     host: String,
     look: Look,
-    /// Its host among the hosts, when it says its name.
-    host_page: Option<String>,
+    /// Where the measurements of its host are, when it says its name.
+    measured_at: Option<String>,
     /// When it was last heard of.
     heard: Moment,
     /// Its system, address and version, in a line.
@@ -115,7 +115,7 @@ async fn render(reader: SignedIn, id: &str, tab: Tab, wanted: Wanted) -> Result<
         frame: Frame::new(&reader, "Agents", host_name(&agent)).toast(toast),
         host: host_name(&agent),
         look: Look::of_agent(agent.status),
-        host_page: overview::metadata(&agent, "/host/hostname").map(|name| format!("/app/hosts/{}", url_part(&name))),
+        measured_at: overview::metadata(&agent, "/host/hostname").map(|name| format!("/app/hosts/{}", url_part(&name))),
         heard: Moment::parse(console.clock.now(), agent.document.last_checkin.as_deref()),
         facts: in_short(&agent),
         trouble: match agent.status {
