@@ -121,6 +121,13 @@ impl User<'_> {
     /// The page that shows the line turns green by itself when the agent is there, and again with its first data.
     fn an_agent_arrives_in_the_open_page(&mut self) -> Agent {
         self.browser.step("an agent arrives in the open page");
+        // The page shows who enrols from the second on in which it is opened: the agent of `up` has to be earlier.
+        eventually("the local agent, enrolled before this second", SOON, || {
+            let agents = self.flotilla.console().get("/api/fleet/agents");
+            let enrolled = agents["items"][0]["enrolled_at"].as_str()?.get(..19)?.to_owned();
+            let now = clock::rfc3339_seconds(clock::system().now());
+            (now.get(..19)? > enrolled.as_str()).then_some(())
+        });
         self.browser.open("/app/fleet/agents/add");
         assert!(self.browser.text("#arrived").contains("No agent has enrolled"));
         let command = self.browser.text(".command pre");
