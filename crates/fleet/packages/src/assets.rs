@@ -41,7 +41,11 @@ impl Package {
             let text =
                 std::str::from_utf8(self.file(path).unwrap_or_default()).map_err(|_| invalid(path, "not UTF-8"))?;
             let text = with_pipeline_names(text, |name| self.pipeline_name(data_stream, name));
-            let body = settings::from_yaml_as_written(path, &text).map_err(|error| invalid(path, error.to_string()))?;
+            let mut body =
+                settings::from_yaml_as_written(path, &text).map_err(|error| invalid(path, error.to_string()))?;
+            if stem == "default" {
+                self.add_custom_pipelines(data_stream, &mut body);
+            }
             pipelines.push(Asset {
                 name: self.pipeline_name(data_stream, stem),
                 kind: "ingest_pipeline",
@@ -49,6 +53,21 @@ impl Package {
             });
         }
         Ok(pipelines)
+    }
+
+    /// The entry pipeline ends with those that users may add under these names.
+    fn add_custom_pipelines(&self, data_stream: &DataStream, body: &mut Value) {
+        let (kind, package, dataset) = (&data_stream.kind, &self.name, &data_stream.dataset);
+        let names = [
+            "global@custom".to_owned(),
+            format!("{kind}@custom"),
+            format!("{kind}-{package}.integration@custom"),
+            format!("{kind}-{dataset}@custom"),
+        ];
+        if let Some(processors) = body.get_mut("processors").and_then(Value::as_array_mut) {
+            let call = |name: String| json!({"pipeline": {"name": name, "ignore_missing_pipeline": true}});
+            processors.extend(names.map(call));
+        }
     }
 
     fn pipeline_name(&self, data_stream: &DataStream, file: &str) -> String {
@@ -76,7 +95,13 @@ impl Package {
         if self.paths().any(|path| path.starts_with(&entry)) {
             settings["index"]["default_pipeline"] = self.pipeline_name(data_stream, "default").into();
         }
-        let template = json!({"settings": settings, "mappings": self.mappings(data_stream)?});
+        let mut template = json!({"settings": settings, "mappings": self.mappings(data_stream)?});
+        // What the manifest says itself stands over what follows from the fields.
+        for part in ["settings", "mappings"] {
+            if let Some(given) = data_stream.elasticsearch.pointer(&format!("/index_template/{part}")) {
+                merge(&mut template[part], given);
+            }
+        }
         let body = json!({
             "index_patterns": [pattern], "priority": priority, "data_stream": {"hidden": data_stream.hidden},
             "template": template,
@@ -91,17 +116,77 @@ impl Package {
 
     fn mappings(&self, data_stream: &DataStream) -> Result<Value, PackageError> {
         let folder = format!("data_stream/{}/fields/", data_stream.path);
-        let mut properties = Map::new();
+        let (mut properties, mut beside) = (Map::new(), Beside::default());
         for path in self.paths().filter(|path| path.starts_with(&folder)) {
             let text =
                 std::str::from_utf8(self.file(path).unwrap_or_default()).map_err(|_| invalid(path, "not UTF-8"))?;
             let fields =
                 settings::from_yaml_as_written(path, text).map_err(|error| invalid(path, error.to_string()))?;
             for field in fields.as_array().into_iter().flatten() {
-                add_field(&mut properties, field, path)?;
+                add_field(&mut properties, &mut beside, "", field, path)?;
             }
         }
-        Ok(json!({"properties": properties}))
+        let mut mappings = json!({"properties": properties});
+        if !beside.dynamic_templates.is_empty() {
+            mappings["dynamic_templates"] = beside.dynamic_templates.into();
+        }
+        if !beside.runtime.is_empty() {
+            mappings["runtime"] = beside.runtime.into();
+        }
+        Ok(mappings)
+    }
+}
+
+/// What field definitions add to the mappings beside `properties`.
+#[derive(Default)]
+struct Beside {
+    dynamic_templates: Vec<Value>,
+    runtime: Map<String, Value>,
+}
+
+impl Beside {
+    /// An `object` whose fields have a type but no names: they become what a dynamic template says.
+    fn add_object(&mut self, path: &str, field: &Value, object_type: &str) {
+        let by_value = match object_type {
+            "keyword" | "text" | "ip" | "wildcard" => "string",
+            "long" | "double" | "boolean" => object_type,
+            "flattened" => "object",
+            _ => "*",
+        };
+        let matched = field.get("object_type_mapping_type").and_then(Value::as_str);
+        let path_match = if path.contains('*') {
+            path.to_owned()
+        } else {
+            format!("{path}.*")
+        };
+        let Some(mapping) = mapping_of(field, object_type) else {
+            return;
+        };
+        let template =
+            json!({"path_match": path_match, "match_mapping_type": matched.unwrap_or(by_value), "mapping": mapping});
+        self.dynamic_templates.push(json!({ path: template }));
+    }
+
+    /// A field that is computed when it is searched: `runtime: true`, or the script itself.
+    fn add_runtime(&mut self, path: &str, kind: &str, runtime: &Value) {
+        let mut mapping = json!({ "type": if kind == "integer" { "long" } else { kind } });
+        if let Some(script) = runtime.as_str() {
+            mapping["script"] = json!({ "source": script });
+        }
+        self.runtime.insert(path.to_owned(), mapping);
+    }
+}
+
+/// Objects are merged at every depth, lists are joined, everything else is replaced.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                merge(old.entry(key.as_str()).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => old.extend(new.iter().cloned()),
+        (into, from) => *into = from.clone(),
     }
 }
 
@@ -126,17 +211,55 @@ fn with_pipeline_names(text: &str, name: impl Fn(&str) -> String) -> String {
     out
 }
 
-fn add_field(properties: &mut Map<String, Value>, field: &Value, path: &str) -> Result<(), PackageError> {
+/// Adds the field to `properties`, those of the object `above` (empty: of the document).
+fn add_field(
+    properties: &mut Map<String, Value>,
+    beside: &mut Beside,
+    above: &str,
+    field: &Value,
+    path: &str,
+) -> Result<(), PackageError> {
     let name = field
         .get("name")
         .and_then(Value::as_str)
         .ok_or_else(|| invalid(path, "a field has no `name`"))?;
     let kind = field.get("type").and_then(Value::as_str).unwrap_or("keyword");
     let children = field.get("fields").and_then(Value::as_array);
+    let full_name = if above.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{above}.{name}")
+    };
+    let runtime = field
+        .get("runtime")
+        .filter(|runtime| runtime.as_bool() == Some(true) || runtime.is_string());
+    if let Some(runtime) = runtime {
+        beside.add_runtime(&full_name, kind, runtime);
+        return Ok(());
+    }
+    if let Some(object_type) = field
+        .get("object_type")
+        .and_then(Value::as_str)
+        .filter(|_| kind == "object")
+    {
+        beside.add_object(&full_name, field, object_type);
+    }
+    let name = name.split_once(".*").map_or(name, |(parent, _)| parent);
     if matches!(kind, "group" | "nested") || children.is_some() {
         let group = group_at(properties, name);
         if kind == "nested" {
             group.insert("type".to_owned(), "nested".into());
+        }
+        for key in [
+            "dynamic",
+            "enabled",
+            "subobjects",
+            "include_in_parent",
+            "include_in_root",
+        ] {
+            if let Some(value) = field.get(key).filter(|value| !value.is_null()) {
+                group.insert(key.to_owned(), value.clone());
+            }
         }
         let inner = group.entry("properties").or_insert_with(|| json!({}));
         let Some(inner) = inner.as_object_mut() else {
@@ -145,7 +268,7 @@ fn add_field(properties: &mut Map<String, Value>, field: &Value, path: &str) -> 
         return children
             .into_iter()
             .flatten()
-            .try_for_each(|child| add_field(inner, child, path));
+            .try_for_each(|child| add_field(inner, beside, &full_name, child, path));
     }
     let (parents, leaf) = name
         .rsplit_once('.')
@@ -220,6 +343,7 @@ fn mapping_of(field: &Value, kind: &str) -> Option<Value> {
         "null_value",
         "enabled",
         "dynamic",
+        "subobjects",
     ] {
         if let Some(value) = given(key) {
             mapping[key] = value.clone();
@@ -255,7 +379,10 @@ mod tests {
             "manifest.yml",
             "name: demo\ntitle: Demo\nversion: 1.2.0\ntype: integration\n",
         );
-        add("data_stream/log/manifest.yml", "title: Log\ntype: logs\n");
+        add(
+            "data_stream/log/manifest.yml",
+            "title: Log\ntype: logs\nelasticsearch:\n  index_template:\n    settings: {index: {codec: best_compression}}\n    mappings: {dynamic: false}\n",
+        );
         add(
             "data_stream/log/elasticsearch/ingest_pipeline/default.yml",
             "processors:\n- pipeline:\n    name: '{{ IngestPipeline \"inner\" }}'\n- set: {field: a, value: '{{{b}}}'}\n",
@@ -267,7 +394,10 @@ mod tests {
         add(
             "data_stream/log/fields/fields.yml",
             "- name: demo\n  type: group\n  fields:\n    - name: count\n      type: integer\n      unit: byte\n    - name: host.name\n\
-             - name: message\n  type: text\n  multi_fields: [{name: raw, type: keyword}]\n",
+             - name: message\n  type: text\n  multi_fields: [{name: raw, type: keyword}]\n\
+             - name: demo.labels\n  type: object\n  object_type: keyword\n\
+             - name: demo.sizes.*\n  type: object\n  object_type: scaled_float\n  object_type_mapping_type: long\n\
+             - name: doubled\n  type: integer\n  runtime: emit(2)\n",
         );
         Package::from_files(files).unwrap()
     }
@@ -285,6 +415,9 @@ mod tests {
             "logs-demo.log-1.2.0-inner"
         );
         assert_eq!(assets[0].body["processors"][1]["set"]["value"], "{{{b}}}");
+        let custom = json!({"name": "logs-demo.log@custom", "ignore_missing_pipeline": true});
+        assert_eq!(assets[0].body["processors"][5]["pipeline"], custom);
+        assert_eq!(assets[1].body["processors"], json!([]), "only the entry calls them");
         assert_eq!(assets[2].body["index_patterns"], json!(["logs-demo.log-*"]));
         assert_eq!(
             assets[2].body["template"]["settings"]["index"]["default_pipeline"],
@@ -298,5 +431,28 @@ mod tests {
         let host = &properties["demo"]["properties"]["host"]["properties"]["name"];
         assert_eq!(host, &json!({"type": "keyword", "ignore_above": 1024}));
         assert_eq!(properties["message"]["fields"]["raw"]["type"], "keyword");
+    }
+
+    #[test]
+    fn objects_of_one_type_become_dynamic_templates_and_the_manifest_adds_to_the_template() {
+        let assets = package().assets().unwrap();
+        let template = &assets[2].body["template"];
+        assert_eq!(
+            template["mappings"]["dynamic_templates"],
+            json!([
+                {"demo.labels": {"path_match": "demo.labels.*", "match_mapping_type": "string",
+                                 "mapping": {"type": "keyword", "ignore_above": 1024}}},
+                {"demo.sizes.*": {"path_match": "demo.sizes.*", "match_mapping_type": "long",
+                                  "mapping": {"type": "scaled_float", "scaling_factor": 1000}}},
+            ])
+        );
+        let demo = &template["mappings"]["properties"]["demo"]["properties"];
+        let open = json!({"type": "object", "dynamic": true});
+        assert_eq!((&demo["labels"], &demo["sizes"]), (&open, &open));
+        let computed = json!({"doubled": {"type": "long", "script": {"source": "emit(2)"}}});
+        assert_eq!(template["mappings"]["runtime"], computed);
+        assert_eq!(template["mappings"]["dynamic"], false);
+        assert_eq!(template["settings"]["index"]["codec"], "best_compression");
+        assert_eq!(template["settings"]["index"]["default_pipeline"], "logs-demo.log-1.2.0");
     }
 }

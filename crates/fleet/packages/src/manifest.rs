@@ -23,8 +23,8 @@ pub enum PackageError {
         /// What is wrong.
         message: String,
     },
-    /// Not a zip file, or a damaged one.
-    #[error("the upload is not a readable zip file: {0}")]
+    /// Neither a zip file nor a tar with gzip, or a damaged one.
+    #[error("the upload is not a readable zip or tar.gz file: {0}")]
     Archive(String),
     /// A name that points out of the package's folder.
     #[error("the archive has an entry with an unsafe path: `{0}`")]

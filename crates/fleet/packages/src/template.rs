@@ -1,7 +1,8 @@
 //! Handlebars as handlebars.js renders it, with HTML escaping off and the helpers of stream templates.
 //!
-//! The crate differs from the original in four ways that templates rely on; each is settled here before or while rendering:
-//! `list.length` and `text.length` are numbers, `{}` is true in `#if`, and a printed list is joined with commas.
+//! The crate differs from the original in five ways that templates can meet; each is settled here before or while rendering:
+//! `list.length` and `text.length` are numbers, `{}` is true in `#if`, a printed list is joined with commas, and a printed
+//! object is `[object Object]`.
 //! Source: packages, Handlebars helpers.
 
 use std::sync::OnceLock;
@@ -171,6 +172,7 @@ fn printed(value: &Value) -> Value {
             .collect::<Vec<_>>()
             .join(",")
             .into(),
+        Value::Object(_) => "[object Object]".into(),
         other => other.clone(),
     }
 }
@@ -334,6 +336,7 @@ mod tests {
     #[test]
     fn lists_print_with_commas_and_loops_have_names() {
         check("{{list}}", "a,b");
+        check("{{deep}} {{object}}", "[object Object] [object Object]");
         check(
             "{{#each list as |item i|}}{{i}}:{{item}} {{@index}} {{../text}};{{/each}}",
             "0:a 0 it's;1:b 1 it's;",

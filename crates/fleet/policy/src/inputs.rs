@@ -63,7 +63,7 @@ fn compiled_input(
     {
         compiled.insert(key.clone(), value.clone());
     }
-    if let Some(condition) = condition_of(input) {
+    if let Some(condition) = condition_of(input.compiled_input.as_ref(), input.condition.as_deref()) {
         compiled.insert("condition".into(), condition.into());
     }
     let streams: Vec<Value> = input
@@ -112,14 +112,12 @@ pub(crate) fn namespace_of<'a>(inputs: &'a PolicyInputs<'_>, package_policy: &'a
     }
 }
 
-fn condition_of(input: &PolicyInput) -> Option<String> {
-    let compiled = input
-        .compiled_input
-        .as_ref()
-        .and_then(|compiled| compiled.get("condition")?.as_str());
+/// What the template says and what the package policy says must both hold.
+fn condition_of(compiled: Option<&Map<String, Value>>, own: Option<&str>) -> Option<String> {
+    let compiled = compiled.and_then(|compiled| compiled.get("condition")?.as_str());
     match (
         compiled.filter(|text| !text.is_empty()),
-        input.condition.as_deref().filter(|text| !text.is_empty()),
+        own.filter(|text| !text.is_empty()),
     ) {
         (Some(one), Some(other)) => Some(format!("({one}) and ({other})")),
         (one, other) => one.or(other).map(str::to_owned),
@@ -147,7 +145,11 @@ fn compiled_stream(package_policy: &PackagePolicy, input: &PolicyInput, stream: 
     let mut compiled = Map::new();
     compiled.insert("id".into(), id.into());
     compiled.insert("data_stream".into(), target.into());
+    let condition = condition_of(Some(&rendered), stream.condition.as_deref());
     compiled.extend(rendered.into_iter().filter(|(key, _)| key != "data_stream"));
+    if let Some(condition) = condition {
+        compiled.insert("condition".into(), condition.into());
+    }
     merge_config(&mut compiled, stream.config.as_ref());
     Value::Object(compiled)
 }

@@ -399,6 +399,9 @@ pub struct PolicyStream {
     /// Name to `{type, value}`, merged into the compiled stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Map<String, Value>>,
+    /// When the agent runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
     /// The rendered template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compiled_stream: Option<Map<String, Value>>,

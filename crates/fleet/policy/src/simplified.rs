@@ -3,7 +3,7 @@
 //! Source: fleet-api, package policies.
 
 use packages::Package;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::model::{PolicyInput, PolicyStream};
 use crate::package_policy::{PackagePolicyError, default_inputs, default_vars};
@@ -56,6 +56,9 @@ fn read_input(package: &Package, input: &mut PolicyInput, key: &str, given: &Val
             .find(is_named)
             .ok_or_else(|| PackagePolicyError::Unknown(format!("the input `{key}` has no stream `{name}`")))?;
         stream.enabled = settings.get("enabled").and_then(Value::as_bool).unwrap_or(true);
+        if let Some(condition) = settings.get("condition").and_then(Value::as_str) {
+            stream.condition = Some(condition.to_owned());
+        }
         let vars = settings.get("vars").and_then(Value::as_object);
         put_values(&mut stream.vars, vars, &format!("the stream `{name}`"))?;
     }
@@ -83,6 +86,7 @@ pub fn write_inputs(package: Option<&Package>, inputs: &[PolicyInput]) -> Value 
     let of_input = |input: &PolicyInput| {
         let mut entry = Map::new();
         entry.insert("enabled".into(), input.enabled.into());
+        put_condition(&mut entry, input.condition.as_deref());
         if let Some(vars) = &input.vars {
             entry.insert("vars".into(), write_vars(vars));
         }
@@ -93,6 +97,7 @@ pub fn write_inputs(package: Option<&Package>, inputs: &[PolicyInput]) -> Value 
             };
             let mut entry = Map::new();
             entry.insert("enabled".into(), stream.enabled.into());
+            put_condition(&mut entry, stream.condition.as_deref());
             if let Some(vars) = &stream.vars {
                 entry.insert("vars".into(), write_vars(vars));
             }
@@ -107,11 +112,16 @@ pub fn write_inputs(package: Option<&Package>, inputs: &[PolicyInput]) -> Value 
     Value::Object(inputs.iter().map(of_input).collect())
 }
 
-/// Writes variables as plain values.
+fn put_condition(entry: &mut Map<String, Value>, condition: Option<&str>) {
+    if let Some(condition) = condition {
+        entry.insert("condition".into(), condition.into());
+    }
+}
+
+/// Writes variables as plain values; those without one are left out.
 pub fn write_vars(vars: &Map<String, Value>) -> Value {
-    let plain =
-        |(name, variable): (&String, &Value)| (name.clone(), variable.get("value").cloned().unwrap_or(json!(null)));
-    Value::Object(vars.iter().map(plain).collect())
+    let plain = |(name, variable): (&String, &Value)| Some((name.clone(), variable.get("value")?.clone()));
+    Value::Object(vars.iter().filter_map(plain).collect())
 }
 
 fn input_key(input: &PolicyInput) -> String {

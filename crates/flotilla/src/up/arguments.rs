@@ -53,6 +53,11 @@ pub(crate) struct UpArguments {
     #[arg(long, value_name = "FILES", value_delimiter = ',', requires = "fleet_server_cert")]
     pub(crate) certificate_authorities: Vec<Utf8PathBuf>,
 
+    /// CA file whose client certificates log people in to the console: the common name is the user's name, and it must be a
+    /// CA for people alone; repeatable or separated by commas [default: none, browsers are not asked for certificates]
+    #[arg(long, value_name = "FILES", value_delimiter = ',')]
+    pub(crate) console_client_ca: Vec<Utf8PathBuf>,
+
     /// Do not run an agent on this host
     #[arg(long)]
     pub(crate) no_agent: bool,

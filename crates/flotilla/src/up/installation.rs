@@ -25,6 +25,8 @@ pub(super) struct Installation {
     pub(super) elastic_password: Secret,
     /// What the Fleet Server presents when the user brought files.
     pub(super) fleet_server_files: Option<FleetServerFiles>,
+    /// CAs whose client certificates log people in to the console.
+    pub(super) console_client_authorities: Vec<Utf8PathBuf>,
     /// Ports as bound, so that a port of 0 is known by its real number.
     pub(super) ports: Ports,
     listeners: std::sync::Mutex<Option<Listeners>>,
@@ -85,6 +87,7 @@ impl Installation {
             data_dir,
             names,
             fleet_server_files,
+            console_client_authorities: arguments.console_client_ca.clone(),
         })
     }
 

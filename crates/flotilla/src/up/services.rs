@@ -271,7 +271,8 @@ impl ListenerTls {
     }
 }
 
-/// Client certificates are welcome on every listener but the console's, and checked against the agents' CA only.
+/// Client certificates are welcome on every listener, and checked against the agents' CA only; on the console's, people log in
+/// with them, so that a CA of theirs must have been named.
 fn ssl_block(
     installation: &Installation,
     role: Role,
@@ -283,8 +284,12 @@ fn ssl_block(
     if let Some(passphrase) = passphrase {
         block["key_passphrase_path"] = passphrase.as_str().into();
     }
-    if role != Role::Console {
-        block["certificate_authorities"] = serde_json::json!([installation.authorities.agent_authority()]);
+    let client_authorities = match role {
+        Role::Console => installation.console_client_authorities.clone(),
+        _ => vec![installation.authorities.agent_authority()],
+    };
+    if !client_authorities.is_empty() {
+        block["certificate_authorities"] = serde_json::json!(client_authorities);
         block["client_authentication"] = "optional".into();
     }
     SslSettings::from_value(&block).expect("a block of our own is well formed")

@@ -115,6 +115,14 @@ impl Store for TimedStore {
         self.inner.delete_index_template(name).await
     }
 
+    async fn put_pipeline(&self, name: &str, body: Value) -> Result<bool, StoreError> {
+        self.inner.put_pipeline(name, body).await
+    }
+
+    async fn delete_pipeline(&self, name: &str) -> Result<(), StoreError> {
+        self.inner.delete_pipeline(name).await
+    }
+
     async fn create_data_stream(&self, name: &str) -> Result<(), StoreError> {
         self.inner.create_data_stream(name).await
     }

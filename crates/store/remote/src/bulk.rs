@@ -187,7 +187,12 @@ impl Inner {
             Refresh::Soon => "",
             Refresh::WaitFor => "&refresh=true",
         };
-        let path = format!("/_bulk?filter_path={WANTED}{visible}");
+        // Documents that come over our own API have been through their pipelines already.
+        let pipelines = match self.peer.kind {
+            Kind::Elasticsearch => "",
+            Kind::OpenSearch | Kind::Flotilla => "&pipeline=_none",
+        };
+        let path = format!("/_bulk?filter_path={WANTED}{visible}{pipelines}");
         let answer = self.send(Call::ask(path).lines(Bytes::from(lines))).await?;
         let repeated = answer.repeated;
         let body: BulkBody = answer.ok("_bulk").await?;

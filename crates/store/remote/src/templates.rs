@@ -57,6 +57,31 @@ impl Inner {
         }
     }
 
+    /// A pipeline with a processor that the peer does not have is not put.
+    pub(crate) async fn put_pipeline(&self, name: &str, body: &Value) -> Result<bool, StoreError> {
+        let call = Call::new(Method::PUT, format!("/_ingest/pipeline/{}", segment(name))).json(body);
+        let answer = self.send(call).await?;
+        match answer.status {
+            400 => {
+                let reason = answer.into_error(name);
+                tracing::warn!(pipeline = %name, %reason, "the cluster does not take a pipeline");
+                Ok(false)
+            }
+            _ if answer.is_success() => Ok(true),
+            _ => Err(answer.into_error(name)),
+        }
+    }
+
+    pub(crate) async fn delete_pipeline(&self, name: &str) -> Result<(), StoreError> {
+        let call = Call::new(Method::DELETE, format!("/_ingest/pipeline/{}", segment(name)));
+        let answer = self.send(call).await?;
+        // With 400 the peer says that an index still uses it.
+        if matches!(answer.status, 400 | 404) || answer.is_success() {
+            return Ok(());
+        }
+        Err(answer.into_error(name))
+    }
+
     /// Sets our templates for `logs-*-*` and its like where neither the peer nor an earlier start has any.
     pub(crate) async fn install_templates(&self) -> Result<(), StoreError> {
         if self.peer.kind == Kind::Flotilla || self.has_template("logs").await? {

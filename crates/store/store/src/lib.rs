@@ -101,6 +101,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         )))
     }
 
+    /// Puts an ingest pipeline where the store runs pipelines for those who write to it directly; [`Store::bulk`] takes documents as
+    /// they are. `false`: this store runs none, or not this one.
+    async fn put_pipeline(&self, _name: &str, _body: Value) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    /// Removes an ingest pipeline that [`Store::put_pipeline`] put; one that is not there does not matter.
+    async fn delete_pipeline(&self, _name: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Makes a data stream before its first document, when a template for it exists.
     async fn create_data_stream(&self, name: &str) -> Result<(), StoreError> {
         Err(StoreError::Unsupported(format!(

@@ -12,7 +12,7 @@ use super::schema::{Field, Kind, MAP, NATURAL, TEXTS, field, flag, text};
 use crate::Console;
 use crate::domain::actions::{self as domain, Schedule, Unenroll, Unfit, Upgrade};
 use crate::domain::agents::{self, Agent, Selection};
-use crate::domain::{action_status, agents as agents_domain};
+use crate::domain::{action_status, spaces};
 
 const AGENTS: Field = field("agents", Kind::Either(&[TEXTS, Kind::Text])).required();
 /// A semantic version.
@@ -120,7 +120,7 @@ pub(super) const STATUS_QUERY: &[Field] = &[
 ];
 
 async fn one(console: &Console, call: &Call) -> Result<Vec<Agent>, ApiError> {
-    Ok(vec![agents_domain::read(console, call.id("agentId")).await?])
+    Ok(vec![spaces::agent(console, call.id("agentId"), &call.space).await?])
 }
 
 async fn selected(console: &Console, call: &Call) -> Result<Vec<Agent>, ApiError> {
@@ -132,7 +132,7 @@ async fn selected(console: &Console, call: &Call) -> Result<Vec<Agent>, ApiError
         },
         _ => Selection::Ids(call.body_texts("agents")),
     };
-    Ok(agents::select(console, &selection).await?)
+    Ok(spaces::selected(console, &selection, &call.space).await?)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the last expression of handlers")]

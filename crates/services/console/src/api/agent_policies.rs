@@ -253,7 +253,11 @@ pub(super) async fn create(console: Arc<Console>, call: Call) -> Result<Reply, A
     let wants_fleet_server = call.body_flag("has_fleet_server");
     let policy = domain::create(&console, &call.actor(), call.body.clone(), options).await?;
     if wants_fleet_server {
-        package_policies::create_default(&console, &call.actor(), "fleet_server", &policy.id).await?;
+        let added = package_policies::create_default(&console, &call.actor(), "fleet_server", &policy.id).await;
+        if let Err(error) = added {
+            domain::delete(&console, &call.actor(), &policy.id, true).await?;
+            return Err(error.into());
+        }
     }
     let policy = domain::read(&console, &policy.id).await?;
     item(
@@ -364,6 +368,7 @@ pub(super) async fn outputs(console: Arc<Console>, call: Call) -> Result<Reply, 
 pub(super) async fn outputs_of_many(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let mut items = Vec::new();
     for id in call.body_texts("ids") {
+        visible(&console, &call, &id).await?;
         items.push(domain::outputs_of(&console, &id).await?);
     }
     Ok(Reply::Json(json!({"items": items})))

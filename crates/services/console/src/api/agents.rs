@@ -12,7 +12,7 @@ use super::schema::{Field, Kind, MAP, TEXTS, field, flag, text};
 use crate::Console;
 use crate::domain::agent_status::AgentStatus;
 use crate::domain::agents::{self as domain, Agent, AgentFilter, StatusSummary};
-use crate::domain::{agent_metrics, incoming_data};
+use crate::domain::{agent_metrics, incoming_data, spaces};
 
 pub(super) const LIST_QUERY: &[Field] = &[
     field("page", Kind::Integer { min: 1, max: 10_000 }).default("1"),
@@ -97,7 +97,8 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
 }
 
 pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
-    let mut items = vec![answer_of(&domain::read(&console, call.id("agentId")).await?)];
+    let agent = spaces::agent(&console, call.id("agentId"), &call.space).await?;
+    let mut items = vec![answer_of(&agent)];
     if call.flag("withMetrics") {
         with_metrics(&console, &mut items).await?;
     }
@@ -145,12 +146,14 @@ fn point_in_time(console: &Console, call: &Call) -> Result<Option<String>, ApiEr
 pub(super) async fn update(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let tags = call.body_as::<Vec<String>>("tags")?;
     let metadata = call.body.get("user_provided_metadata").cloned();
+    spaces::agent(&console, call.id("agentId"), &call.space).await?;
     item(answer_of(
         &domain::update(&console, &call.actor(), call.id("agentId"), tags, metadata).await?,
     ))
 }
 
 pub(super) async fn delete(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    spaces::agent(&console, call.id("agentId"), &call.space).await?;
     domain::delete(&console, &call.actor(), call.id("agentId")).await?;
     Ok(Reply::Json(json!({"action": "deleted"})))
 }

@@ -24,6 +24,13 @@ use crate::domain::{installed_packages, sessions, setup};
 
 /// Bytes of a JSON body.
 const LARGEST_BODY: usize = 4 << 20;
+/// What uploads may be.
+const ARCHIVES: [&str; 4] = [
+    "application/zip",
+    "application/gzip",
+    "application/x-gzip",
+    "application/octet-stream",
+];
 /// The only version of public routes.
 const API_VERSION: &str = "2023-10-31";
 const API_VERSION_HEADER: HeaderName = HeaderName::from_static("elastic-api-version");
@@ -295,7 +302,11 @@ fn parse_body(
         .unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     match route.body {
-        Body::None | Body::File => Ok(Map::new()),
+        Body::None => Ok(Map::new()),
+        Body::File if essence.is_empty() || ARCHIVES.contains(&essence) => Ok(Map::new()),
+        Body::File => Err(ApiError::UnsupportedMediaType(format!(
+            "Unsupported Media Type: {essence}; send application/zip or application/gzip"
+        ))),
         Body::Json(_) | Body::Optional(_) if raw.is_empty() || *method == Method::GET => match route.body {
             Body::Json(fields) => schema::check_body(fields, Value::Null),
             Body::Optional(fields) => schema::check_body(fields, Value::Object(Map::new())),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use query::Query;
 use serde_json::{Value, json};
 
 use super::call::{Call, Reply, item};
@@ -10,8 +11,9 @@ use super::error::ApiError;
 use super::schema::{Field, Kind, TEXTS, field, flag, text};
 use crate::Console;
 use crate::domain::enrollment_keys::{self as domain, EnrollmentKey, NewKey};
-use crate::domain::kuery;
+use crate::domain::error::FleetError;
 use crate::domain::page::PageRequest;
+use crate::domain::{kuery, spaces};
 
 pub(super) const LIST_QUERY: &[Field] = &[
     field("page", Kind::Integer { min: 1, max: 10_000 }).default("1"),
@@ -35,7 +37,7 @@ pub(super) const BULK_DELETE: &[Field] = &[
 ];
 
 pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
-    let query = kuery::parse(call.text("kuery"))?;
+    let query = in_space(&console, &call, kuery::parse(call.text("kuery"))?).await?;
     let page = domain::list(&console, query, call.page().checked()?).await?;
     let items: Vec<Value> = page.items.iter().map(answer_of).collect();
     Ok(Reply::Json(
@@ -44,12 +46,19 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
 }
 
 pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
-    item(answer_of(&domain::read(&console, call.id("keyId")).await?))
+    item(answer_of(&visible(&console, &call, call.id("keyId")).await?))
 }
 
 pub(super) async fn create(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let policy_id = call.body_text("policy_id").unwrap_or_default();
+    if spaces::policies_outside(&console, &call.space)
+        .await?
+        .contains(policy_id)
+    {
+        return Err(domain::no_policy(policy_id).into());
+    }
     let new = NewKey {
-        policy_id: call.body_text("policy_id").unwrap_or_default().to_owned(),
+        policy_id: policy_id.to_owned(),
         name: call.body_text("name").map(str::to_owned),
         expiration: call.body_text("expiration").map(duration_of).transpose()?,
         use_limit: call.body_as("use_limit")?,
@@ -57,6 +66,26 @@ pub(super) async fn create(console: Arc<Console>, call: Call) -> Result<Reply, A
     };
     let key = domain::create(&console, &call.actor(), new).await?;
     Ok(Reply::Json(json!({"action": "created", "item": answer_of(&key)})))
+}
+
+/// Those of the policies that the space of the request has.
+async fn in_space(console: &Console, call: &Call, query: Query) -> Result<Query, ApiError> {
+    let elsewhere = spaces::policies_outside(console, &call.space).await?;
+    if elsewhere.is_empty() {
+        return Ok(query);
+    }
+    let outside = Query::terms("policy_id", elsewhere);
+    Ok(Query::all_of(vec![query, Query::none_of(vec![outside])]))
+}
+
+/// The token, when its policy is in the space of the request.
+async fn visible(console: &Console, call: &Call, id: &str) -> Result<EnrollmentKey, FleetError> {
+    let key = domain::read(console, id).await?;
+    let elsewhere = spaces::policies_outside(console, &call.space).await?;
+    if elsewhere.contains(key.document.policy_id.as_str()) {
+        return Err(FleetError::NotFound(format!("EnrollmentAPIKey {id} not found")));
+    }
+    Ok(key)
 }
 
 /// `30d`, `12h`, `5m` or `10s`.
@@ -80,14 +109,15 @@ fn duration_of(given: &str) -> Result<SignedDuration, ApiError> {
 }
 
 pub(super) async fn delete(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
-    domain::revoke(&console, &call.actor(), call.id("keyId"), call.flag("forceDelete")).await?;
+    let key = visible(&console, &call, call.id("keyId")).await?;
+    domain::revoke(&console, &call.actor(), &key.id, call.flag("forceDelete")).await?;
     Ok(Reply::Json(json!({"action": "deleted"})))
 }
 
 pub(super) async fn bulk_delete(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let mut ids = call.body_texts("tokenIds");
     if let Some(kuery) = call.body_text("kuery") {
-        let query = kuery::parse(Some(kuery))?;
+        let query = in_space(&console, &call, kuery::parse(Some(kuery))?).await?;
         let found = domain::list(
             &console,
             query,
@@ -101,7 +131,11 @@ pub(super) async fn bulk_delete(console: Arc<Console>, call: Call) -> Result<Rep
     }
     let mut failed = 0;
     for id in &ids {
-        if let Err(error) = domain::revoke(&console, &call.actor(), id, call.body_flag("forceDelete")).await {
+        let revoked = match visible(&console, &call, id).await {
+            Ok(key) => domain::revoke(&console, &call.actor(), &key.id, call.body_flag("forceDelete")).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = revoked {
             tracing::debug!(token = %id, error = %error, "enrollment token not revoked");
             failed += 1;
         }

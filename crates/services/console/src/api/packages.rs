@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use packages::Package;
+use policy::model::PackagePolicy;
 use policy::package_policy;
 use serde_json::{Value, json};
 
@@ -97,6 +98,7 @@ fn capitalised(word: &str) -> String {
 
 pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let mut items = Vec::new();
+    let integrations = package_policies::all(&console).await?;
     for package in domain::available(&console).await? {
         let in_category = call
             .text("category")
@@ -108,6 +110,10 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
         let mut summary = summary(&package);
         if !call.flag("excludeInstallStatus") {
             put_status(&mut summary, installation.as_ref());
+        }
+        if call.flag("withPackagePoliciesCount") && installation.is_some() {
+            let uses = |policy: &&Arc<PackagePolicy>| is_of(policy, &package.name);
+            summary["packagePoliciesInfo"] = json!({"count": integrations.iter().filter(uses).count()});
         }
         items.push(summary);
     }
@@ -131,6 +137,11 @@ pub(super) async fn installed(console: Arc<Console>, call: Call) -> Result<Reply
         );
     }
     Ok(Reply::Json(json!({"total": items.len(), "items": items})))
+}
+
+/// Whether an integration is made from that package.
+fn is_of(policy: &PackagePolicy, package: &str) -> bool {
+    policy.package.as_ref().is_some_and(|used| used.name == package)
 }
 
 fn summary(package: &Package) -> Value {
@@ -165,6 +176,10 @@ fn put_status(answer: &mut Value, installation: Option<&Stored>) {
         "install_source": field("install_source"), "installed_kibana": [], "installed_es": [], "verification_status": "unknown",
         "created_at": field("installed_at"),
     });
+    // Ours: processors of its pipelines that are not there.
+    if let Some(left_out) = installation.fields.get("left_out") {
+        answer["installationInfo"]["left_out"] = left_out.clone();
+    }
 }
 
 pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
@@ -189,10 +204,8 @@ pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, Api
     answer["keepPoliciesUpToDate"] = keeps.unwrap_or(true.into());
     let mut body = json!({"item": answer});
     if call.flag("withMetadata") {
-        let has_policies = package_policies::list(&console)
-            .await?
-            .iter()
-            .any(|policy| policy.package.as_ref().is_some_and(|used| used.name == package.name));
+        let integrations = package_policies::all(&console).await?;
+        let has_policies = integrations.iter().any(|policy| is_of(policy, &package.name));
         body["metadata"] = json!({"has_policies": has_policies});
     }
     Ok(Reply::Json(body))
@@ -202,9 +215,17 @@ pub(super) async fn install(console: Arc<Console>, call: Call) -> Result<Reply, 
     let version = call.path.get("pkgVersion").map(String::as_str);
     let package = domain::of_version(&console, call.id("pkgName"), version).await?;
     let items = domain::install(&console, &call.actor(), &package, "bundled").await?;
+    let source = source_of(&console, &package.name).await?;
     Ok(Reply::Json(
-        json!({"items": items, "_meta": {"install_source": "bundled", "name": package.name}}),
+        json!({"items": items, "_meta": {"install_source": source, "name": package.name}}),
     ))
+}
+
+/// Where an installed package came from.
+async fn source_of(console: &Console, name: &str) -> Result<String, ApiError> {
+    let installation = domain::installation(console, name).await?;
+    let source = installation.and_then(|record| text_of(&record.fields, "install_source").map(str::to_owned));
+    Ok(source.unwrap_or_else(|| "bundled".to_owned()))
 }
 
 pub(super) async fn upload(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
@@ -233,7 +254,10 @@ pub(super) async fn bulk_install(console: Arc<Console>, call: Call) -> Result<Re
         items.push(match result {
             Ok((package, assets)) => json!({"name": name, "version": package.version,
                 "result": {"assets": assets, "status": "installed", "installType": "install", "installSource": "bundled"}}),
-            Err(error) => json!({"name": name, "statusCode": 404, "error": error.to_string()}),
+            Err(error) => {
+                let error = ApiError::from(error);
+                json!({"name": name, "statusCode": error.status().as_u16(), "error": error.to_string()})
+            }
         });
     }
     Ok(Reply::Json(json!({"items": items})))
@@ -253,7 +277,12 @@ pub(super) async fn update(console: Arc<Console>, call: Call) -> Result<Reply, A
 
 pub(super) async fn uninstall(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let version = call.path.get("pkgVersion").map(String::as_str);
-    let items = domain::uninstall(&console, &call.actor(), call.id("pkgName"), version).await?;
+    let (actor, name) = (call.actor(), call.id("pkgName"));
+    let items = if call.flag("force") {
+        domain::uninstall_with_integrations(&console, &actor, name, version).await?
+    } else {
+        domain::uninstall(&console, &actor, name, version).await?
+    };
     Ok(Reply::Json(json!({"items": items})))
 }
 
@@ -264,11 +293,8 @@ pub(super) async fn limited(_console: Arc<Console>, _call: Call) -> Result<Reply
 pub(super) async fn stats(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let name = call.id("pkgName");
     let policies = agent_policies::with_package(&console, name).await?.len();
-    let used = package_policies::list(&console).await?;
-    let used = used
-        .iter()
-        .filter(|policy| policy.package.as_ref().is_some_and(|package| package.name == name))
-        .count();
+    let integrations = package_policies::all(&console).await?;
+    let used = integrations.iter().filter(|policy| is_of(policy, name)).count();
     Ok(Reply::Json(
         json!({"response": {"agent_policy_count": policies, "package_policy_count": used}}),
     ))
@@ -280,13 +306,13 @@ pub(super) async fn verification_key_id(_console: Arc<Console>, _call: Call) -> 
 
 pub(super) async fn templates(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let package = domain::of_version(&console, call.id("pkgName"), Some(call.id("pkgVersion"))).await?;
-    let mut policy = policy::model::PackagePolicy {
+    let mut policy = PackagePolicy {
         id: package.name.clone(),
         name: package.name.clone(),
         enabled: true,
         inputs: package_policy::default_inputs(&package),
         vars: package_policy::default_vars(&package),
-        ..policy::model::PackagePolicy::default()
+        ..PackagePolicy::default()
     };
     package_policy::render(&package, &mut policy).map_err(crate::domain::error::FleetError::from)?;
     let inputs: Vec<Value> = policy

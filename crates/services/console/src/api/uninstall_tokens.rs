@@ -8,7 +8,9 @@ use super::call::{Call, Reply, item, page_of};
 use super::error::ApiError;
 use super::schema::{Field, Kind, field, text};
 use crate::Console;
+use crate::domain::error::FleetError;
 use crate::domain::page::Page;
+use crate::domain::spaces::{self, Places};
 use crate::domain::uninstall_tokens::{self as domain, UninstallToken};
 
 pub(super) const QUERY: &[Field] = &[
@@ -26,7 +28,9 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
             )));
         }
     }
+    let places = Places::now(&console).await?;
     let mut tokens = domain::list(&console).await?;
+    tokens.retain(|token| spaces::is_in(&places_of(&places, token), &call.space));
     let contains = |token: &UninstallToken, text: &str| {
         token.policy_id.contains(text)
             || token
@@ -41,7 +45,7 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
         tokens.retain(|token| contains(token, search));
     }
     let page = call.page().of(tokens);
-    let items = page.items.iter().map(described).collect();
+    let items = page.items.iter().map(|token| described(token, &places)).collect();
     Ok(Reply::Json(page_of(Page {
         items,
         total: page.total,
@@ -51,11 +55,22 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
 
 pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let (token, value) = domain::reveal(&console, call.id("uninstallTokenId")).await?;
-    let mut answer = described(&token);
+    let places = Places::now(&console).await?;
+    if !spaces::is_in(&places_of(&places, &token), &call.space) {
+        return Err(FleetError::NotFound(format!("Uninstall Token not found with id {}", token.id)).into());
+    }
+    let mut answer = described(&token, &places);
     answer["token"] = value.expose().into();
     item(answer)
 }
 
-fn described(token: &UninstallToken) -> Value {
-    json!({"id": token.id, "policy_id": token.policy_id, "policy_name": token.policy_name, "created_at": token.created_at, "namespaces": ["default"]})
+fn places_of<'a>(places: &'a Places, token: &UninstallToken) -> Vec<&'a str> {
+    places.of(std::slice::from_ref(&token.policy_id))
+}
+
+fn described(token: &UninstallToken, places: &Places) -> Value {
+    json!({
+        "id": token.id, "policy_id": token.policy_id, "policy_name": token.policy_name, "created_at": token.created_at,
+        "namespaces": places_of(places, token),
+    })
 }

@@ -12,7 +12,7 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::documents::{AGENT_POLICIES, Fields, HOSTS, OUTPUTS, PACKAGE_POLICIES, Stored, flag, text};
 use crate::domain::error::FleetError;
 use crate::domain::objects::{new_id, now_fields, remove_nulls, remove_unset};
-use crate::domain::{agents, enrollment_keys, package_policies, spaces, uninstall_tokens};
+use crate::domain::{agents, enrollment_keys, outputs, package_policies, secrets, spaces, uninstall_tokens};
 
 /// Seconds after which a silent agent is inactive, unless a policy says otherwise: two weeks.
 pub const INACTIVITY_TIMEOUT: i64 = 1_209_600;
@@ -24,7 +24,7 @@ const REFERENCES: [&str; 4] = [
     "download_source_id",
 ];
 /// Only asked for in requests, never kept.
-const INSTRUCTIONS: [&str; 3] = ["force", "bumpRevision", "agentless"];
+const INSTRUCTIONS: [&str; 2] = ["force", "bumpRevision"];
 
 /// All policies, oldest first, without copying them.
 pub async fn all(console: &Console) -> Result<Vec<Arc<AgentPolicy>>, FleetError> {
@@ -230,6 +230,7 @@ pub async fn delete(console: &Console, actor: &Actor, id: &str, force: bool) -> 
     }
     let _one_at_a_time = console.changes.lock().await;
     let mut changes = Changes::default();
+    let mut stale = Vec::new();
     for integration in console.all(&PACKAGE_POLICIES).await? {
         let policies = integration
             .fields
@@ -242,6 +243,13 @@ pub async fn delete(console: &Console, actor: &Actor, id: &str, force: bool) -> 
         }
         let rest: Vec<Value> = policies.into_iter().filter(|policy| policy != id).collect();
         if rest.is_empty() {
+            let references = integration.fields.get("secret_references").and_then(Value::as_array);
+            stale.extend(
+                references
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|one| secrets::ids_in(Some(one))),
+            );
             changes.delete(&PACKAGE_POLICIES, &integration);
         } else {
             let mut fields = integration.fields.clone();
@@ -253,6 +261,7 @@ pub async fn delete(console: &Console, actor: &Actor, id: &str, force: bool) -> 
     changes.delete(&AGENT_POLICIES, &present);
     changes::apply(console, actor, changes).await?;
     crate::domain::publish::withdraw(console, id).await?;
+    secrets::forget(console, stale).await?;
     present.parse(&AGENT_POLICIES)
 }
 
@@ -414,18 +423,30 @@ async fn check_references(console: &Console, fields: &Fields, id: &str) -> Resul
             _ => console.find(&OUTPUTS, reference).await?,
         };
         let Some(found) = found else {
-            return Err(FleetError::invalid(format!(
-                "[request body.{key}]: `{reference}` does not exist"
+            return Err(FleetError::NotFound(format!(
+                "[request body.{key}]: `{reference}` not found"
             )));
         };
-        let kind = text(&found.fields, "type").unwrap_or_default();
-        let unfit = key == "data_output_id" && kind != "elasticsearch";
-        if unfit && with_package(console, "fleet_server").await?.contains(id) {
-            return Err(FleetError::invalid_output(format!(
-                "Output of type \"{kind}\" is not usable with policy \"{}\": Fleet Server needs Elasticsearch.",
-                text(fields, "name").unwrap_or_default()
-            )));
+        if key == "data_output_id" {
+            check_output(console, fields, id, text(&found.fields, "type").unwrap_or_default()).await?;
         }
+    }
+    Ok(())
+}
+
+async fn check_output(console: &Console, fields: &Fields, id: &str, kind: &str) -> Result<(), FleetError> {
+    for package in outputs::PARTICULAR {
+        if outputs::suits(package, kind) || !with_package(console, package).await?.contains(id) {
+            continue;
+        }
+        let why = match package {
+            "fleet_server" => "Fleet Server needs Elasticsearch".to_owned(),
+            other => format!("the integration {other} does not take it"),
+        };
+        return Err(FleetError::invalid_output(format!(
+            "Output of type \"{kind}\" is not usable with policy \"{}\": {why}.",
+            text(fields, "name").unwrap_or_default()
+        )));
     }
     Ok(())
 }
@@ -436,7 +457,7 @@ async fn check_references(console: &Console, fields: &Fields, id: &str) -> Resul
 /// No such policy.
 pub async fn outputs_of(console: &Console, id: &str) -> Result<Value, FleetError> {
     let policy = read(console, id).await?;
-    let outputs = crate::domain::outputs::list(console).await?;
+    let outputs = outputs::list(console).await?;
     let named = |reference: Option<&String>, default: fn(&policy::model::Output) -> bool| {
         let found = match reference {
             Some(id) => outputs.iter().find(|output| output.id == *id),

@@ -14,7 +14,7 @@ use crate::domain::documents::{Fields, text};
 use crate::domain::error::FleetError;
 use crate::domain::issuers::{self, Certificate};
 use crate::domain::objects::is_pem;
-use crate::domain::{agent_policies, agents};
+use crate::domain::{agent_policies, agents, connection_tests};
 
 /// A certificate that ends sooner than this gets a warning.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -129,10 +129,7 @@ async fn has_old_defend(console: &Console, policies: &[String]) -> Result<bool, 
 }
 
 /// Checks a Fleet Server host.
-///
-/// # Errors
-/// None at present; reserved for what cannot be read at all.
-pub fn host(console: &Console, fields: &Fields) -> Result<Vec<Finding>, FleetError> {
+pub fn host(console: &Console, fields: &Fields) -> Vec<Finding> {
     let mut check = Check {
         now: console.clock.now(),
         findings: Vec::new(),
@@ -147,7 +144,7 @@ pub fn host(console: &Console, fields: &Fields) -> Result<Vec<Finding>, FleetErr
         );
     }
     let Some(tls) = fields.get("ssl") else {
-        return Ok(check.findings);
+        return check.findings;
     };
     let secrets = fields.get("secrets").and_then(|secrets| secrets.get("ssl"));
     for name in [
@@ -190,14 +187,11 @@ pub fn host(console: &Console, fields: &Fields) -> Result<Vec<Finding>, FleetErr
             "add the CA that signed the agents' certificates to ssl.certificate_authorities",
         );
     }
-    Ok(check.findings)
+    check.findings
 }
 
 /// Checks an output.
-///
-/// # Errors
-/// None at present; reserved for what cannot be read at all.
-pub fn output(console: &Console, fields: &Fields) -> Result<Vec<Finding>, FleetError> {
+pub fn output(console: &Console, fields: &Fields) -> Vec<Finding> {
     let mut check = Check {
         now: console.clock.now(),
         findings: Vec::new(),
@@ -229,10 +223,12 @@ pub fn output(console: &Console, fields: &Fields) -> Result<Vec<Finding>, FleetE
     let client = check.pair(tls, secrets, "certificate", "key", Usage::Client);
     if let Some(given) = text(fields, "ca_trusted_fingerprint") {
         let client = client.as_ref().map(|chain| certs::describe(&chain[0]));
-        let known: Vec<&CertificateSummary> = authorities.iter().chain(&client).collect();
+        // What servers presented when their connections were last tested: mostly a leaf is taken for its CA from there.
+        let presented = connection_tests::presented(console);
+        let known: Vec<&CertificateSummary> = authorities.iter().chain(&client).chain(&presented).collect();
         check.trusted_fingerprint(given, &known);
     }
-    Ok(check.findings)
+    check.findings
 }
 
 /// Checks an agent binary source.
@@ -257,7 +253,12 @@ pub fn proxy(console: &Console, fields: &Fields) -> Vec<Finding> {
         findings: Vec::new(),
     };
     check.authorities("certificate_authorities", fields.get("certificate_authorities"));
-    check.certificates_alone("certificate", fields.get("certificate"));
+    let names = Pair {
+        certificate: "certificate".to_owned(),
+        key: "certificate_key".to_owned(),
+    };
+    let (certificate, key) = (fields.get("certificate"), fields.get("certificate_key"));
+    check.named_pair(&names, certificate, key, None, Usage::Client);
     check.findings
 }
 
@@ -265,6 +266,12 @@ pub fn proxy(console: &Console, fields: &Fields) -> Vec<Finding> {
 enum Usage {
     Server,
     Client,
+}
+
+/// The names of a certificate's and its key's fields.
+struct Pair {
+    certificate: String,
+    key: String,
 }
 
 struct Check {
@@ -313,21 +320,7 @@ impl Check {
         found
     }
 
-    /// The certificates of a text that is given without its key.
-    fn certificates_alone(&mut self, field: &str, value: Option<&Value>) {
-        for pem in texts(value).into_iter().filter(|text| is_pem(text)) {
-            match certs::load_certificates(&PemSource::Inline(Secret::from(pem)), field) {
-                Err(error) => self.add(Severity::Error, field, error.class(), error.to_string(), error.hint()),
-                Ok(certificates) => {
-                    for certificate in &certificates {
-                        self.validity(field, &certs::describe(certificate));
-                    }
-                }
-            }
-        }
-    }
-
-    /// The chain of a pair, leaf first, when it is given as PEM; a key that is stored already cannot be compared.
+    /// The chain of a pair below `ssl`, leaf first, when it is given as PEM.
     fn pair(
         &mut self,
         tls: &Value,
@@ -336,25 +329,41 @@ impl Check {
         key: &str,
         usage: Usage,
     ) -> Option<Vec<Certificate>> {
-        let (certificate_field, key_field) = (format!("ssl.{certificate}"), format!("ssl.{key}"));
+        let names = Pair {
+            certificate: format!("ssl.{certificate}"),
+            key: format!("ssl.{key}"),
+        };
+        let secret = secrets.and_then(|secrets| secrets.get(key));
+        self.named_pair(&names, tls.get(certificate), tls.get(key), secret, usage)
+    }
+
+    /// The chain of a pair, leaf first, when it is given as PEM; a key that is stored already cannot be compared.
+    fn named_pair(
+        &mut self,
+        names: &Pair,
+        certificate: Option<&Value>,
+        key: Option<&Value>,
+        secret: Option<&Value>,
+        usage: Usage,
+    ) -> Option<Vec<Certificate>> {
+        let (certificate_field, key_field) = (&names.certificate, &names.key);
         let given = |value: Option<&Value>| {
             value
                 .and_then(Value::as_str)
                 .filter(|text| !text.is_empty())
                 .map(str::to_owned)
         };
-        let certificate = given(tls.get(certificate));
-        let secret = secrets.and_then(|secrets| secrets.get(key));
-        let has_key = given(tls.get(key)).is_some() || secret.is_some_and(|secret| !secret.is_null() && secret != "");
+        let certificate = given(certificate);
+        let has_key = given(key).is_some() || secret.is_some_and(|secret| !secret.is_null() && secret != "");
         match (&certificate, has_key) {
             (Some(_), false) => self.warn(
-                &key_field,
+                key_field,
                 "no_key",
                 format!("there is a certificate in {certificate_field}, but no key"),
                 "give its key",
             ),
             (None, true) => self.warn(
-                &certificate_field,
+                certificate_field,
                 "no_certificate",
                 format!("there is a key in {key_field}, but no certificate"),
                 "give its certificate",
@@ -363,12 +372,12 @@ impl Check {
         }
         let pem = certificate.filter(|text| is_pem(text))?;
         let source = PemSource::Inline(Secret::from(pem));
-        let chain = match certs::load_certificates(&source, &certificate_field) {
+        let chain = match certs::load_certificates(&source, certificate_field) {
             Ok(chain) => chain,
             Err(error) => {
                 self.add(
                     Severity::Error,
-                    &certificate_field,
+                    certificate_field,
                     error.class(),
                     error.to_string(),
                     error.hint(),
@@ -376,20 +385,18 @@ impl Check {
                 return None;
             }
         };
-        let plain_key = given(tls.get(key))
-            .or_else(|| given(secret))
-            .filter(|text| is_pem(text));
+        let plain_key = given(key).or_else(|| given(secret)).filter(|text| is_pem(text));
         if let Some(key) = plain_key {
             let names = IdentityNames {
-                certificate: &certificate_field,
-                key: &key_field,
+                certificate: certificate_field,
+                key: key_field,
                 passphrase: "none",
             };
             let key = PemSource::Inline(Secret::from(key));
             if let Err(error) = certs::load_identity(&source, Some(&key), None, names) {
                 self.add(
                     Severity::Error,
-                    &key_field,
+                    key_field,
                     error.class(),
                     error.to_string(),
                     error.hint(),
@@ -397,15 +404,15 @@ impl Check {
             }
         }
         let leaf = certs::describe(chain.first()?);
-        self.validity(&certificate_field, &leaf);
-        self.usage(&certificate_field, &leaf, usage);
+        self.validity(certificate_field, &leaf);
+        self.usage(certificate_field, &leaf, usage);
         if matches!(usage, Usage::Client) && !leaf.key_type.starts_with("RSA") {
             let message = format!(
                 "the key is {}; Elastic Defend on agents below {DEFEND_TAKES_EC} only takes RSA",
                 leaf.key_type
             );
             self.warn(
-                &certificate_field,
+                certificate_field,
                 DEFEND_NEEDS_RSA,
                 message,
                 "issue it with an RSA key, or upgrade the agents first",

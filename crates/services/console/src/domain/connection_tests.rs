@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use certs::CertificateSummary;
 use http::HeaderMap;
 use jiff::Timestamp;
 use tls::{ClientTls, LoadOptions, SslSettings};
@@ -36,6 +37,16 @@ pub struct Tested {
 pub fn outcome(console: &Console, connection: &Connection) -> Option<Tested> {
     let kept = console.connection_tests.lock().ok()?;
     kept.get(&key(connection)).cloned()
+}
+
+/// Every certificate that a server presented in the kept outcomes.
+pub(crate) fn presented(console: &Console) -> Vec<CertificateSummary> {
+    let Ok(kept) = console.connection_tests.lock() else {
+        return Vec::new();
+    };
+    kept.values()
+        .flat_map(|tested| tested.report.presented.iter().cloned())
+        .collect()
 }
 
 /// Tries a connection now, and keeps the outcome.

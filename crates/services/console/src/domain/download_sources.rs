@@ -10,7 +10,7 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::checks::{self, Report};
 use crate::domain::documents::{AGENT_POLICIES, DOWNLOAD_SOURCES, Fields, flag, text};
 use crate::domain::error::FleetError;
-use crate::domain::objects::{check_path_or_pem, new_id, now_fields, remove_unset, with_one_default};
+use crate::domain::objects::{check_path_or_pem, check_proxies, new_id, now_fields, remove_unset, with_one_default};
 use crate::domain::secrets::{self, SecretPaths};
 
 /// Id of the source that setup makes.
@@ -50,6 +50,8 @@ pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Res
     let _one_at_a_time = console.changes.lock().await;
     let id = new_id(console, &DOWNLOAD_SOURCES, &mut fields).await?;
     check(&mut fields)?;
+    check_proxies(console, &fields, &["proxy_id", "security_artifacts_proxy_id"]).await?;
+    checks::refuse_errors(&checks::download_source(console, &fields))?;
     secrets::store_plain(console, &mut fields, None, SECRETS).await?;
     now_fields(console, actor, &mut fields, true);
     let mut changes = Changes::default();
@@ -77,6 +79,8 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
             "Default download source {id} must stay the default; make another one the default instead"
         )));
     }
+    check_proxies(console, &fields, &["proxy_id", "security_artifacts_proxy_id"]).await?;
+    checks::refuse_errors(&checks::download_source(console, &fields))?;
     let stale = secrets::store_plain(console, &mut fields, Some(&present.fields), SECRETS).await?;
     now_fields(console, actor, &mut fields, false);
     let mut changes = Changes::default();
@@ -102,6 +106,7 @@ pub async fn dry_run(console: &Console, id: Option<&str>, given: Fields) -> Resu
     let was_default = flag(&fields, "is_default");
     fields.extend(given);
     check(&mut fields)?;
+    secrets::refuse_both(&fields, SECRETS)?;
     let is_default = was_default || flag(&fields, "is_default");
     let policies = agent_policies::users_of(console, "download_source_id", id, is_default).await?;
     checks::report(console, checks::download_source(console, &fields), policies).await

@@ -16,6 +16,7 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::documents::AGENT_POLICIES;
 use crate::domain::error::FleetError;
 use crate::domain::page::{Page, PageRequest};
+use crate::domain::spaces;
 
 /// More tokens than anybody keeps.
 const EVERY: PageRequest = PageRequest {
@@ -148,9 +149,8 @@ impl NewKey {
 /// No such policy; a limit or an address that is none.
 pub async fn create(console: &Console, actor: &Actor, new: NewKey) -> Result<EnrollmentKey, FleetError> {
     let policy_id = new.policy_id.as_str();
-    if console.find(&AGENT_POLICIES, policy_id).await?.is_none() {
-        return Err(FleetError::NotFound(format!("Agent policy \"{policy_id}\" not found")));
-    }
+    let policy = console.find(&AGENT_POLICIES, policy_id).await?;
+    let policy = policy.ok_or_else(|| no_policy(policy_id))?;
     check_bounds(&new)?;
     let id = uuid::Uuid::new_v4().to_string();
     let name = match new.name.as_deref().filter(|name| !name.is_empty()) {
@@ -177,7 +177,10 @@ pub async fn create(console: &Console, actor: &Actor, new: NewKey) -> Result<Enr
         api_key: key.encoded().expose().to_owned(),
         name,
         policy_id: policy_id.into(),
-        namespaces: vec![actor.space.clone()],
+        namespaces: spaces::of_fields(&policy.fields)
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         created_at: clock::rfc3339_millis(now),
         expire_at: expires.map(clock::rfc3339_millis),
         use_limit: new.use_limit,
@@ -191,6 +194,10 @@ pub async fn create(console: &Console, actor: &Actor, new: NewKey) -> Result<Enr
     changes.other(operation, "enrollment_api_key", &id, (None, Some(after)));
     changes::apply(console, actor, changes).await?;
     Ok(EnrollmentKey { id, document })
+}
+
+pub(crate) fn no_policy(id: &str) -> FleetError {
+    FleetError::NotFound(format!("Agent policy \"{id}\" not found"))
 }
 
 fn check_bounds(new: &NewKey) -> Result<(), FleetError> {

@@ -10,7 +10,7 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::checks::{self, Report};
 use crate::domain::documents::{AGENT_POLICIES, Fields, HOSTS, Stored, flag, text};
 use crate::domain::error::FleetError;
-use crate::domain::objects::{check_path_or_pem, new_id, now_fields, remove_unset, with_one_default};
+use crate::domain::objects::{check_path_or_pem, check_proxies, new_id, now_fields, remove_unset, with_one_default};
 use crate::domain::secrets::{self, SecretPaths};
 use crate::domain::urls;
 
@@ -43,7 +43,8 @@ pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Res
     let _one_at_a_time = console.changes.lock().await;
     let id = new_id(console, &HOSTS, &mut fields).await?;
     normalise(&mut fields)?;
-    checks::refuse_errors(&checks::host(console, &fields)?)?;
+    check_proxies(console, &fields, &["proxy_id"]).await?;
+    checks::refuse_errors(&checks::host(console, &fields))?;
     secrets::store_plain(console, &mut fields, None, SECRETS).await?;
     now_fields(console, actor, &mut fields, true);
     let mut changes = Changes::default();
@@ -69,7 +70,8 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
         )));
     }
     let mut fields = merged(&present, given)?;
-    checks::refuse_errors(&checks::host(console, &fields)?)?;
+    check_proxies(console, &fields, &["proxy_id"]).await?;
+    checks::refuse_errors(&checks::host(console, &fields))?;
     let stale = secrets::store_plain(console, &mut fields, Some(&present.fields), SECRETS).await?;
     now_fields(console, actor, &mut fields, false);
     let mut changes = Changes::default();
@@ -99,7 +101,8 @@ pub async fn dry_run(console: &Console, id: Option<&str>, mut given: Fields) -> 
         let is_default = flag(&given, "is_default");
         (given, is_default)
     };
-    let findings = checks::host(console, &fields)?;
+    secrets::refuse_both(&fields, SECRETS)?;
+    let findings = checks::host(console, &fields);
     let policies = agent_policies::users_of(console, "fleet_server_host_id", id, is_default).await?;
     checks::report(console, findings, policies).await
 }

@@ -14,10 +14,10 @@ use store::{Operation, Refresh, Source, StoreError};
 use crate::Console;
 use crate::console::InstalledPackages;
 use crate::domain::actor::Actor;
-use crate::domain::catalog;
 use crate::domain::changes::{self, Changes};
 use crate::domain::documents::{Fields, PACKAGE_POLICIES, PACKAGES, Stored, text};
 use crate::domain::error::FleetError;
+use crate::domain::{catalog, package_pipelines, package_policies};
 
 /// Uploaded zips, by `{name}-{version}`.
 const ARCHIVES: &str = ".flotilla-package-archives";
@@ -198,11 +198,8 @@ pub async fn install(
     package: &Package,
     source: &str,
 ) -> Result<Vec<Value>, FleetError> {
-    let assets = package.assets()?;
-    let list = assets
-        .iter()
-        .map(|asset| json!({"id": asset.name, "type": asset.kind}))
-        .collect();
+    let (assets, left_out) = fitted(package)?;
+    let list = described(&assets);
     let present = installation(console, &package.name).await?;
     if present
         .as_ref()
@@ -214,6 +211,9 @@ pub async fn install(
         take_back(console, &assets, present.as_ref()).await?;
         return Err(error);
     }
+    if let Some(before) = &present {
+        remove_former(console, before, &assets).await?;
+    }
     let _one_at_a_time = console.changes.lock().await;
     let mut fields = Fields::new();
     fields.insert("name".into(), package.name.clone().into());
@@ -221,6 +221,10 @@ pub async fn install(
     fields.insert("install_source".into(), source.into());
     fields.insert("installed_at".into(), clock::rfc3339_millis(console.clock.now()).into());
     fields.insert("keepPoliciesUpToDate".into(), true.into());
+    if !left_out.is_empty() {
+        tracing::warn!(package = %package.name, ?left_out, "processors that are not there were left out");
+        fields.insert("left_out".into(), json!(left_out));
+    }
     let mut changes = Changes::default();
     match &present {
         Some(present) => changes.replace(&PACKAGES, present, fields),
@@ -233,25 +237,67 @@ pub async fn install(
     }
 }
 
+/// The assets as they can be used here, and what was left out of them.
+fn fitted(package: &Package) -> Result<(Vec<Asset>, Vec<String>), FleetError> {
+    let mut assets = package.assets()?;
+    let left_out = package_pipelines::fit(&mut assets)?;
+    Ok((assets, left_out))
+}
+
 async fn put(console: &Console, assets: &[Asset]) -> Result<(), FleetError> {
-    for asset in assets.iter().filter(|asset| asset.kind == "index_template") {
-        console
-            .store
-            .put_index_template(&asset.name, asset.body.clone())
-            .await?;
+    let mut run_by_the_store = Vec::new();
+    for asset in assets.iter().filter(|asset| asset.kind == PIPELINE) {
+        if console.store.put_pipeline(&asset.name, asset.body.clone()).await? {
+            run_by_the_store.push(asset.name.as_str());
+        }
+    }
+    for asset in assets.iter().filter(|asset| asset.kind == TEMPLATE) {
+        let mut body = asset.body.clone();
+        // A cluster refuses every document of an index whose pipeline it does not know; our API knows it from the catalogue.
+        if let Some(Value::Object(index)) = body.pointer_mut("/template/settings/index") {
+            let is_run = |name: &Value| name.as_str().is_some_and(|name| run_by_the_store.contains(&name));
+            index.retain(|key, name| key != "default_pipeline" || is_run(name));
+        }
+        console.store.put_index_template(&asset.name, body).await?;
     }
     catalog::put(console, assets).await
 }
 
-/// After an asset that the store refused: nothing of the package stays, and the version before is whole again.
-async fn take_back(console: &Console, assets: &[Asset], before: Option<&Stored>) -> Result<(), FleetError> {
-    for asset in assets.iter().filter(|asset| asset.kind == "index_template") {
+/// Kinds of assets.
+const PIPELINE: &str = "ingest_pipeline";
+const TEMPLATE: &str = "index_template";
+
+async fn remove(console: &Console, assets: &[Asset]) -> Result<(), FleetError> {
+    // Templates first: a cluster keeps a pipeline that one of them names.
+    for asset in assets.iter().filter(|asset| asset.kind == TEMPLATE) {
         console.store.delete_index_template(&asset.name).await?;
     }
-    catalog::remove(console, assets).await?;
+    for asset in assets.iter().filter(|asset| asset.kind == PIPELINE) {
+        console.store.delete_pipeline(&asset.name).await?;
+    }
+    catalog::remove(console, assets).await
+}
+
+/// What the version before brought and this one does not, such as pipelines: their names have the version.
+async fn remove_former(console: &Console, before: &Stored, assets: &[Asset]) -> Result<(), FleetError> {
+    let Some(former) = load(console, before).await? else {
+        return Ok(());
+    };
+    let mut gone = former.assets()?;
+    gone.retain(|asset| {
+        !assets
+            .iter()
+            .any(|kept| kept.kind == asset.kind && kept.name == asset.name)
+    });
+    remove(console, &gone).await
+}
+
+/// After an asset that the store refused: nothing of the package stays, and the version before is whole again.
+async fn take_back(console: &Console, assets: &[Asset], before: Option<&Stored>) -> Result<(), FleetError> {
+    remove(console, assets).await?;
     match before {
         Some(record) => match load(console, record).await? {
-            Some(package) => put(console, &package.assets()?).await,
+            Some(package) => put(console, &fitted(&package)?.0).await,
             None => Ok(()),
         },
         None => Ok(()),
@@ -270,7 +316,7 @@ pub async fn upload(console: &Console, actor: &Actor, zip: Vec<u8>) -> Result<(P
     }
     let encoded = BASE64.encode(&zip);
     let package = read_zip(zip).await?;
-    package.assets()?;
+    fitted(&package)?;
     match console
         .store
         .create_index(ARCHIVES, json!({"mappings": {"dynamic": false, "properties": {}}}))
@@ -280,18 +326,23 @@ pub async fn upload(console: &Console, actor: &Actor, zip: Vec<u8>) -> Result<(P
         Err(error) => return Err(error.into()),
     }
     let id = format!("{}-{}", package.name, package.version);
-    let operation = Operation::index(ARCHIVES, &id, Source::of(&json!({"zip": encoded})));
+    let operation = Operation::index(ARCHIVES, id, Source::of(&json!({"zip": encoded})));
     for outcome in console.store.bulk(vec![operation], Refresh::WaitFor).await? {
         outcome.written()?;
     }
     match install(console, actor, &package, "upload").await {
         Ok(assets) => Ok((package, assets)),
         Err(error) => {
-            let forget = vec![Operation::delete(ARCHIVES, id)];
-            console.store.bulk(forget, Refresh::WaitFor).await?;
+            forget_archive(console, &package.name, &package.version).await?;
             Err(error)
         }
     }
+}
+
+async fn forget_archive(console: &Console, name: &str, version: &str) -> Result<(), FleetError> {
+    let forget = vec![Operation::delete(ARCHIVES, format!("{name}-{version}"))];
+    console.store.bulk(forget, Refresh::WaitFor).await?;
+    Ok(())
 }
 
 /// Changes settings of an installed package.
@@ -320,10 +371,7 @@ pub async fn uninstall(
     version: Option<&str>,
 ) -> Result<Vec<Value>, FleetError> {
     let _one_at_a_time = console.changes.lock().await;
-    let present = installation(console, name).await?;
-    let present =
-        present.filter(|present| version.is_none_or(|version| text(&present.fields, "version") == Some(version)));
-    let present = present.ok_or_else(|| FleetError::invalid(format!("{name} is not installed")))?;
+    let present = installed_in(console, name, version).await?;
     let uses = |integration: &Arc<Stored>| {
         integration
             .fields
@@ -340,13 +388,43 @@ pub async fn uninstall(
         Some(package) => package.assets()?,
         None => Vec::new(),
     };
-    catalog::remove(console, &assets).await?;
-    let assets = assets
-        .iter()
-        .map(|asset| json!({"id": asset.name, "type": asset.kind}))
-        .collect();
+    remove(console, &assets).await?;
     let mut changes = Changes::default();
     changes.delete(&PACKAGES, &present);
     changes::apply(console, actor, changes).await?;
-    Ok(assets)
+    if text(&present.fields, "install_source") == Some("upload") {
+        forget_archive(console, name, text(&present.fields, "version").unwrap_or_default()).await?;
+    }
+    Ok(described(&assets))
+}
+
+/// As [`uninstall`], and the integrations that use the package go first.
+///
+/// # Errors
+/// Not installed.
+pub async fn uninstall_with_integrations(
+    console: &Console,
+    actor: &Actor,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Vec<Value>, FleetError> {
+    installed_in(console, name, version).await?;
+    let integrations = package_policies::all(console).await?;
+    let uses = |used: &PackageReference| used.name == name;
+    for integration in integrations.iter().filter(|one| one.package.as_ref().is_some_and(uses)) {
+        package_policies::delete(console, actor, &integration.id, true).await?;
+    }
+    uninstall(console, actor, name, version).await
+}
+
+async fn installed_in(console: &Console, name: &str, version: Option<&str>) -> Result<Stored, FleetError> {
+    let is_wanted = |present: &Stored| version.is_none_or(|version| text(&present.fields, "version") == Some(version));
+    let present = installation(console, name).await?.filter(is_wanted);
+    present.ok_or_else(|| FleetError::invalid(format!("{name} is not installed")))
+}
+
+fn described(assets: &[Asset]) -> Vec<Value> {
+    let each = assets.iter();
+    each.map(|asset| json!({"id": asset.name, "type": asset.kind}))
+        .collect()
 }

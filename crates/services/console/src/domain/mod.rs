@@ -26,6 +26,7 @@ mod urls;
 pub mod agent_policies;
 mod catalog;
 pub mod installed_packages;
+mod package_pipelines;
 pub mod package_policies;
 pub mod publish;
 pub(crate) mod signing;

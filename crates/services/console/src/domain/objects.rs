@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::Console;
 use crate::domain::actor::Actor;
 use crate::domain::changes::Changes;
-use crate::domain::documents::{Collection, Fields, flag};
+use crate::domain::documents::{Collection, Fields, PROXIES, flag, text};
 use crate::domain::error::FleetError;
 
 /// The id of a new object: the given one, or a new UUID for none and for the empty text. Its name must be free, too.
@@ -69,6 +69,20 @@ pub(crate) fn remove_nulls(fields: &mut Fields) {
     for key in keys {
         fields.remove(&key);
     }
+}
+
+/// Proxies that are named must be there: a policy with one that is not could not be published.
+pub(crate) async fn check_proxies(console: &Console, fields: &Fields, keys: &[&str]) -> Result<(), FleetError> {
+    for key in keys {
+        if let Some(id) = text(fields, key)
+            && console.find(&PROXIES, id).await?.is_none()
+        {
+            return Err(FleetError::NotFound(format!(
+                "[request body.{key}]: Proxy {id} not found"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Clears the flag on the present holder: `id` takes it over.

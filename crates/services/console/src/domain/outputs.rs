@@ -10,7 +10,7 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::checks::{self, Report};
 use crate::domain::documents::{AGENT_POLICIES, Fields, OUTPUTS, PACKAGE_POLICIES, Stored, flag, text};
 use crate::domain::error::FleetError;
-use crate::domain::objects::{check_path_or_pem, new_id, now_fields, remove_nulls, remove_unset};
+use crate::domain::objects::{check_path_or_pem, check_proxies, new_id, now_fields, remove_nulls, remove_unset};
 use crate::domain::output_types;
 use crate::domain::secrets::{self, SecretPaths};
 
@@ -49,7 +49,8 @@ pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Res
     normalise(&mut fields)?;
     output_types::set_defaults(&mut fields)?;
     output_types::check(&fields)?;
-    checks::refuse_errors(&checks::output(console, &fields)?)?;
+    check_proxies(console, &fields, &["proxy_id"]).await?;
+    checks::refuse_errors(&checks::output(console, &fields))?;
     secrets::store_plain(console, &mut fields, None, SECRETS).await?;
     now_fields(console, actor, &mut fields, true);
     let mut changes = Changes::default();
@@ -80,7 +81,8 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
         }
     }
     check_type_of_users(console, &present, &fields).await?;
-    checks::refuse_errors(&checks::output(console, &fields)?)?;
+    check_proxies(console, &fields, &["proxy_id"]).await?;
+    checks::refuse_errors(&checks::output(console, &fields))?;
     let stale = secrets::store_plain(console, &mut fields, Some(&present.fields), SECRETS).await?;
     now_fields(console, actor, &mut fields, false);
     let mut changes = Changes::default();
@@ -108,7 +110,8 @@ pub async fn dry_run(console: &Console, id: Option<&str>, mut given: Fields) -> 
         (given, is_default)
     };
     output_types::check(&fields)?;
-    let findings = checks::output(console, &fields)?;
+    secrets::refuse_both(&fields, SECRETS)?;
+    let findings = checks::output(console, &fields);
     let policies = users(console, id, is_default).await?;
     checks::report(console, findings, policies).await
 }
@@ -309,16 +312,25 @@ async fn pin_fleet_server_policies(console: &Console, output: &str, changes: &mu
     Ok(())
 }
 
+/// Packages that do not work with every type of output.
+pub(crate) const PARTICULAR: [&str; 3] = ["fleet_server", "synthetics", "apm"];
+
+/// Whether a package works with a type of output.
+pub(crate) fn suits(package: &str, kind: &str) -> bool {
+    match package {
+        "fleet_server" | "synthetics" => kind == "elasticsearch",
+        "apm" => kind != "logstash",
+        _ => true,
+    }
+}
+
 async fn check_type_of_users(console: &Console, present: &Stored, fields: &Fields) -> Result<(), FleetError> {
     let kind = text(fields, "type").unwrap_or_default();
     if kind == "elasticsearch" || text(&present.fields, "type") == Some(kind) {
         return Ok(());
     }
     let users = users(console, Some(&present.id), flag(&present.fields, "is_default")).await?;
-    for package in ["fleet_server", "synthetics", "apm"] {
-        if package == "apm" && kind != "logstash" {
-            continue;
-        }
+    for package in PARTICULAR.into_iter().filter(|package| !suits(package, kind)) {
         let with_package = agent_policies::with_package(console, package).await?;
         if let Some(policy) = users.iter().find(|id| with_package.contains(*id)) {
             return Err(FleetError::invalid_output(format!(

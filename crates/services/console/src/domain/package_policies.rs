@@ -1,9 +1,10 @@
 //! Package policies: integrations of agent policies.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use packages::Package;
-use policy::model::{PackagePolicy, PackageReference};
+use policy::model::{Output, PackagePolicy, PackageReference};
 use policy::{package_policy, simplified};
 use secret::Secret;
 use serde_json::{Map, Value, json};
@@ -15,7 +16,7 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::documents::{AGENT_POLICIES, Fields, OUTPUTS, PACKAGE_POLICIES, parse};
 use crate::domain::error::FleetError;
 use crate::domain::objects::{new_id, now_fields};
-use crate::domain::{installed_packages, secrets, spaces};
+use crate::domain::{installed_packages, outputs, secrets, spaces};
 
 /// All package policies, oldest first, without copying them.
 pub async fn all(console: &Console) -> Result<Vec<Arc<PackagePolicy>>, FleetError> {
@@ -106,6 +107,7 @@ pub async fn copy_to(
     let mut changes = Changes::default();
     for integration in integrations {
         let mut body = into_fields(integration);
+        give_own_secrets(console, integration, &mut body).await?;
         for key in ["id", "revision", "created_at", "created_by", "updated_at", "updated_by"] {
             body.remove(key);
         }
@@ -115,6 +117,46 @@ pub async fn copy_to(
         add(console, actor, body, &mut changes).await?;
     }
     changes::apply(console, actor, changes).await
+}
+
+/// A copy has secrets of its own: those of the original go with it.
+async fn give_own_secrets(console: &Console, integration: &PackagePolicy, body: &mut Fields) -> Result<(), FleetError> {
+    let mut copies = HashMap::new();
+    for id in package_policy::secret_ids(integration) {
+        if let Some(secret) = console.access.secret(&id).await? {
+            let copy = console.access.put_secret(&secret).await?;
+            copies.insert(id, copy);
+        }
+    }
+    for key in ["vars", "inputs"] {
+        if let Some(value) = body.get_mut(key).filter(|_| !copies.is_empty()) {
+            rename_secrets(value, &copies);
+        }
+    }
+    Ok(())
+}
+
+fn rename_secrets(value: &mut Value, copies: &HashMap<String, String>) {
+    match value {
+        Value::Object(map) if map.get("isSecretRef").is_some_and(|is| *is == true) => {
+            let many = map.get_mut("ids").and_then(Value::as_array_mut);
+            for id in many.into_iter().flatten() {
+                rename_secret(id, copies);
+            }
+            if let Some(id) = map.get_mut("id") {
+                rename_secret(id, copies);
+            }
+        }
+        Value::Object(map) => map.values_mut().for_each(|inner| rename_secrets(inner, copies)),
+        Value::Array(list) => list.iter_mut().for_each(|inner| rename_secrets(inner, copies)),
+        _ => {}
+    }
+}
+
+fn rename_secret(id: &mut Value, copies: &HashMap<String, String>) {
+    if let Some(copy) = id.as_str().and_then(|id| copies.get(id)) {
+        *id = copy.as_str().into();
+    }
 }
 
 /// Replaces a package policy with the given body; what the body leaves out of the whole stays.
@@ -330,8 +372,40 @@ async fn check(console: &Console, policy: &PackagePolicy) -> Result<(), FleetErr
         Some(output) if console.find(&OUTPUTS, output).await?.is_none() => {
             Err(FleetError::NotFound(format!("Output {output} not found")))
         }
-        _ => Ok(()),
+        _ => check_output(console, policy).await,
     }
+}
+
+/// Some packages need an output of a type: of their own, of each policy, or the default one.
+async fn check_output(console: &Console, policy: &PackagePolicy) -> Result<(), FleetError> {
+    let Some(package) = policy.package.as_ref() else {
+        return Ok(());
+    };
+    for output in outputs_used(console, policy).await? {
+        if !outputs::suits(&package.name, &output.kind) {
+            return Err(FleetError::invalid_output(format!(
+                "Output \"{}\" of type \"{}\" is not usable with package \"{}\".",
+                output.name, output.kind, package.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+async fn outputs_used(console: &Console, policy: &PackagePolicy) -> Result<Vec<Output>, FleetError> {
+    let all = outputs::list(console).await?;
+    let default = all.iter().find(|output| output.is_default);
+    let named = |id: &String| all.iter().find(|output| output.id == *id);
+    if let Some(own) = policy.output_id.as_ref().and_then(named) {
+        return Ok(vec![own.clone()]);
+    }
+    let mut used = Vec::new();
+    for id in &policy.policy_ids {
+        let agent_policy = agent_policies::read(console, id).await?;
+        let output = agent_policy.data_output_id.as_ref().and_then(named).or(default);
+        used.extend(output.cloned());
+    }
+    Ok(used)
 }
 
 /// Checks the variables, stores secrets apart, and renders.

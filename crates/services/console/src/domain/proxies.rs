@@ -7,7 +7,7 @@ use crate::domain::actor::Actor;
 use crate::domain::agent_policies;
 use crate::domain::changes::{self, Changes};
 use crate::domain::checks::{self, Report};
-use crate::domain::documents::{DOWNLOAD_SOURCES, Fields, HOSTS, OUTPUTS, PROXIES, flag, text};
+use crate::domain::documents::{DOWNLOAD_SOURCES, Fields, HOSTS, OUTPUTS, PROXIES, Stored, flag, text};
 use crate::domain::error::FleetError;
 use crate::domain::objects::{new_id, now_fields, remove_unset};
 
@@ -18,6 +18,9 @@ const NULLABLE: [&str; 4] = [
     "certificate",
     "certificate_key",
 ];
+
+/// Fields that name a proxy.
+const REFERENCES: [&str; 2] = ["proxy_id", "security_artifacts_proxy_id"];
 
 /// All proxies.
 pub async fn list(console: &Console) -> Result<Vec<Proxy>, FleetError> {
@@ -38,6 +41,7 @@ pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Res
     let id = new_id(console, &PROXIES, &mut fields).await?;
     check_url(&fields)?;
     remove_unset(&mut fields, &NULLABLE);
+    checks::refuse_errors(&checks::proxy(console, &fields))?;
     now_fields(console, actor, &mut fields, true);
     let mut changes = Changes::default();
     changes.create(&PROXIES, &id, fields);
@@ -55,13 +59,10 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
     if flag(&present.fields, "is_preconfigured") {
         return Err(FleetError::Forbidden(format!("Cannot update proxy {id} preconfigured")));
     }
-    let mut fields = present.fields.clone();
-    for key in NULLABLE {
-        fields.remove(key);
-    }
-    fields.extend(given);
+    let mut fields = merged(&present, given);
     check_url(&fields)?;
     remove_unset(&mut fields, &NULLABLE);
+    checks::refuse_errors(&checks::proxy(console, &fields))?;
     now_fields(console, actor, &mut fields, false);
     let mut changes = Changes::default();
     changes.replace(&PROXIES, &present, fields);
@@ -75,8 +76,12 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
 /// # Errors
 /// A URL that is none.
 pub async fn dry_run(console: &Console, id: Option<&str>, given: Fields) -> Result<Report, FleetError> {
-    check_url(&given)?;
-    let findings = checks::proxy(console, &given);
+    let fields = match id {
+        Some(id) => merged(&console.require(&PROXIES, id).await?, given),
+        None => given,
+    };
+    check_url(&fields)?;
+    let findings = checks::proxy(console, &fields);
     let Some(id) = id else {
         return checks::report(console, findings, Vec::new()).await;
     };
@@ -112,7 +117,13 @@ pub async fn delete(console: &Console, actor: &Actor, id: &str) -> Result<(), Fl
     let mut changes = Changes::default();
     for collection in [&HOSTS, &OUTPUTS, &DOWNLOAD_SOURCES] {
         for user in console.all(collection).await? {
-            if text(&user.fields, "proxy_id") != Some(id) {
+            let mut fields = user.fields.clone();
+            for key in REFERENCES {
+                if text(&user.fields, key) == Some(id) {
+                    fields.remove(key);
+                }
+            }
+            if fields == user.fields {
                 continue;
             }
             if flag(&user.fields, "is_preconfigured") {
@@ -122,14 +133,21 @@ pub async fn delete(console: &Console, actor: &Actor, id: &str) -> Result<(), Fl
                 );
                 return Err(FleetError::Forbidden(message));
             }
-            let mut fields = user.fields.clone();
-            fields.remove("proxy_id");
             changes.replace(collection, &user, fields);
             changes.touch_all();
         }
     }
     changes.delete(&PROXIES, &present);
     changes::apply(console, actor, changes).await
+}
+
+fn merged(present: &Stored, given: Fields) -> Fields {
+    let mut fields = present.fields.clone();
+    for key in NULLABLE {
+        fields.remove(key);
+    }
+    fields.extend(given);
+    fields
 }
 
 fn check_url(fields: &Fields) -> Result<(), FleetError> {

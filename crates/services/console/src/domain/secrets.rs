@@ -21,23 +21,7 @@ pub(crate) async fn store_plain(
     present: Option<&Fields>,
     paths: SecretPaths,
 ) -> Result<Vec<String>, FleetError> {
-    for (secret, plain) in paths {
-        let given = fields
-            .get("secrets")
-            .and_then(|secrets| at(secrets, secret))
-            .is_some_and(is_given);
-        let whole = Value::Object(std::mem::take(fields));
-        let both = given && at(&whole, plain).is_some_and(is_given);
-        *fields = into_fields(whole);
-        if both {
-            let message = format!(
-                "Cannot specify both {} and secrets.{}",
-                plain.join("."),
-                secret.join(".")
-            );
-            return Err(FleetError::invalid(message));
-        }
-    }
+    refuse_both(fields, paths)?;
     let before = ids_in(present.and_then(|fields| fields.get("secrets")));
     if let Some(Value::Object(secrets)) = fields.remove("secrets") {
         let stored = Box::pin(stored_values(console, secrets)).await?;
@@ -47,6 +31,26 @@ pub(crate) async fn store_plain(
     }
     let after = ids_in(fields.get("secrets"));
     Ok(before.into_iter().filter(|id| !after.contains(id)).collect())
+}
+
+/// Refuses a secret and its plain field at the same time.
+///
+/// # Errors
+/// Which of them.
+pub(crate) fn refuse_both(fields: &Fields, paths: SecretPaths) -> Result<(), FleetError> {
+    let given = |first: Option<&Value>, rest: &[&str]| first.and_then(|first| at(first, rest)).is_some_and(is_given);
+    let both = paths.iter().find(|(secret, plain)| {
+        let plain_value = plain.split_first().map(|(first, rest)| (fields.get(*first), rest));
+        given(fields.get("secrets"), secret) && plain_value.is_some_and(|(first, rest)| given(first, rest))
+    });
+    match both {
+        None => Ok(()),
+        Some((secret, plain)) => Err(FleetError::invalid(format!(
+            "Cannot specify both {} and secrets.{}",
+            plain.join("."),
+            secret.join(".")
+        ))),
+    }
 }
 
 async fn stored_values(console: &Console, secrets: Map<String, Value>) -> Result<Map<String, Value>, FleetError> {
@@ -100,12 +104,5 @@ fn is_given(value: &Value) -> bool {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),
         _ => true,
-    }
-}
-
-fn into_fields(value: Value) -> Fields {
-    match value {
-        Value::Object(fields) => fields,
-        _ => Fields::new(),
     }
 }

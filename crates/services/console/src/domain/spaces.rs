@@ -8,6 +8,7 @@ use policy::model::AgentPolicy;
 
 use crate::Console;
 use crate::domain::agent_policies;
+use crate::domain::agents::{self, Agent, Selection};
 use crate::domain::documents::{Fields, text};
 use crate::domain::error::FleetError;
 
@@ -58,6 +59,32 @@ pub(crate) async fn policies_outside(console: &Console, space: &str) -> Result<H
     let policies = agent_policies::all(console).await?;
     let outside = policies.iter().filter(|policy| !is_in(&of(policy), space));
     Ok(outside.map(|policy| policy.id.clone()).collect())
+}
+
+/// One agent, as a space sees it: none when its policy belongs to another one.
+///
+/// # Errors
+/// None of that id in that space.
+pub(crate) async fn agent(console: &Console, id: &str, space: &str) -> Result<Agent, FleetError> {
+    let agent = agents::read(console, id).await?;
+    if policies_outside(console, space)
+        .await?
+        .contains(agent.document.policy_id.as_str())
+    {
+        return Err(FleetError::NotFound(format!("Agent {id} not found")));
+    }
+    Ok(agent)
+}
+
+/// The agents of a selection that a space sees.
+///
+/// # Errors
+/// KQL that is none.
+pub(crate) async fn selected(console: &Console, selection: &Selection, space: &str) -> Result<Vec<Agent>, FleetError> {
+    let elsewhere = policies_outside(console, space).await?;
+    let mut agents = agents::select(console, selection).await?;
+    agents.retain(|agent| !elsewhere.contains(agent.document.policy_id.as_str()));
+    Ok(agents)
 }
 
 /// The spaces of all agent policies at one moment.

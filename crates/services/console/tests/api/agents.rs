@@ -519,3 +519,58 @@ async fn actions_are_found_by_their_day_and_revisions_are_among_them() {
         .await
         .refused(400);
 }
+
+#[tokio::test]
+async fn agents_and_tokens_are_seen_in_the_space_of_their_policy_alone() {
+    let fleet = three_agents().await;
+    let body = json!({"id": "of-team", "name": "of team", "namespace": "default"});
+    fleet.post("/s/team/api/fleet/agent_policies", body).await.item();
+    agent(&fleet, "t1", json!({"policy_id": "of-team"})).await;
+    fleet.get("/api/fleet/agents/t1").await.refused(404);
+    assert_eq!(fleet.get("/s/team/api/fleet/agents/t1").await.item()["id"], "t1");
+    fleet.get("/s/team/api/fleet/agents/a1").await.refused(404);
+    let body = json!({"agents": "active:true", "tagsToAdd": ["ours"]});
+    fleet
+        .post("/s/team/api/fleet/agents/bulk_update_agent_tags", body)
+        .await
+        .ok();
+    assert_eq!(fleet.get("/api/fleet/agents/a1").await.item()["tags"], json!(["prod"]));
+    assert_eq!(
+        fleet.get("/s/team/api/fleet/agents/t1").await.item()["tags"],
+        json!(["ours", "prod"])
+    );
+    let theirs = fleet.get("/s/team/api/fleet/enrollment_api_keys").await.ok();
+    assert_eq!(
+        (&theirs["total"], &theirs["items"][0]["policy_id"]),
+        (&json!(1), &json!("of-team"))
+    );
+    let key = theirs["items"][0]["id"].as_str().unwrap();
+    fleet
+        .get(&format!("/api/fleet/enrollment_api_keys/{key}"))
+        .await
+        .refused(404);
+    fleet
+        .delete(&format!("/api/fleet/enrollment_api_keys/{key}"))
+        .await
+        .refused(404);
+    let ours = fleet.get("/api/fleet/enrollment_api_keys").await.ok();
+    assert!(
+        ours["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|item| item["policy_id"] != "of-team")
+    );
+    let wanted = json!({"policy_id": "of-team"});
+    fleet.post("/api/fleet/enrollment_api_keys", wanted).await.refused(404);
+    let tokens = fleet.get("/s/team/api/fleet/uninstall_tokens").await.ok();
+    assert_eq!(
+        (&tokens["total"], &tokens["items"][0]["namespaces"]),
+        (&json!(1), &json!(["team"]))
+    );
+    let token = tokens["items"][0]["id"].as_str().unwrap();
+    fleet
+        .get(&format!("/api/fleet/uninstall_tokens/{token}"))
+        .await
+        .refused(404);
+}

@@ -40,11 +40,15 @@ fn demo(version: &str) -> Vec<u8> {
 }
 
 async fn upload(fleet: &Fleet, zip: Vec<u8>) -> Answer {
+    upload_as(fleet, "application/zip", zip).await
+}
+
+async fn upload_as(fleet: &Fleet, content_type: &str, archive: Vec<u8>) -> Answer {
     let request = Request::post("/api/fleet/epm/packages")
         .header("authorization", basic("elastic", PASSWORD))
         .header("kbn-xsrf", "1")
-        .header("content-type", "application/zip");
-    fleet.send(request.body(Body::from(zip)).unwrap()).await
+        .header("content-type", content_type);
+    fleet.send(request.body(Body::from(archive)).unwrap()).await
 }
 
 fn input_named<'a>(published: &'a Value, name: &str) -> &'a Value {
@@ -198,4 +202,74 @@ async fn a_bad_upload_is_refused_with_its_reason_and_leaves_nothing() {
         nothing_is_left(&fleet).await;
     }
     upload(&fleet, demo("1.0.0")).await.ok();
+}
+
+#[tokio::test]
+async fn an_upload_is_an_archive_and_nothing_else() {
+    let fleet = Fleet::start().await;
+    let refused = upload_as(&fleet, "application/json", demo("1.0.0")).await.refused(415);
+    assert!(refused.contains("application/zip"), "{refused}");
+    upload_as(&fleet, "application/octet-stream", demo("1.0.0")).await.ok();
+}
+
+#[tokio::test]
+async fn a_processor_that_is_not_there_is_left_out_and_the_rest_works() {
+    let fleet = Fleet::start().await;
+    let manifest = "name: demo\ntitle: Demo\nversion: 1.0.0\n";
+    let pipeline = "processors:\n- geoip: {field: source.ip}\n- set: {field: a, value: b}\n";
+    let zip = zip_of(
+        "1.0.0",
+        &[
+            ("manifest.yml", manifest),
+            ("data_stream/log/manifest.yml", STREAM),
+            ("data_stream/log/agent/stream/stream.yml.hbs", TEMPLATE),
+            ("data_stream/log/elasticsearch/ingest_pipeline/default.yml", pipeline),
+        ],
+    );
+    upload(&fleet, zip).await.ok();
+    let read = fleet.get("/api/fleet/epm/packages/demo").await.item();
+    let left_out = read["installationInfo"]["left_out"].to_string();
+    assert!(
+        left_out.contains("logs-demo.log-1.0.0") && left_out.contains("geoip"),
+        "{read}"
+    );
+    let kept = fleet
+        .store
+        .get(".flotilla-catalog", "pipeline-logs-demo.log-1.0.0")
+        .await
+        .unwrap()
+        .unwrap();
+    let body: Value = serde_json::from_str(kept.source.to_value()["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["processors"][0], json!({"set": {"field": "a", "value": "b"}}));
+}
+
+#[tokio::test]
+async fn a_package_is_removed_with_all_that_it_brought() {
+    let fleet = Fleet::start().await;
+    upload(&fleet, demo("1.0.0")).await.ok();
+    let body = json!({"name": "d", "policy_ids": ["default-policy"], "package": {"name": "demo", "version": "1.0.0"}, "inputs": {}});
+    fleet.post("/api/fleet/package_policies", body).await.item();
+    let list = fleet
+        .get("/api/fleet/epm/packages?withPackagePoliciesCount=true")
+        .await
+        .ok();
+    let item = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|item| item["name"] == "demo")
+        .unwrap();
+    assert_eq!(item["packagePoliciesInfo"], json!({"count": 1}));
+    let path = "/api/fleet/epm/packages/demo/1.0.0";
+    assert!(fleet.delete(path).await.refused(400).contains("in use"));
+    let removed = fleet.delete(&format!("{path}?force=true")).await.ok();
+    assert_eq!(
+        removed["items"],
+        json!([{"id": "logs-demo.log", "type": "index_template"}])
+    );
+    nothing_is_left(&fleet).await;
+    let published = fleet.published("default-policy").await;
+    let inputs = published["data"]["inputs"].as_array().unwrap();
+    assert!(inputs.iter().all(|input| input["name"] != "d"));
+    assert_eq!(fleet.delete(path).await.refused(400), "demo is not installed");
 }

@@ -403,3 +403,66 @@ async fn what_belongs_to_other_consoles_is_answered() {
     fleet.get(&of("none")).await.refused(404);
     fleet.get(&of("fleet-default-output")).await.refused(400);
 }
+
+#[tokio::test]
+async fn a_copy_has_secrets_of_its_own_and_a_deleted_policy_leaves_none() {
+    let fleet = Fleet::start().await;
+    let id = policy(&fleet, "p").await;
+    let body = json!({"name": "prom", "policy_ids": [id], "package": {"name": "prometheus", "version": "1.0.0"}, "inputs": {
+        "prometheus-prometheus/metrics": {"streams": {"prometheus.collector": {"vars": {"username": "u", "password": "hunter2"}}}}}});
+    let created = fleet.post("/api/fleet/package_policies", body).await.item();
+    let copy = json!({"name": "copy"});
+    let copy = fleet
+        .post(&format!("/api/fleet/agent_policies/{id}/copy"), copy)
+        .await
+        .item();
+    let of = |integration: &Value| integration["secret_references"][0]["id"].as_str().unwrap().to_owned();
+    let (original, copied) = (of(&created), of(&copy["package_policies"][0]));
+    assert_ne!(original, copied);
+    let delete = json!({"agentPolicyId": id});
+    fleet.post("/api/fleet/agent_policies/delete", delete).await.ok();
+    assert!(fleet.access.secret(&original).await.unwrap().is_none());
+    assert_eq!(fleet.access.secret(&copied).await.unwrap().unwrap().expose(), "hunter2");
+}
+
+#[tokio::test]
+async fn an_integration_that_an_output_cannot_serve_is_refused_and_nothing_is_left() {
+    let fleet = Fleet::start().await;
+    let logstash = json!({"id": "l", "name": "l", "type": "logstash", "hosts": ["l:5044"]});
+    fleet.post("/api/fleet/outputs", logstash).await.item();
+    let body = json!({"name": "fs", "namespace": "default", "has_fleet_server": true, "data_output_id": "l"});
+    let answer = fleet.post("/api/fleet/agent_policies", body).await;
+    assert_eq!(
+        answer.body["attributes"]["type"], "OutputInvalidError",
+        "{}",
+        answer.body
+    );
+    assert!(answer.refused(400).contains("fleet_server"));
+    let left = fleet.get("/api/fleet/agent_policies?kuery=name:fs").await.ok();
+    assert_eq!(left["total"], 0);
+}
+
+#[tokio::test]
+async fn conditions_of_inputs_and_streams_read_back_and_reach_the_agent() {
+    let fleet = Fleet::start().await;
+    let id = policy(&fleet, "p").await;
+    let stream = json!({"condition": "${host.name} == 'b'", "vars": {"paths": ["/x"]}});
+    let body = json!({"name": "c", "policy_ids": [id], "package": {"name": "filestream", "version": ""}, "inputs": {
+        "filestream-filestream": {"condition": "${host.name} == 'a'", "streams": {"filestream.filestream": stream}}}});
+    let created = fleet
+        .post("/api/fleet/package_policies?format=simplified", body)
+        .await
+        .item();
+    let input = &created["inputs"]["filestream-filestream"];
+    assert_eq!(input["condition"], "${host.name} == 'a'");
+    assert_eq!(
+        input["streams"]["filestream.filestream"]["condition"],
+        "${host.name} == 'b'"
+    );
+    let published = fleet.published(&id).await;
+    let input = &published["data"]["inputs"][0];
+    assert_eq!(
+        (&input["condition"], &input["streams"][0]["condition"]),
+        (&json!("${host.name} == 'a'"), &json!("${host.name} == 'b'"))
+    );
+}

@@ -185,3 +185,57 @@ async fn a_key_that_old_defend_does_not_take_is_told_to_those_who_have_it() {
         );
     }
 }
+
+#[tokio::test]
+async fn proxies_and_download_sources_are_checked_as_well() {
+    let (fleet, material) = (Fleet::start().await, Material::new());
+    let (certificate, key) = material.leaf("agent", Usages::Client, 365);
+    let (_, other_key) = material.leaf("other", Usages::Client, 365);
+    let (expired, expired_key) = material.leaf("agent", Usages::Client, 10);
+    let proxy = |certificate: &str, key: &str| json!({"id": "p", "name": "p", "url": "http://proxy:1", "certificate": certificate, "certificate_key": key});
+    let source = |certificate: &str, key: &str| json!({"id": "s", "name": "s", "host": "https://files.example", "ssl": {"certificate": certificate, "key": key}});
+    for (path, body) in [
+        ("/api/fleet/proxies", &proxy as &dyn Fn(&str, &str) -> Value),
+        ("/api/fleet/agent_download_sources", &source),
+    ] {
+        for (certificate, key, code) in [
+            (&certificate, &other_key, "key_mismatch"),
+            (&expired, &expired_key, "expired"),
+        ] {
+            let found = report(&fleet, path, &body(certificate, key)).await;
+            assert_eq!(codes(&found, "errors"), [code], "{path}: {found}");
+            let refused = fleet.post(path, body(certificate, key)).await.refused(400);
+            assert!(!refused.contains("PRIVATE KEY"), "{refused}");
+        }
+        let mut good = body(&certificate, &key);
+        let id = good["id"].as_str().unwrap().to_owned();
+        fleet.post(path, good.clone()).await.item();
+        // What a change leaves out counts as it is.
+        good.as_object_mut().unwrap().remove("id");
+        let one = format!("{path}/{id}?dry_run=true");
+        let found = fleet.put(&one, json!({"name": "renamed"})).await.item();
+        assert_eq!(codes(&found, "errors").len(), 0, "{found}");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_refuses_what_would_be_refused() {
+    let fleet = Fleet::start().await;
+    for (path, body) in [
+        (
+            HOSTS,
+            json!({"name": "h", "host_urls": ["https://h:1"], "ssl": {"key": "/k"}, "secrets": {"ssl": {"key": "x"}}}),
+        ),
+        (
+            OUTPUTS,
+            json!({"name": "o", "type": "logstash", "hosts": ["h:1"], "ssl": {"key": "/k"}, "secrets": {"ssl": {"key": "x"}}}),
+        ),
+        (
+            "/api/fleet/agent_download_sources",
+            json!({"name": "s", "host": "https://h", "ssl": {"key": "/k"}, "secrets": {"ssl": {"key": "x"}}}),
+        ),
+    ] {
+        let refused = fleet.post(&format!("{path}?dry_run=true"), body).await.refused(400);
+        assert_eq!(refused, "Cannot specify both ssl.key and secrets.ssl.key");
+    }
+}

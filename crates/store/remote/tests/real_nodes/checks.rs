@@ -37,6 +37,32 @@ pub(crate) async fn documents(node: &Node) {
     primary_terms_are_found(node).await;
     another_server_sees_the_change(node).await;
     what_is_deleted_behind_our_back_is_made_again(node).await;
+    pipelines_are_for_those_who_write_directly(node).await;
+}
+
+/// A package's pipeline is put into the cluster; what comes over our API has been through it and is not changed again.
+async fn pipelines_are_for_those_who_write_directly(node: &Node) {
+    let store = node.store(node.admin()).await;
+    let body = json!({"processors": [{"set": {"field": "by", "value": "pipeline"}}]});
+    assert!(store.put_pipeline("flotilla-test", body).await.unwrap());
+    let unknown = json!({"processors": [{"no_such_processor": {}}]});
+    assert!(!store.put_pipeline("flotilla-unknown", unknown).await.unwrap());
+    let template = json!({"index_patterns": ["piped-*"], "priority": 900,
+        "template": {"settings": {"index": {"default_pipeline": "flotilla-test"}}}});
+    store.put_index_template("piped", template).await.unwrap();
+    let direct = json!({"n": 1});
+    node.call("PUT", "/piped-1/_doc/direct?refresh=true", Some(direct.clone()))
+        .await;
+    let read = async |id: &str| store.get("piped-1", id).await.unwrap().unwrap().source.to_value();
+    assert_eq!(read("direct").await["by"], "pipeline");
+    if !store.has_native_api_keys() {
+        one(&*store, Operation::create("piped-1", "ours", Source::of(&direct))).await;
+        assert_eq!(read("ours").await.get("by"), None);
+    }
+    store.delete_index_template("piped").await.unwrap();
+    store.delete_index("piped-1").await.unwrap();
+    store.delete_pipeline("flotilla-test").await.unwrap();
+    store.delete_pipeline("flotilla-test").await.unwrap();
 }
 
 /// A node that starts again, or an index that is opened again, begins a new primary term.
