@@ -1,4 +1,4 @@
-//! Project tasks that need nothing installed: `cargo xtask prepare | test | soak | systemd | bench | dist`.
+//! Project tasks that need nothing installed: `cargo xtask prepare | test | soak | api | systemd | bench | dist`.
 #![expect(clippy::print_stderr, reason = "a task tells what it does")]
 #![expect(clippy::disallowed_methods, reason = "tasks run with the developer's environment")]
 
@@ -39,6 +39,12 @@ enum Task {
     },
     /// Boots a machine with a real systemd, and installs, restarts, kills, upgrades and removes packages and agent there (as root).
     Systemd(systemd::Arguments),
+    /// Tries the Fleet API with what its description allows and what it does not; tests do a few cases of it.
+    Api {
+        /// Cases of each operation.
+        #[arg(long, default_value_t = 100)]
+        examples: usize,
+    },
     /// Makes what users install: archives, a Debian package, the package of download sources.
     Dist(dist::Arguments),
     /// Measures, and prints the rows of the tables in `docs/benchmarks.md`.
@@ -50,6 +56,10 @@ enum Task {
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Api { examples } => {
+            prepare::run()?;
+            run::api(examples)
+        }
         Task::Bench { what } => bench::run(what),
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Prepare => prepare::run(),

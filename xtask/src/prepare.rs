@@ -115,6 +115,12 @@ const EXTRAS: &[Extra] = &[
         install: install_sslyze,
     },
     Extra {
+        name: SCHEMATHESIS_VERSION,
+        marker: "/opt/flotilla-tests/schemathesis/bin/schemathesis",
+        needed_for: "the Fleet API against its own description",
+        install: install_schemathesis,
+    },
+    Extra {
         name: "elasticsearch-py, opensearch-py",
         marker: "/opt/flotilla-tests/api-clients/python/bin/python",
         needed_for: "the official Python clients on port 9200",
@@ -134,6 +140,7 @@ const EXTRAS: &[Extra] = &[
     },
 ];
 
+const SCHEMATHESIS_VERSION: &str = "schemathesis==4.32.5";
 const SSLYZE_VERSION: &str = "sslyze==6.3.1";
 const EXTRAS_FOLDER: &str = "/opt/flotilla-tests";
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/flotilla/tests/clients");
@@ -178,6 +185,10 @@ fn install_sslyze() -> Result<()> {
     let folder = format!("{EXTRAS_FOLDER}/sslyze");
     in_virtual_environment(&folder, &[SSLYZE_VERSION])?;
     quietly("ln", &["-sf", &format!("{folder}/bin/sslyze"), "/usr/local/bin/sslyze"])
+}
+
+fn install_schemathesis() -> Result<()> {
+    in_virtual_environment(&format!("{EXTRAS_FOLDER}/schemathesis"), &[SCHEMATHESIS_VERSION])
 }
 
 fn install_python_clients() -> Result<()> {

@@ -63,6 +63,27 @@ pub(crate) fn soak(rounds: usize) -> Result<()> {
     Ok(())
 }
 
+/// The Fleet API against its own description, with so many cases of each operation.
+pub(crate) fn api(examples: usize) -> Result<()> {
+    let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let status = Command::new(program)
+        .args([
+            "test",
+            "--locked",
+            "-p",
+            "flotilla",
+            "--test",
+            "openapi",
+            "--",
+            "--nocapture",
+        ])
+        .env("FLOTILLA_API_EXAMPLES", examples.to_string())
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "the API is not what its description says");
+    Ok(())
+}
+
 /// Runs cargo with what the tests ask for in its environment; also gives the lines it wrote to stderr.
 fn cargo(fixed: &[&str], more: &[String]) -> Result<(ExitStatus, Vec<String>)> {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());

@@ -99,6 +99,64 @@ fn a_second_process_and_damage_are_refused() {
 }
 
 #[test]
+fn a_client_certificate_of_the_named_authority_logs_in_to_the_console() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let issue = |authority: &str, name: &str| {
+        let (certificate, key) = (at(&format!("{authority}/ca.crt")), at(&format!("{authority}/ca.key")));
+        let zip = at(&format!("{authority}-{name}.zip"));
+        let name = format!("--name={name}");
+        let (certificate, key) = (format!("--ca-cert={certificate}"), format!("--ca-key={key}"));
+        certutil(
+            folder.path(),
+            &["cert", &name, &certificate, &key, "--pem", &format!("--out={zip}")],
+        );
+        unzip(&zip, &folder.path().join(format!("of-{authority}")));
+    };
+    for authority in ["people", "strangers"] {
+        let zip = at(&format!("{authority}.zip"));
+        certutil(folder.path(), &["ca", "--pem", &format!("--out={zip}")]);
+        unzip(&zip, folder.path());
+        fs_err::rename(at("ca"), at(authority)).unwrap();
+        issue(authority, "auditor");
+    }
+    issue("people", "elastic");
+    let flotilla = Flotilla::start(
+        FLOTILLA,
+        &["--no-agent", &format!("--console-client-ca={}", at("people/ca.crt"))],
+    );
+    let user = r#"{"password": "of no use here", "roles": ["viewer"]}"#;
+    let json = ["-X", "PUT", "-H", "Content-Type: application/json", "-d", user];
+    let made = flotilla.elasticsearch().json(&json, "/_security/user/auditor");
+    assert_eq!(made["created"], true, "{made}");
+    let (url, ca) = (flotilla.text("/urls/console"), flotilla.text("/ca/path"));
+    let with = |files: &str, path: &str| {
+        let (certificate, key) = (at(&format!("{files}.crt")), at(&format!("{files}.key")));
+        let url = format!("{url}{path}");
+        let options = ["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", &ca];
+        let output = run(
+            "curl",
+            [&options[..], &["--cert", &certificate, "--key", &key, &url]].concat(),
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let auditor = "of-people/auditor/auditor";
+    assert_eq!(with(auditor, "/api/fleet/outputs"), "200");
+    assert_eq!(
+        with(auditor, "/api/fleet/audit_log"),
+        "403",
+        "a viewer does not see the audit log"
+    );
+    assert_eq!(
+        with("of-people/elastic/elastic", "/api/fleet/outputs"),
+        "401",
+        "never the superuser"
+    );
+    let stranger = with("of-strangers/auditor/auditor", "/api/fleet/outputs");
+    assert!(stranger == "000" || stranger == "401", "{stranger}");
+}
+
+#[test]
 fn files_of_certutil_serve_and_the_short_way_works_with_them() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

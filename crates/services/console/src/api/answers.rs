@@ -57,6 +57,10 @@ impl Answer {
             Self::Id => object(json!({"id": text})),
             Self::Done => object(json!({"action": text})),
             Self::ActionId => object(json!({"actionId": text})),
+            // Readers of such a file see what it says, not its text.
+            Self::File(kind @ "text/x-yaml") => {
+                return json!({"description": "Done", "content": {kind: {"schema": {}}}});
+            }
             Self::File(kind) => {
                 return json!({"description": "Done", "content": {kind: {"schema": {"type": "string", "format": "binary"}}}});
             }

@@ -25,7 +25,8 @@ pub(super) async fn kubernetes(console: Arc<Console>, call: Call) -> Result<Repl
 
 pub(super) async fn kubernetes_file(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     Ok(Reply::File {
-        content_type: "text/x-yaml",
+        // Several documents in one file, which readers of one YAML document refuse.
+        content_type: "text/plain; charset=utf-8",
         file_name: Some("elastic-agent-managed-kubernetes.yaml".to_owned()),
         content: manifest(&console, &call).await?.into_bytes(),
     })

@@ -163,7 +163,7 @@ fn table() -> Vec<Route> {
         route!(GET "/internal/fleet/settings/enrollment", Read, "What the enrolment pages need", settings::enrollment, query: settings::ENROLLMENT_QUERY, answer: Answer::Object),
         route!(GET "/api/fleet/audit_log", All, "The newest changes", settings::audit_log, query: settings::AUDIT_QUERY, answer: Answer::Items),
         route!(GET "/api/fleet/kubernetes", Read, "A manifest for Kubernetes", join::kubernetes, query: join::KUBERNETES_QUERY, answer: Answer::ItemOrText),
-        route!(GET "/api/fleet/kubernetes/download", Read, "A manifest for Kubernetes as a file", join::kubernetes_file, query: join::KUBERNETES_QUERY, answer: Answer::File("text/x-yaml")),
+        route!(GET "/api/fleet/kubernetes/download", Read, "A manifest for Kubernetes as a file", join::kubernetes_file, query: join::KUBERNETES_QUERY, answer: Answer::File("text/plain")),
         route!(GET "/api/fleet/install/{osType}", Read, "A script that installs an agent", join::script, query: join::SCRIPT_QUERY, answer: Answer::File("text/plain")),
         route!(GET "/api/fleet/data_streams", Read, "Data streams", settings::data_streams, answer: Answer::Object),
     ];

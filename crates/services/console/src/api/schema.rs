@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     /// One of these.
     Choice(&'static [&'static str]),
     Bool,
+    /// Yes, in so many words; the handler says why another is refused.
+    True,
     Integer {
         min: i64,
         max: i64,
@@ -124,7 +126,7 @@ fn check_object(fields: &[Field], mut given: Map<String, Value>, place: &str) ->
                 let value = check(field, value, &format!("{place}.{}", field.name))?;
                 checked.insert(field.name.to_owned(), value);
             }
-            None if field.required => {
+            None if field.required && !matches!(field.kind, Kind::True) => {
                 let message = format!(
                     "[{place}.{}]: expected value of type [{}] but got [undefined]",
                     field.name,
@@ -171,7 +173,7 @@ fn check_kind(kind: &Kind, value: Value, place: &str) -> Result<Value, ApiError>
         ))),
         (Kind::Any, value)
         | (Kind::Text | Kind::NonEmptyText | Kind::Shaped(_) | Kind::Url, value @ Value::String(_))
-        | (Kind::Bool, value @ Value::Bool(_))
+        | (Kind::Bool | Kind::True, value @ Value::Bool(_))
         | (Kind::Number, value @ Value::Number(_)) => Ok(value),
         (Kind::Choice(choices), Value::String(text)) => {
             if choices.contains(&text.as_str()) {
@@ -285,7 +287,7 @@ pub(crate) fn check_query(fields: &[Field], query: &str) -> Result<Map<String, V
 
 fn from_text(kind: &Kind, text: &str) -> Value {
     match kind {
-        Kind::Bool => match text {
+        Kind::Bool | Kind::True => match text {
             "true" => true.into(),
             "false" => false.into(),
             other => other.into(),
@@ -306,7 +308,7 @@ fn from_text(kind: &Kind, text: &str) -> Value {
 fn expected(kind: &Kind) -> &'static str {
     match kind {
         Kind::Text | Kind::NonEmptyText | Kind::Shaped(_) | Kind::Url | Kind::Choice(_) => "string",
-        Kind::Bool => "boolean",
+        Kind::Bool | Kind::True => "boolean",
         Kind::Integer { .. } | Kind::Number => "number",
         Kind::List { .. } => "array",
         Kind::Object(_) | Kind::Map(_) => "object",
@@ -364,6 +366,7 @@ fn kind_to_openapi(kind: &Kind) -> Value {
         Kind::Url => json!({"type": "string", "format": "uri"}),
         Kind::Choice(choices) => json!({"type": "string", "enum": choices}),
         Kind::Bool => json!({"type": "boolean"}),
+        Kind::True => json!({"type": "boolean", "enum": [true]}),
         Kind::Integer { min, max } => {
             let mut schema = json!({"type": "integer"});
             if *min > i64::MIN {

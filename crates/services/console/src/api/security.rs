@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::call::{Call, Reply};
 use super::error::ApiError;
-use super::schema::{Field, flag};
+use super::schema::{Field, Kind, field, flag};
 use crate::Console;
 use crate::domain::error::FleetError;
 use crate::domain::tokens;
 
 pub(super) const SERVICE_TOKEN: &[Field] = &[flag("remote").default("false")];
-pub(super) const ROTATE_QUERY: &[Field] = &[flag("acknowledge")];
+pub(super) const ROTATE_QUERY: &[Field] = &[field("acknowledge", Kind::True).required()];
 
 pub(super) async fn service_token(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let (name, value) = tokens::service_token(&console, &call.actor(), call.body_flag("remote")).await?;

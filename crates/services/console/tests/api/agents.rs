@@ -373,7 +373,7 @@ async fn joining_a_cluster_or_a_host_is_a_text() {
         "{yaml}"
     );
     let file = fleet.get("/api/fleet/kubernetes/download").await;
-    assert_eq!(file.headers["content-type"], "text/x-yaml");
+    assert_eq!(file.headers["content-type"], "text/plain; charset=utf-8");
     let own = file.ok();
     let own = own.as_str().unwrap();
     assert!(

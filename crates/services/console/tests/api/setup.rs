@@ -64,6 +64,9 @@ async fn the_enrollment_token_is_a_key_of_its_policy() {
         .ok();
     assert_eq!(list["total"], 1, "{list}");
     assert_eq!(list["items"][0]["api_key"], fleet.setup.enrollment_token.expose());
+    let id = list["items"][0]["id"].as_str().unwrap();
+    let one = fleet.get(&format!("/api/fleet/enrollment_api_keys/{id}")).await.item();
+    assert_eq!(one, list["items"][0], "alone it says what it says in the list");
     let credential =
         access::Credential::from_header(&format!("ApiKey {}", fleet.setup.enrollment_token.expose())).unwrap();
     let principal = fleet.access.authenticate(&credential).await.unwrap();
