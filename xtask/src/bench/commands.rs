@@ -53,7 +53,7 @@ fn measure(bench: &CommandsBench, agent: &Agent, up: &Up) -> Result<()> {
         let started = Instant::now();
         let daemon = agent.start()?;
         let taken = started.elapsed();
-        agent.stop(daemon)?;
+        Agent::stop(daemon)?;
         Ok(taken)
     })?;
     row(
@@ -85,7 +85,7 @@ fn measure(bench: &CommandsBench, agent: &Agent, up: &Up) -> Result<()> {
         "the same, of a core",
         format!("{:.2} %", spent.cpu / spent.wall * 100.0),
     );
-    agent.stop(daemon)
+    Agent::stop(daemon)
 }
 
 /// The token of a policy that collects nothing.
@@ -176,7 +176,7 @@ impl Agent {
         Ok(())
     }
 
-    fn stop(&self, mut daemon: Child) -> Result<()> {
+    fn stop(mut daemon: Child) -> Result<()> {
         let stopped = Command::new("kill")
             .args(["-TERM", &daemon.id().to_string()])
             .status()?;

@@ -13,8 +13,18 @@ use crate::{FLOTILLA, SOON, add_fleet_server_host, data_arrives, online};
 /// "Simple one-way TLS connection": the flags of the document, in its order.
 #[test]
 fn one_way_tls_as_documented() {
+    one_way_tls(&Files::make());
+}
+
+#[test]
+fn one_way_tls_with_files_of_the_original_tool() {
+    if let Some(files) = Files::make_with_the_original() {
+        one_way_tls(&files);
+    }
+}
+
+fn one_way_tls(files: &Files) {
     let elasticsearch = Flotilla::start(FLOTILLA, &["--no-agent"]);
-    let files = Files::make();
     let [port] = free_ports();
     add_fleet_server_host(&elasticsearch, port);
     let server = Host::new();
@@ -59,9 +69,20 @@ fn one_way_tls_as_documented() {
 /// "Mutual TLS connection": the flags of the document, in its order.
 #[test]
 fn mutual_tls_as_documented() {
+    mutual_tls(&Files::make());
+}
+
+/// The key of the agent's pair is encrypted in the original's own way.
+#[test]
+fn mutual_tls_with_files_of_the_original_tool() {
+    if let Some(files) = Files::make_with_the_original() {
+        mutual_tls(&files);
+    }
+}
+
+fn mutual_tls(files: &Files) {
     let elasticsearch = Flotilla::start(FLOTILLA, &["--no-agent"]);
-    let files = Files::make();
-    let (certificate, key) = elasticsearch_pair(&elasticsearch, &files);
+    let (certificate, key) = elasticsearch_pair(&elasticsearch, files);
     let [port] = free_ports();
     add_fleet_server_host(&elasticsearch, port);
     let own_pair = [
@@ -328,7 +349,7 @@ fn containers_are_set_up_by_their_environment() {
 fn elasticsearch_pair(elasticsearch: &Flotilla, files: &Files) -> (String, String) {
     let certs = elasticsearch.data_dir().join("certs");
     files.take_authority("es-clients", &certs.join("agent-ca.crt"), &certs.join("agent-ca.key"));
-    files.issue("fleet-es", "es-clients", &[]);
+    files.issue_by_ours("fleet-es", "es-clients", &[]);
     (files.path("fleet-es/fleet-es.crt"), files.path("fleet-es/fleet-es.key"))
 }
 
