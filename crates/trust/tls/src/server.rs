@@ -11,7 +11,7 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm, SupportedCipherSuite};
+use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm};
 use rustls_pki_types::CertificateDer;
 use secret::Secret;
 
@@ -133,8 +133,7 @@ impl State {
         let Some(settings) = blocks.first() else {
             return Err(SslError::ServerWithoutCertificate);
         };
-        let mut negotiation = negotiation(settings, &mut warnings)?;
-        prefer_sha256(Arc::make_mut(&mut negotiation.provider));
+        let negotiation = negotiation(settings, &mut warnings)?;
         let demand = settings.client_authentication()?;
         let (pairs, passphrase) = own_pairs(blocks, options, &negotiation.provider, &mut warnings)?;
         let passphrase = passphrase.as_ref();
@@ -173,13 +172,6 @@ impl State {
             warnings,
         })
     }
-}
-
-/// With SHA-256, which processors have instructions for, a handshake is hashed in half the time; its AES has 128 bits, as many
-/// as the curves are worth. Go's servers have the same order.
-fn prefer_sha256(provider: &mut CryptoProvider) {
-    let is_other = |suite: &SupportedCipherSuite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256;
-    provider.cipher_suites.sort_by_key(is_other);
 }
 
 /// The pairs of all blocks, and the passphrase of the first one, which may be that of its authorities as well.
