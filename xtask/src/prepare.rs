@@ -26,6 +26,11 @@ const TOOLS: &[Tool] = &[
         needed_for: "several hosts on one machine",
     },
     Tool {
+        program: "pkill",
+        package: "procps",
+        needed_for: "kills in the midst of an upgrade",
+    },
+    Tool {
         program: "curl",
         package: "curl",
         needed_for: "requests of a stock client",

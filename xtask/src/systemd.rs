@@ -176,14 +176,10 @@ fn gone(machine: &Machine) -> Result<()> {
     machine.step("its folder is gone", "! test -e /opt/Elastic/Agent")
 }
 
+/// Fails beyond the threshold; the last line tells the exposure.
 fn hardened(machine: &Machine, unit: &str) -> Result<()> {
-    let command =
-        format!("systemd-analyze security --no-pager --threshold={LARGEST_EXPOSURE} {unit}.service | tail -1");
-    machine.step("is hardened", &command)?;
-    machine.step(
-        "is hardened as promised",
-        &format!("systemd-analyze security --no-pager --threshold={LARGEST_EXPOSURE} {unit}.service >/dev/null"),
-    )
+    let command = format!("systemd-analyze security --no-pager --threshold={LARGEST_EXPOSURE} {unit}.service");
+    machine.step("is hardened", &command)
 }
 
 const PASSWORD: &str = "/var/lib/flotilla/secrets/elastic-password";

@@ -117,7 +117,7 @@ impl Drop for Machine {
         let _already_waited = self.child.wait();
         // Killed with all that runs in it once its first process is.
         let _already_killed = Command::new("kill").args(["-9", &self.leader.to_string()]).status();
-        let _kept_by_whom_it_may_concern = std::fs::remove_dir(&self.folder);
+        let _gone_already = std::fs::remove_dir(&self.folder);
     }
 }
 
