@@ -271,8 +271,8 @@ impl ListenerTls {
     }
 }
 
-/// Client certificates are welcome on every listener, and checked against the agents' CA only; on the console's, people log in
-/// with them, so that a CA of theirs must have been named.
+/// Client certificates are welcome on every listener and checked against the agents' CA; on the console's, where people log in with
+/// them, against the CAs that were named for people.
 fn ssl_block(
     installation: &Installation,
     role: Role,
