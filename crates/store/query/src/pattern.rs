@@ -2,26 +2,45 @@
 
 /// Whether `text` fits `pattern`, in which `*` stands for any run of characters and `?` for one.
 pub fn wildcard(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let text: Vec<char> = text.chars().collect();
+    // Octets do for characters: no character's octets stand within another's.
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     let mut last_star: Option<(usize, usize)> = None;
     while t < text.len() {
-        if p < pattern.len() && pattern[p] == '*' {
-            last_star = Some((p, t));
-            p += 1;
-        } else if p < pattern.len() && (pattern[p] == '?' || pattern[p] == text[t]) {
-            p += 1;
-            t += 1;
-        } else if let Some((star, taken)) = last_star {
-            last_star = Some((star, taken + 1));
-            p = star + 1;
-            t = taken + 1;
-        } else {
-            return false;
+        match pattern.get(p) {
+            Some(b'*') => {
+                last_star = Some((p, t));
+                p += 1;
+            }
+            Some(b'?') => {
+                p += 1;
+                t += width(text[t]);
+            }
+            Some(octet) if *octet == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => {
+                let Some((star, taken)) = last_star else {
+                    return false;
+                };
+                t = taken + width(text[taken]);
+                last_star = Some((star, t));
+                p = star + 1;
+            }
         }
     }
-    pattern[p..].iter().all(|&rest| rest == '*')
+    pattern[p..].iter().all(|&rest| rest == b'*')
+}
+
+/// How many octets a character has whose first is this one.
+fn width(first: u8) -> usize {
+    match first {
+        0..=0x7F => 1,
+        0x80..=0xDF => 2,
+        0xE0..=0xEF => 3,
+        0xF0..=0xFF => 4,
+    }
 }
 
 /// Whether a name has `*` or `?` in it.
@@ -65,6 +84,11 @@ mod tests {
             ("logs-*-*", "logs-system.auth-default", true),
             ("logs-*-*", "logs-x", false),
             ("é*", "été", true),
+            ("*?", "é", true),
+            ("??", "é", false),
+            ("?*x", "日本x", true),
+            ("*本?x", "日本語x", true),
+            ("*\u{a9}", "é", false),
         ] {
             assert_eq!(wildcard(pattern, text), expected, "{pattern} {text}");
         }

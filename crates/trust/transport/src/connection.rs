@@ -28,6 +28,7 @@ use tower::Service;
 use crate::Peer;
 use crate::error::with_sources;
 use crate::failures::Cost;
+use crate::farewell::Farewell;
 use crate::serve::{ServeOptions, Shared};
 
 pub(crate) struct Connection {
@@ -64,8 +65,8 @@ impl Connection {
                     return;
                 };
                 drop(tls);
-                let is_http1 = stream.get_ref().1.alpn_protocol() == Some(b"http/1.1");
-                if says_something(&mut stream, &shared).await {
+                let is_http1 = stream.stream().get_ref().1.alpn_protocol() == Some(b"http/1.1");
+                if says_something(stream.stream(), &shared).await {
                     serve_http(stream, peer, shared, is_http1).await;
                 }
             }
@@ -78,7 +79,7 @@ async fn handshake(
     address: SocketAddr,
     tls: &ServerTls,
     shared: &Shared,
-) -> Option<(Box<TlsStream<TcpStream>>, Peer)> {
+) -> Option<(Farewell, Peer)> {
     let attempt = async {
         // A client that says nothing holds no place among the handshakes.
         let mut first = [0];
@@ -118,8 +119,9 @@ fn admit(
     address: SocketAddr,
     tls: &ServerTls,
     shared: &Shared,
-) -> Option<(Box<TlsStream<TcpStream>>, Peer)> {
-    let session = stream.get_ref().1;
+) -> Option<(Farewell, Peer)> {
+    let mut stream = Farewell::of(stream);
+    let session = stream.stream().get_ref().1;
     let certificates = session.peer_certificates().unwrap_or_default().to_vec();
     let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
     if resumed && certificates.first().is_some_and(|leaf| tls.has_expired(leaf)) {
@@ -133,9 +135,8 @@ fn admit(
     }
     shared.options.counts.shook_hands(resumed);
     let server_name = session.server_name().map(str::to_owned);
-    // Boxed, as it goes through the hands of several futures and each would keep room for it.
     Some((
-        Box::new(stream),
+        stream,
         Peer {
             address,
             tls: true,

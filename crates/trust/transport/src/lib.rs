@@ -13,6 +13,7 @@ mod serve;
 mod connection;
 mod counts;
 mod failures;
+mod farewell;
 
 mod client;
 mod error;

@@ -8,10 +8,11 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use pki::{Authority, AuthorityRequest, KeyType, LeafRequest, Usages};
 use serde_json::json;
-use tls::{LoadOptions, Reloadable, ServerTls};
+use tls::{Alpn, LoadOptions, Reloadable, ServerTls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
 use transport::diagnose::{CheckRequest, check};
 use transport::{BindError, Listener, ServeOptions, Stopped};
 
@@ -159,6 +160,73 @@ async fn who_says_nothing_is_cut_off() {
         let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut rest)).await;
         assert!(read.is_ok());
     }
+}
+
+/// Says something on a TLS connection and reads to its end, which is an error when the server ends it without a `close_notify`.
+async fn say(folder: &Folder, address: std::net::SocketAddr, said: &str) -> std::io::Result<String> {
+    let tls = folder.client_tls(json!({"certificate_authorities": ["ca.crt"]}));
+    let (config, name) = tls.prepare("fleet.test", Alpn::Http1).unwrap();
+    let socket = TcpStream::connect(address).await?;
+    let mut stream = TlsConnector::from(config).connect(name, socket).await?;
+    stream.write_all(said.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ends_is_ended_in_tls_as_well() {
+    let folder = Folder::new();
+    folder.issue("server", Usages::Server);
+    let soon = Duration::from_millis(50);
+    let options = ServeOptions {
+        header_timeout: soon,
+        idle_timeout: soon,
+        ..ServeOptions::default()
+    };
+    let tls = folder.server_tls(json!({"certificate": "server.crt", "key": "server.key"}));
+    let server = Server::start(Some(tls), options);
+    for (said, expected) in [
+        ("", ""),
+        ("GET / HT", ""),
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200"),
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /", "HTTP/1.1 200"),
+        ("what is this\r\n\r\n", "HTTP/1.1 400"),
+    ] {
+        let answer = say(&folder, server.address, said).await;
+        assert!(
+            answer.as_ref().is_ok_and(|text| text.starts_with(expected)),
+            "{said:?}: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_at_the_end_is_ended_in_tls_as_well() {
+    let folder = Folder::new();
+    folder.issue("server", Usages::Server);
+    let (entered, mut inside) = mpsc::unbounded_channel();
+    let router = Router::new().route(
+        "/",
+        get(move || {
+            entered.send(()).unwrap();
+            std::future::pending::<&'static str>()
+        }),
+    );
+    let options = ServeOptions {
+        grace: Duration::from_millis(20),
+        ..ServeOptions::default()
+    };
+    let tls = folder.server_tls(json!({"certificate": "server.crt", "key": "server.key"}));
+    let server = Server::start_with(Some(tls), options, router);
+    let asking = say(&folder, server.address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let stopping = async {
+        inside.recv().await.unwrap();
+        server.stop.cancel();
+    };
+    let (answer, ()) = tokio::join!(asking, stopping);
+    assert_eq!(answer.unwrap(), "");
+    assert_eq!(server.task.await.unwrap(), Stopped::GraceExceeded { still_running: 1 });
 }
 
 #[tokio::test]
