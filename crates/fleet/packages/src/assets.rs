@@ -95,6 +95,9 @@ impl Package {
         if self.paths().any(|path| path.starts_with(&entry)) {
             settings["index"]["default_pipeline"] = self.pipeline_name(data_stream, "default").into();
         }
+        if let Some(mode) = data_stream.index_mode() {
+            settings["index"]["mode"] = mode.into();
+        }
         let mut template = json!({"settings": settings, "mappings": self.mappings(data_stream)?});
         // What the manifest says itself stands over what follows from the fields.
         for part in ["settings", "mappings"] {
@@ -117,6 +120,7 @@ impl Package {
     fn mappings(&self, data_stream: &DataStream) -> Result<Value, PackageError> {
         let folder = format!("data_stream/{}/fields/", data_stream.path);
         let (mut properties, mut beside) = (Map::new(), Beside::default());
+        beside.time_series = data_stream.index_mode() == Some("time_series");
         for path in self.paths().filter(|path| path.starts_with(&folder)) {
             let text =
                 std::str::from_utf8(self.file(path).unwrap_or_default()).map_err(|_| invalid(path, "not UTF-8"))?;
@@ -127,6 +131,10 @@ impl Package {
             }
         }
         let mut mappings = json!({"properties": properties});
+        let source_mode = data_stream.elasticsearch.get("source_mode").and_then(Value::as_str);
+        if source_mode == Some("synthetic") {
+            mappings["_source"] = json!({"mode": "synthetic"});
+        }
         if !beside.dynamic_templates.is_empty() {
             mappings["dynamic_templates"] = beside.dynamic_templates.into();
         }
@@ -142,6 +150,8 @@ impl Package {
 struct Beside {
     dynamic_templates: Vec<Value>,
     runtime: Map<String, Value>,
+    /// Whether fields say what they are in a time series.
+    time_series: bool,
 }
 
 impl Beside {
@@ -159,7 +169,7 @@ impl Beside {
         } else {
             format!("{path}.*")
         };
-        let Some(mapping) = mapping_of(field, object_type) else {
+        let Some(mapping) = mapping_of(field, object_type, self.time_series) else {
             return;
         };
         let template =
@@ -284,7 +294,7 @@ fn add_field(
                 .ok_or_else(|| invalid(path, format!("`{parents}` is a value, too")))?
         }
     };
-    if let Some(mapping) = mapping_of(field, kind) {
+    if let Some(mapping) = mapping_of(field, kind, beside.time_series) {
         place.insert(leaf.to_owned(), mapping);
     }
     Ok(())
@@ -312,7 +322,7 @@ fn group_at<'a>(properties: &'a mut Map<String, Value>, name: &str) -> &'a mut M
     }
 }
 
-fn mapping_of(field: &Value, kind: &str) -> Option<Value> {
+fn mapping_of(field: &Value, kind: &str, time_series: bool) -> Option<Value> {
     let given = |key: &str| field.get(key).filter(|value| !value.is_null());
     let mut mapping = match kind {
         "integer" => json!({"type": "long"}),
@@ -361,9 +371,26 @@ fn mapping_of(field: &Value, kind: &str) -> Option<Value> {
         let (Some(name), Some(kind)) = (inner["name"].as_str(), inner["type"].as_str()) else {
             continue;
         };
-        mapping["fields"][name] = mapping_of(inner, kind)?;
+        mapping["fields"][name] = mapping_of(inner, kind, false)?;
+    }
+    if time_series {
+        add_time_series(&mut mapping, field);
     }
     Some(mapping)
+}
+
+/// What a field is in a time series: one of those that tell series apart, or a measurement.
+fn add_time_series(mapping: &mut Value, field: &Value) {
+    if field.get("dimension").and_then(Value::as_bool) == Some(true) {
+        mapping["time_series_dimension"] = true.into();
+        // No value of a dimension may be left out.
+        if let Some(mapping) = mapping.as_object_mut() {
+            mapping.shift_remove("ignore_above");
+        }
+    }
+    if let Some(kind) = field.get("metric_type").and_then(Value::as_str) {
+        mapping["time_series_metric"] = kind.into();
+    }
 }
 
 #[cfg(test)]
@@ -431,6 +458,40 @@ mod tests {
         let host = &properties["demo"]["properties"]["host"]["properties"]["name"];
         assert_eq!(host, &json!({"type": "keyword", "ignore_above": 1024}));
         assert_eq!(properties["message"]["fields"]["raw"]["type"], "keyword");
+    }
+
+    #[test]
+    fn a_time_series_has_its_mode_and_its_fields_say_what_they_are() {
+        let manifest = "name: demo\ntitle: Demo\nversion: 1.2.0\ntype: integration\n";
+        let fields = "- {name: host.name, dimension: true}\n- {name: load, type: double, metric_type: gauge}\n\
+                      - {name: of, type: object, object_type: long, metric_type: counter}\n";
+        let template = |stream: &str| {
+            let files = [
+                ("manifest.yml", manifest),
+                ("data_stream/load/manifest.yml", stream),
+                ("data_stream/load/fields/fields.yml", fields),
+            ];
+            let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+            let package = Package::from_files(files.into()).unwrap();
+            package.assets().unwrap()[0].body["template"].clone()
+        };
+        let series = template(
+            "title: Load\ntype: metrics\nelasticsearch.index_mode: time_series\nelasticsearch: {source_mode: synthetic}\n",
+        );
+        assert_eq!(series["settings"]["index"]["mode"], "time_series");
+        assert_eq!(series["mappings"]["_source"], json!({"mode": "synthetic"}));
+        let properties = &series["mappings"]["properties"];
+        let dimension = json!({"type": "keyword", "time_series_dimension": true});
+        assert_eq!(properties["host"]["properties"]["name"], dimension);
+        assert_eq!(
+            properties["load"],
+            json!({"type": "double", "time_series_metric": "gauge"})
+        );
+        let each = &series["mappings"]["dynamic_templates"][0]["of"]["mapping"];
+        assert_eq!(each, &json!({"type": "long", "time_series_metric": "counter"}));
+        let plain = template("title: Load\ntype: metrics\n");
+        assert_eq!(plain["settings"], json!({}));
+        assert!(!plain["mappings"].to_string().contains("time_series"), "{plain}");
     }
 
     #[test]

@@ -16,5 +16,6 @@ pub use builtin::builtin;
 
 pub mod archive;
 pub mod assets;
+pub mod categories;
 pub mod compile;
 mod template;

@@ -90,7 +90,7 @@ impl Package {
             description: manifest.text("description").unwrap_or_default(),
             format_version: manifest.text("format_version").unwrap_or_else(|| "1.0.0".to_owned()),
             categories: manifest.texts("categories"),
-            conditions: manifest.map.get("conditions").cloned().unwrap_or_else(|| json!({})),
+            conditions: manifest.conditions(),
             owner: manifest.map.get("owner").cloned().unwrap_or_else(|| json!({})),
             vars: manifest.vars("vars")?,
             cluster_privileges: manifest.cluster_privileges(),
@@ -176,6 +176,12 @@ impl Manifest {
         self.list(key)?.iter().map(read).collect()
     }
 
+    /// `kibana.version: x` is `{kibana: {version: x}}`.
+    fn conditions(&self) -> Value {
+        let given = self.map.get("conditions").and_then(Value::as_object).cloned();
+        Value::Object(undotted(given.unwrap_or_default()))
+    }
+
     fn cluster_privileges(&self) -> Vec<String> {
         let list = self
             .map
@@ -190,23 +196,29 @@ impl Manifest {
     }
 }
 
-/// Manifests write a few keys with dots (`elasticsearch.privileges`); those of the top level are nested here.
+/// Manifests write a few keys with dots (`elasticsearch.privileges.indices`); those of the top level are nested here.
 fn undotted(map: Map<String, Value>) -> Map<String, Value> {
     let mut nested = Map::new();
     for (key, value) in map {
-        match key.split_once('.') {
-            Some((head, rest)) if !rest.contains('.') => {
-                let group = nested.entry(head).or_insert_with(|| json!({}));
-                if let Some(group) = group.as_object_mut() {
-                    group.insert(rest.to_owned(), value);
-                }
-            }
-            _ => {
-                nested.insert(key, value);
-            }
-        }
+        insert_at(&mut nested, &key, value);
     }
     nested
+}
+
+fn insert_at(map: &mut Map<String, Value>, key: &str, value: Value) {
+    let Some((head, rest)) = key.split_once('.') else {
+        match (map.get_mut(key), value) {
+            // Both ways to write it, one after the other.
+            (Some(Value::Object(present)), Value::Object(more)) => present.extend(more),
+            (_, value) => {
+                map.insert(key.to_owned(), value);
+            }
+        }
+        return;
+    };
+    if let Some(below) = map.entry(head).or_insert_with(|| json!({})).as_object_mut() {
+        insert_at(below, rest, value);
+    }
 }
 
 type Templates = (Vec<PolicyTemplate>, Vec<DataStream>);
@@ -252,6 +264,7 @@ fn integration_template(files: &BTreeMap<String, Vec<u8>>, entry: &Manifest) -> 
         name: entry.required("name")?,
         title: entry.text("title").unwrap_or_default(),
         description: entry.text("description").unwrap_or_default(),
+        categories: entry.texts("categories"),
         data_streams: entry
             .map
             .contains_key("data_streams")
@@ -297,6 +310,7 @@ fn input_template(
     };
     let template = PolicyTemplate {
         name,
+        categories: entry.texts("categories"),
         data_streams: Some(vec![data_stream.path.clone()]),
         multiple: entry.flag("multiple", true),
         inputs: vec![InputDefinition {

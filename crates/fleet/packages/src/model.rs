@@ -49,6 +49,9 @@ pub struct PolicyTemplate {
     pub title: String,
     /// For people.
     pub description: String,
+    /// Ids of categories, beside those of the package.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<String>,
     /// Folder names of the data streams that belong to it; all when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_streams: Option<Vec<String>>,
@@ -183,6 +186,15 @@ impl Package {
         self.policy_templates.iter().find(|template| template.name == name)
     }
 
+    /// Whether the package, or one of its policy templates, belongs to a category or to one below it.
+    pub fn is_in_category(&self, id: &str) -> bool {
+        let own = self.policy_templates.iter().flat_map(|template| &template.categories);
+        self.categories.iter().chain(own).any(|category| {
+            let above = crate::categories::category(category).and_then(|(_, above)| above);
+            category == id || above.is_some_and(|above| above.id == id)
+        })
+    }
+
     /// `ga`, `beta` or `experimental`.
     pub fn release(&self) -> &'static str {
         match semver::Version::parse(&self.version) {
@@ -213,6 +225,12 @@ impl DataStream {
     pub fn index_privileges(&self) -> Option<Vec<String>> {
         let list = self.elasticsearch.pointer("/privileges/indices")?.as_array()?;
         Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// `elasticsearch.index_mode`: `time_series` or `logsdb`.
+    pub fn index_mode(&self) -> Option<&str> {
+        let mode = self.elasticsearch.get("index_mode").and_then(Value::as_str);
+        mode.filter(|mode| matches!(*mode, "time_series" | "logsdb"))
     }
 
     /// `elasticsearch.dynamic_dataset`: events choose their dataset.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::call::{Call, Reply, answer_of, item, page_of};
 use super::error::ApiError;
 use super::package_policies::{self as package_policy_answers, Format};
-use super::schema::{ANY_INTEGER, Field, Kind, MAP, NATURAL, TEXTS, field, flag, text};
+use super::schema::{ANY_INTEGER, Field, ID, Kind, MAP, NAMESPACE, NATURAL, TEXTS, field, flag, text};
 use crate::Console;
 use crate::domain::agent_policies::{self as domain, CreateOptions, UpdateOptions};
 use crate::domain::agents::{self, Tally};
@@ -79,7 +79,7 @@ macro_rules! body {
     ($($extra:expr),* $(,)?) => {
         &[
             field("name", Kind::NonEmptyText).required(),
-            field("namespace", Kind::NonEmptyText).required(),
+            field("namespace", NAMESPACE).required(),
             text("description").nullable(),
             flag("is_managed"),
             flag("is_default"),
@@ -110,9 +110,9 @@ macro_rules! body {
     };
 }
 
-pub(super) const BODY: &[Field] = body![text("id"), field("inactivity_timeout", NATURAL).default("1209600")];
+pub(super) const BODY: &[Field] = body![ID, field("inactivity_timeout", NATURAL).default("1209600")];
 pub(super) const WITH_INTEGRATIONS: &[Field] = body![
-    text("id"),
+    ID,
     field("inactivity_timeout", NATURAL).default("1209600"),
     field(
         "package_policies",

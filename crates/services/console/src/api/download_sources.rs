@@ -7,7 +7,7 @@ use serde_json::json;
 use super::call::{Call, Reply, bare_answer_of, item, whole_list};
 use super::error::ApiError;
 use super::fleet_server_hosts::{AUTHORITIES, SECRET};
-use super::schema::{Field, Kind, field, flag, text};
+use super::schema::{Field, ID, Kind, field, flag, text};
 use crate::Console;
 use crate::domain::download_sources as domain;
 
@@ -42,7 +42,7 @@ const SECRETS: &[Field] = &[
 ];
 
 pub(super) const CREATE: &[Field] = &[
-    text("id"),
+    ID,
     text("name").required(),
     field("host", Kind::Url).required(),
     flag("is_default").default("false"),

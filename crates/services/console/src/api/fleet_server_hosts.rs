@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::call::{Call, Reply, bare_answer_of, item, whole_list};
 use super::error::ApiError;
-use super::schema::{Field, Kind, field, flag, text};
+use super::schema::{Field, ID, Kind, field, flag, text};
 use crate::Console;
 use crate::domain::{agent_policies, agents, fleet_server_hosts as domain};
 
@@ -46,7 +46,7 @@ const SECRET_SSL: &[Field] = &[
 const SECRETS: &[Field] = &[field("ssl", Kind::Object(SECRET_SSL)).nullable()];
 
 pub(super) const CREATE: &[Field] = &[
-    text("id"),
+    ID,
     text("name").required(),
     field("host_urls", URLS).required(),
     flag("is_default").default("false"),

@@ -8,7 +8,7 @@ use super::answers::Answer;
 use super::call::{Call, Reply};
 use super::error::ApiError;
 use super::join;
-use super::routes::{self, Body, Handler, Route};
+use super::routes::{self, Body, Handler, Needs, Route};
 use super::schema;
 use crate::Console;
 
@@ -57,7 +57,7 @@ fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = path_parameters(route.path);
     parameters.extend(route.query.iter().map(|field| {
         json!({
-            "name": field.name, "in": "query", "required": field.required, "schema": schema::field_to_openapi(field),
+            "name": field.name, "in": "query", "required": field.required, "schema": schema::parameter_to_openapi(field),
         })
     }));
     if route.method != http::Method::GET && matches!(route.handler, Handler::Checked(_)) {
@@ -75,6 +75,7 @@ fn operation(route: &Route) -> Value {
             "503": error("The store cannot answer now"),
         },
     });
+    operation["x-required-privilege"] = privilege(route).into();
     if matches!(route.handler, Handler::Public(_)) {
         operation["security"] = json!([]);
     }
@@ -95,6 +96,16 @@ fn operation(route: &Route) -> Value {
         }
     }
     operation
+}
+
+/// What the caller needs.
+fn privilege(route: &Route) -> &'static str {
+    match (&route.handler, route.needs) {
+        (Handler::Public(_), _) => "none",
+        (_, Needs::Login) => "login",
+        (_, Needs::Read) => "fleet-read",
+        (_, Needs::All) => "fleet-all",
+    }
 }
 
 /// What made an object leads to the routes that take its id.
@@ -149,6 +160,26 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    /// The test that walks all routes with all credentials takes them from the description.
+    #[test]
+    fn no_route_is_left_out_but_those_of_the_log_in() {
+        let described = describe("9.2.0");
+        let is_described = |route: &&Route| {
+            let path = &described["paths"][route.path];
+            path[route.method.as_str().to_lowercase()].is_object()
+        };
+        let others = routes::all().iter().filter(|route| !is_described(route));
+        let others: Vec<String> = others.map(|route| format!("{} {}", route.method, route.path)).collect();
+        assert_eq!(
+            others,
+            [
+                "POST /internal/security/login",
+                "POST /internal/security/logout",
+                "GET /internal/security/me"
+            ]
+        );
+    }
 
     #[test]
     fn every_route_is_described_once_and_its_defaults_are_json() {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::call::{Call, Reply, bare_answer_of, item, whole_list};
 use super::error::ApiError;
 use super::fleet_server_hosts::{AUTHORITIES, SECRET};
-use super::schema::{Field, Kind, NATURAL, TEXTS, field, flag, text};
+use super::schema::{Field, ID, Kind, NATURAL, TEXTS, field, flag, text};
 use crate::Console;
 use crate::domain::{output_health, outputs as domain};
 
@@ -54,7 +54,7 @@ const HASHED: &[Field] = &[text("hash"), flag("random")];
 const HEADER: Kind = Kind::Object(&[text("key").required(), text("value").required()]);
 
 pub(super) const CREATE: &[Field] = &[
-    text("id"),
+    ID,
     text("name").required(),
     field("type", TYPES).required(),
     field("hosts", HOSTS).required(),

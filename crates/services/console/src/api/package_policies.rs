@@ -14,7 +14,7 @@ use crate::Console;
 use crate::domain::error::FleetError;
 use crate::domain::page::Page;
 use crate::domain::spaces::{self, Places};
-use crate::domain::{agents, installed_packages, kuery, package_policies as domain};
+use crate::domain::{agents, installed_packages, kuery, package_policies as domain, publish};
 
 const FORMAT: Field = field("format", Kind::Choice(&["simplified", "legacy"]));
 pub(super) const FORMAT_QUERY: &[Field] = &[FORMAT];
@@ -31,7 +31,8 @@ pub(super) const LIST_QUERY: &[Field] = &[
 pub(super) const DELETE_QUERY: &[Field] = &[flag("force")];
 pub(super) const BULK_GET: &[Field] = &[field("ids", TEXTS).required(), flag("ignoreMissing")];
 pub(super) const BULK_DELETE: &[Field] = &[field("packagePolicyIds", TEXTS).required(), flag("force")];
-pub(super) const UPGRADE: &[Field] = &[field("packagePolicyIds", TEXTS).required(), text("packageVersion")];
+pub(super) const UPGRADE: &[Field] = &[field("packagePolicyIds", TEXTS).required()];
+pub(super) const UPGRADE_DRY_RUN: &[Field] = &[field("packagePolicyIds", TEXTS).required(), text("packageVersion")];
 
 const PACKAGE: &[Field] = &[
     text("name").required(),
@@ -261,13 +262,26 @@ pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, Api
     item(shown(&console, &policy, &call).await?)
 }
 
+/// The agent policies that a body names must be in the space of the request.
+async fn check_reach(console: &Console, call: &Call) -> Result<(), FleetError> {
+    let elsewhere = spaces::policies_outside(console, &call.space).await?;
+    let single = call.body_text("policy_id").map(str::to_owned);
+    let mut named = call.body_texts("policy_ids").into_iter().chain(single);
+    match named.find(|id| elsewhere.contains(id)) {
+        Some(id) => Err(FleetError::NotFound(format!("Agent policy {id} not found"))),
+        None => Ok(()),
+    }
+}
+
 pub(super) async fn create(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    check_reach(&console, &call).await?;
     let policy = domain::create(&console, &call.actor(), call.body.clone()).await?;
     item(shown(&console, &policy, &call).await?)
 }
 
 pub(super) async fn update(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     visible(&console, &call, call.id("packagePolicyId")).await?;
+    check_reach(&console, &call).await?;
     let policy = domain::update(&console, &call.actor(), call.id("packagePolicyId"), call.body.clone()).await?;
     item(shown(&console, &policy, &call).await?)
 }
@@ -281,7 +295,11 @@ pub(super) async fn delete(console: Arc<Console>, call: Call) -> Result<Reply, A
 pub(super) async fn bulk_delete(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let mut results = Vec::new();
     for id in call.body_texts("packagePolicyIds") {
-        results.push(match domain::delete(&console, &call.actor(), &id, call.body_flag("force")).await {
+        let deleted = match visible(&console, &call, &id).await {
+            Ok(_) => domain::delete(&console, &call.actor(), &id, call.body_flag("force")).await,
+            Err(error) => Err(error),
+        };
+        results.push(match deleted {
             Ok(policy) => json!({
                 "id": id, "success": true, "name": policy.name, "policy_ids": policy.policy_ids, "policy_id": policy.policy_ids.first(),
                 "package": policy.package, "output_id": policy.output_id,
@@ -295,7 +313,11 @@ pub(super) async fn bulk_delete(console: Arc<Console>, call: Call) -> Result<Rep
 pub(super) async fn upgrade(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let mut results = Vec::new();
     for id in call.body_texts("packagePolicyIds") {
-        results.push(match domain::upgrade(&console, &call.actor(), &id).await {
+        let upgraded = match visible(&console, &call, &id).await {
+            Ok(_) => domain::upgrade(&console, &call.actor(), &id).await,
+            Err(error) => Err(error),
+        };
+        results.push(match upgraded {
             Ok(policy) => json!({"id": id, "name": policy.name, "success": true}),
             Err(error) => failure(json!({"id": id, "name": null, "success": false}), &error),
         });
@@ -314,7 +336,8 @@ pub(super) async fn upgrade_dry_run(console: Arc<Console>, call: Call) -> Result
             (Ok(present), Ok(upgraded)) => {
                 let spaces = places.of(&present.policy_ids);
                 let shown = |policy: &PackagePolicy| answer(&packages, policy, Format::Legacy, &spaces);
-                json!({"name": present.name, "hasErrors": false, "diff": [shown(&present), shown(&upgraded)], "agent_diff": [[], []]})
+                let inputs = publish::inputs_of(&console, &upgraded).await?;
+                json!({"name": present.name, "hasErrors": false, "diff": [shown(&present), shown(&upgraded)], "agent_diff": [inputs]})
             }
             (Err(error), _) | (_, Err(error)) => failure(json!({"hasErrors": true}), &error),
         });

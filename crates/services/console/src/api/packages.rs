@@ -1,9 +1,10 @@
 //! Packages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use packages::Package;
+use packages::categories::category;
+use packages::{Package, PolicyTemplate};
 use policy::model::PackagePolicy;
 use policy::package_policy;
 use serde_json::{Value, json};
@@ -13,7 +14,8 @@ use super::error::ApiError;
 use super::schema::{Field, Kind, field, flag, text};
 use crate::Console;
 use crate::domain::documents::{Stored, text as text_of};
-use crate::domain::{agent_policies, installed_packages as domain, package_policies};
+use crate::domain::installed_packages::{self as domain, How};
+use crate::domain::{agent_policies, package_policies};
 
 pub(super) const CATEGORIES_QUERY: &[Field] = &[
     flag("prerelease"),
@@ -26,11 +28,17 @@ pub(super) const LIST_QUERY: &[Field] = &[
     flag("experimental"),
     flag("excludeInstallStatus").default("false"),
     flag("withPackagePoliciesCount").default("false"),
+];
+pub(super) const INSTALLED_QUERY: &[Field] = &[
     text("nameQuery"),
-    field("perPage", Kind::Integer { min: 1, max: 10_000 }),
-    field("sortOrder", Kind::Choice(&["asc", "desc"])),
+    field(
+        "dataStreamType",
+        Kind::Choice(&["logs", "metrics", "traces", "synthetics", "profiles"]),
+    ),
     flag("showOnlyActiveDataStreams"),
-    text("dataStreamType"),
+    text("searchAfter"),
+    field("perPage", Kind::Integer { min: 1, max: 10_000 }).default("15"),
+    field("sortOrder", Kind::Choice(&["asc", "desc"])).default("\"asc\""),
 ];
 pub(super) const READ_QUERY: &[Field] = &[
     flag("prerelease"),
@@ -70,22 +78,49 @@ pub(super) const TEMPLATES_QUERY: &[Field] = &[
     flag("ignoreUnverified"),
 ];
 
-pub(super) async fn categories(console: Arc<Console>, _call: Call) -> Result<Reply, ApiError> {
+pub(super) async fn categories(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for package in domain::available(&console).await? {
-        for category in &package.categories {
-            *counts.entry(category.clone()).or_default() += 1;
+        for id in counted(&package, call.flag("include_policy_templates")) {
+            *counts.entry(id.to_owned()).or_default() += 1;
         }
     }
-    let title = |id: &str| {
-        let words: Vec<String> = id.split('_').map(capitalised).collect();
-        words.join(" ")
-    };
-    let items: Vec<Value> = counts
-        .into_iter()
-        .map(|(id, count)| json!({"title": title(&id), "id": id, "count": count}))
-        .collect();
+    let items: Vec<Value> = counts.iter().map(|(id, count)| category_of(id, *count)).collect();
     Ok(Reply::Json(json!({"items": items})))
+}
+
+/// The categories that a package counts in: its own and those above them, once each. Policy templates count as well, if the
+/// caller wants them to: each in the package's categories and in its own.
+fn counted(package: &Package, with_templates: bool) -> Vec<&str> {
+    let mut counted: Vec<&str> = of_package(&package.categories).into_iter().collect();
+    let templates = &package.policy_templates;
+    let is_one_of_many = |template: &&PolicyTemplate| templates.len() > 1 || !template.categories.is_empty();
+    for template in templates.iter().filter(|_| with_templates).filter(is_one_of_many) {
+        counted.extend(of_package(package.categories.iter().chain(&template.categories)));
+    }
+    counted
+}
+
+fn of_package<'a>(ids: impl IntoIterator<Item = &'a String>) -> BTreeSet<&'a str> {
+    let mut all = BTreeSet::new();
+    for id in ids {
+        all.insert(id.as_str());
+        all.extend(category(id).and_then(|(_, above)| above).map(|above| above.id));
+    }
+    all
+}
+
+fn category_of(id: &str, count: usize) -> Value {
+    let Some((known, above)) = category(id) else {
+        let words: Vec<String> = id.split('_').map(capitalised).collect();
+        return json!({"id": id, "title": words.join(" "), "count": count});
+    };
+    let mut answer = json!({"id": id, "title": known.title, "count": count});
+    if let Some(above) = above {
+        answer["parent_id"] = above.id.into();
+        answer["parent_title"] = above.title.into();
+    }
+    answer
 }
 
 fn capitalised(word: &str) -> String {
@@ -102,7 +137,7 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
     for package in domain::available(&console).await? {
         let in_category = call
             .text("category")
-            .is_none_or(|category| package.categories.iter().any(|own| own == category));
+            .is_none_or(|category| package.is_in_category(category));
         if !in_category {
             continue;
         }
@@ -120,23 +155,58 @@ pub(super) async fn list(console: Arc<Console>, call: Call) -> Result<Reply, Api
     Ok(Reply::Json(json!({"items": items})))
 }
 
+/// A page of the installed packages by name, with the data streams that they write to.
 pub(super) async fn installed(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
+    let mut packages = domain::installed(&console).await?;
+    packages.retain(|package| call.text("nameQuery").is_none_or(|name| package.name.contains(name)));
+    packages.sort_by(|one, other| one.name.cmp(&other.name));
+    let descending = call.text("sortOrder") == Some("desc");
+    if descending {
+        packages.reverse();
+    }
+    let total = packages.len();
+    if let Some(last) = call.text("searchAfter").map(last_name).transpose()? {
+        packages.retain(|package| {
+            if descending {
+                package.name < last
+            } else {
+                package.name > last
+            }
+        });
+    }
+    packages.truncate(call.page().per_page);
     let mut items = Vec::new();
-    for package in domain::installed(&console).await? {
-        if call.text("nameQuery").is_some_and(|name| !package.name.contains(name)) {
-            continue;
-        }
-        let streams: Vec<Value> = package
+    for package in &packages {
+        let kind = call.text("dataStreamType");
+        let mut streams = Vec::new();
+        for stream in package
             .data_streams
             .iter()
-            .map(|stream| json!({"name": format!("{}-{}-*", stream.kind, stream.dataset), "title": stream.title}))
-            .collect();
+            .filter(|stream| kind.is_none_or(|kind| kind == stream.kind))
+        {
+            let name = format!("{}-{}-*", stream.kind, stream.dataset);
+            if !call.flag("showOnlyActiveDataStreams") || domain::is_written(&console, &name).await? {
+                streams.push(json!({"name": name, "title": stream.title}));
+            }
+        }
         items.push(
             json!({"name": package.name, "title": package.title, "version": package.version, "status": "installed",
                           "description": package.description, "icons": [], "dataStreams": streams}),
         );
     }
-    Ok(Reply::Json(json!({"total": items.len(), "items": items})))
+    let mut body = json!({"total": total, "items": items});
+    if let Some(last) = packages.last() {
+        body["searchAfter"] = json!([last.name]);
+    }
+    Ok(Reply::Json(body))
+}
+
+/// The name that a page begins after: the list that the page before gave, as JSON.
+fn last_name(text: &str) -> Result<String, ApiError> {
+    let values: Option<Vec<String>> = serde_json::from_str(text).ok();
+    values.and_then(|values| values.into_iter().next()).ok_or_else(|| {
+        ApiError::BadRequest("[request query.searchAfter]: must be a JSON list with the last package's name".to_owned())
+    })
 }
 
 /// Whether an integration is made from that package.
@@ -148,7 +218,14 @@ fn summary(package: &Package) -> Value {
     let templates: Vec<Value> = package
         .policy_templates
         .iter()
-        .map(|template| json!({"name": template.name, "title": template.title, "description": template.description}))
+        .map(|template| {
+            let mut short =
+                json!({"name": template.name, "title": template.title, "description": template.description});
+            if !template.categories.is_empty() {
+                short["categories"] = json!(template.categories);
+            }
+            short
+        })
         .collect();
     let streams: Vec<Value> = package
         .data_streams
@@ -201,7 +278,7 @@ pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, Api
     let keeps = installation
         .as_ref()
         .and_then(|installation| installation.fields.get("keepPoliciesUpToDate").cloned());
-    answer["keepPoliciesUpToDate"] = keeps.unwrap_or(true.into());
+    answer["keepPoliciesUpToDate"] = keeps.unwrap_or(false.into());
     let mut body = json!({"item": answer});
     if call.flag("withMetadata") {
         let integrations = package_policies::all(&console).await?;
@@ -214,11 +291,21 @@ pub(super) async fn read(console: Arc<Console>, call: Call) -> Result<Reply, Api
 pub(super) async fn install(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
     let version = call.path.get("pkgVersion").map(String::as_str);
     let package = domain::of_version(&console, call.id("pkgName"), version).await?;
-    let items = domain::install(&console, &call.actor(), &package, "bundled").await?;
+    let how = how(&call, "bundled");
+    let items = domain::install(&console, &call.actor(), &package, how).await?;
     let source = source_of(&console, &package.name).await?;
     Ok(Reply::Json(
         json!({"items": items, "_meta": {"install_source": source, "name": package.name}}),
     ))
+}
+
+fn how(call: &Call, source: &'static str) -> How {
+    How {
+        again: call.body_flag("force"),
+        skip_rollover: call.flag("skipDataStreamRollover"),
+        ignore_misfits: call.flag("ignoreMappingUpdateErrors"),
+        ..How::from(source)
+    }
 }
 
 /// Where an installed package came from.
@@ -229,7 +316,7 @@ async fn source_of(console: &Console, name: &str) -> Result<String, ApiError> {
 }
 
 pub(super) async fn upload(console: Arc<Console>, call: Call) -> Result<Reply, ApiError> {
-    let (package, items) = domain::upload(&console, &call.actor(), call.raw.to_vec()).await?;
+    let (package, items) = domain::upload(&console, &call.actor(), call.raw.to_vec(), how(&call, "upload")).await?;
     Ok(Reply::Json(
         json!({"items": items, "_meta": {"install_source": "upload", "name": package.name}}),
     ))
@@ -246,7 +333,7 @@ pub(super) async fn bulk_install(console: Arc<Console>, call: Call) -> Result<Re
     {
         let name = wanted.as_str().or_else(|| wanted["name"].as_str()).unwrap_or_default();
         let result = match domain::of_version(&console, name, wanted["version"].as_str()).await {
-            Ok(package) => domain::install(&console, &call.actor(), &package, "bundled")
+            Ok(package) => domain::install(&console, &call.actor(), &package, how(&call, "bundled"))
                 .await
                 .map(|assets| (package, assets)),
             Err(error) => Err(error),
@@ -271,7 +358,7 @@ pub(super) async fn update(console: Arc<Console>, call: Call) -> Result<Reply, A
     let mut answer = summary(&package);
     put_status(&mut answer, installation.as_ref());
     let keeps = installation.and_then(|installation| installation.fields.get("keepPoliciesUpToDate").cloned());
-    answer["keepPoliciesUpToDate"] = keeps.unwrap_or(true.into());
+    answer["keepPoliciesUpToDate"] = keeps.unwrap_or(false.into());
     item(answer)
 }
 

@@ -6,14 +6,14 @@ use serde_json::json;
 
 use super::call::{Call, Reply, bare_answer_of, item, whole_list};
 use super::error::ApiError;
-use super::schema::{Field, Kind, field, flag, text};
+use super::schema::{Field, ID, Kind, field, flag, text};
 use crate::Console;
 use crate::domain::proxies as domain;
 
 const HEADERS: Kind = Kind::Map(&Kind::Either(&[Kind::Text, Kind::Bool, Kind::Number]));
 
 pub(super) const CREATE: &[Field] = &[
-    text("id"),
+    ID,
     text("name").required(),
     field("url", Kind::Url).required(),
     field("proxy_headers", HEADERS).nullable(),

@@ -79,6 +79,11 @@ pub(crate) const fn field(name: &'static str, kind: Kind) -> Field {
     }
 }
 
+/// The id of what is made; none and an empty one mean a new one.
+pub(crate) const ID: Field = field("id", Kind::Shaped(r"^[^/\\\u0000-\u001f]{0,255}$"));
+/// Part of the names of data streams.
+pub(crate) const NAMESPACE: Kind = Kind::Shaped(r#"^[^A-Z\\/*?"<>| ,#:\-]{1,100}$"#);
+
 pub(crate) const fn text(name: &'static str) -> Field {
     field(name, Kind::Text)
 }
@@ -356,6 +361,15 @@ pub(crate) fn field_to_openapi(field: &Field) -> Value {
         schema["default"] = serde_json::from_str(default).unwrap_or_default();
     }
     schema
+}
+
+/// One parameter of a query. A list may be several parameters, several texts with commas, or one.
+pub(crate) fn parameter_to_openapi(field: &Field) -> Value {
+    let schema = field_to_openapi(field);
+    match field.kind {
+        Kind::List { of, .. } => json!({"anyOf": [schema, kind_to_openapi(of)]}),
+        _ => schema,
+    }
 }
 
 fn kind_to_openapi(kind: &Kind) -> Value {

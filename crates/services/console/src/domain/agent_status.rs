@@ -3,6 +3,7 @@
 //! Source: fleet-api, agents; the first rule that matches wins.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use protocol::AgentDocument;
@@ -102,7 +103,7 @@ impl AgentStatus {
 #[derive(Clone, Debug)]
 pub struct Signs {
     active: bool,
-    policy_id: String,
+    policy_id: Arc<str>,
     /// The last check-in, or the enrolment.
     silent_since: Option<Timestamp>,
     has_checked_in: bool,
@@ -121,7 +122,7 @@ impl Signs {
         let says = text("last_checkin_status").unwrap_or_default();
         Self {
             active: source["active"].as_bool().unwrap_or_default(),
-            policy_id: text("policy_id").unwrap_or_default().to_owned(),
+            policy_id: text("policy_id").unwrap_or_default().into(),
             silent_since: text("last_checkin")
                 .or_else(|| text("enrolled_at"))
                 .and_then(|time| time.parse().ok()),
@@ -140,6 +141,12 @@ impl Signs {
                 .into_iter()
                 .find(|status| says.eq_ignore_ascii_case(status.name())),
         }
+    }
+
+    /// With the id of its policy as `share` gives it: the same for all agents of a policy.
+    pub(crate) fn sharing(mut self, share: impl FnOnce(Arc<str>) -> Arc<str>) -> Self {
+        self.policy_id = share(self.policy_id);
+        self
     }
 
     fn of(agent: &AgentDocument) -> Self {
@@ -185,7 +192,7 @@ impl StatusRules {
                 .silent_since
                 .is_some_and(|since| self.now.duration_since(since) > limit)
         };
-        let inactive_after = self.inactivity.get(&agent.policy_id);
+        let inactive_after = self.inactivity.get(&*agent.policy_id);
         if !agent.active {
             AgentStatus::Unenrolled
         } else if inactive_after.is_some_and(|seconds| silent_for(SignedDuration::from_secs(*seconds))) {

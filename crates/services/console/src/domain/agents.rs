@@ -225,16 +225,17 @@ pub async fn summary(console: &Console, filter: &AgentFilter) -> Result<StatusSu
     };
     let newest = newest_version(console);
     taken(console, &rules, &filter, move |agents, taken| {
-        let names = agents.names();
+        let upgrade = agents.names().upgrade_fields();
         let mut summary = StatusSummary {
             counts: AgentStatus::ALL.map(|status| (status, 0)).to_vec(),
             upgradeable: 0,
         };
         for one in &taken {
-            if let Some((_, count)) = summary.counts.iter_mut().find(|(status, _)| *status == one.status) {
-                *count += 1;
-            }
-            let is_old = newest.as_ref().is_some_and(|newest| one.brief.is_below(&names, newest));
+            // `ALL` has them in the order of their declaration.
+            summary.counts[one.status as usize].1 += 1;
+            let is_old = newest
+                .as_ref()
+                .is_some_and(|newest| one.brief.is_below(upgrade, newest));
             summary.upgradeable += u64::from(is_old);
         }
         summary
@@ -664,13 +665,11 @@ pub async fn facets(console: &Console) -> Result<Facets, FleetError> {
 /// KQL that is none.
 pub async fn tags(console: &Console, filter: &AgentFilter) -> Result<Vec<String>, FleetError> {
     let rules = status_rules(console).await?;
-    let mut tags: Vec<String> = taken(console, &rules, filter, |agents, taken| {
-        let names = agents.names();
-        let tags = taken.iter().flat_map(|taken| taken.brief.texts(&names, "tags"));
-        tags.map(str::to_owned).collect()
+    taken(console, &rules, filter, |agents, taken| {
+        let field = agents.names().number_of("tags");
+        let tags = taken.iter().flat_map(|taken| taken.brief.known(field));
+        let tags: BTreeSet<&str> = tags.filter_map(|tag| tag.value().as_str()).collect();
+        tags.into_iter().map(str::to_owned).collect()
     })
-    .await?;
-    tags.sort();
-    tags.dedup();
-    Ok(tags)
+    .await
 }

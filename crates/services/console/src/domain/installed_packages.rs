@@ -15,10 +15,12 @@ use crate::Console;
 use crate::console::InstalledPackages;
 use crate::domain::actor::Actor;
 use crate::domain::changes::{self, Changes};
-use crate::domain::documents::{Fields, PACKAGE_POLICIES, PACKAGES, Stored, text};
+use crate::domain::documents::{Fields, PACKAGE_POLICIES, PACKAGES, Stored, flag, text};
 use crate::domain::error::FleetError;
-use crate::domain::{catalog, package_pipelines, package_policies};
+use crate::domain::{catalog, package_pipelines, package_policies, package_streams};
 
+/// Whether package policies follow when a newer version is installed; so it is with the packages of this program.
+const KEEP_UP_TO_DATE: &str = "keepPoliciesUpToDate";
 /// Uploaded zips, by `{name}-{version}`.
 const ARCHIVES: &str = ".flotilla-package-archives";
 /// Bytes of an upload.
@@ -154,6 +156,14 @@ pub async fn of_version(console: &Console, name: &str, version: Option<&str>) ->
     })
 }
 
+/// Whether there is a data stream whose name fits.
+///
+/// # Errors
+/// The store cannot answer.
+pub async fn is_written(console: &Console, pattern: &str) -> Result<bool, FleetError> {
+    Ok(!console.store.names(&[pattern.to_owned()]).await?.is_empty())
+}
+
 /// The installation record of a package.
 ///
 /// # Errors
@@ -184,47 +194,103 @@ pub async fn ensure(
     reference: &PackageReference,
 ) -> Result<Arc<Package>, FleetError> {
     let package = named(console, reference).await?;
-    install(console, actor, &package, "bundled").await?;
+    install(console, actor, &package, How::from("bundled")).await?;
     Ok(package)
 }
 
-/// Installs a package: its templates and pipelines go to the store, then it counts as installed. Nothing to do when it is.
+/// How a package is installed.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// Where it comes from: `bundled`, `upload`.
+    pub source: &'static str,
+    /// Even when it is installed already.
+    pub again: bool,
+    /// Data streams that need a new index keep the one that they have.
+    pub skip_rollover: bool,
+    /// A data stream that does not take the new mappings does not matter.
+    pub ignore_misfits: bool,
+}
+
+impl From<&'static str> for How {
+    fn from(source: &'static str) -> Self {
+        Self {
+            source,
+            again: false,
+            skip_rollover: false,
+            ignore_misfits: false,
+        }
+    }
+}
+
+/// Installs a package: its templates and pipelines go to the store, its data streams follow, then it counts as installed.
+/// Nothing to do when it is.
 ///
 /// # Errors
 /// An asset that is not valid: nothing is installed then.
-pub async fn install(
+pub async fn install(console: &Console, actor: &Actor, package: &Package, how: How) -> Result<Vec<Value>, FleetError> {
+    let (list, is_newer) = install_alone(console, actor, package, how).await?;
+    if is_newer {
+        // Boxed: an upgrade makes sure that the package is installed.
+        Box::pin(keep_up_to_date(console, actor, &package.name)).await?;
+    }
+    Ok(list)
+}
+
+/// Moves the package's policies to the version that is installed now. One that does not fit stays as it is.
+async fn keep_up_to_date(console: &Console, actor: &Actor, name: &str) -> Result<(), FleetError> {
+    let integrations = package_policies::all(console).await?;
+    let uses = |used: &PackageReference| used.name == name;
+    for integration in integrations.iter().filter(|one| one.package.as_ref().is_some_and(uses)) {
+        if let Err(error) = package_policies::upgrade(console, actor, &integration.id).await {
+            tracing::warn!(package_policy.id = %integration.id, %error, "a package policy stays with its version");
+        }
+    }
+    Ok(())
+}
+
+/// The assets, and whether the package's policies are to follow.
+async fn install_alone(
     console: &Console,
     actor: &Actor,
     package: &Package,
-    source: &str,
-) -> Result<Vec<Value>, FleetError> {
+    how: How,
+) -> Result<(Vec<Value>, bool), FleetError> {
     let (assets, left_out) = fitted(package)?;
     let list = described(&assets);
     let present = installation(console, &package.name).await?;
-    if present
+    let is_there = present
         .as_ref()
-        .is_some_and(|present| text(&present.fields, "version") == Some(&package.version))
-    {
-        return Ok(list);
+        .is_some_and(|present| text(&present.fields, "version") == Some(&package.version));
+    if is_there && !how.again {
+        return Ok((list, false));
     }
-    if let Err(error) = put(console, &assets).await {
+    let former = match &present {
+        Some(record) => load(console, record).await?,
+        None => None,
+    };
+    if let Err(error) = put_and_follow(console, &assets, former.as_deref(), how).await {
         take_back(console, &assets, present.as_ref()).await?;
         return Err(error);
     }
-    if let Some(before) = &present {
-        remove_former(console, before, &assets).await?;
+    if let Some(former) = &former {
+        remove_former(console, former, &assets).await?;
     }
     let _one_at_a_time = console.changes.lock().await;
-    let mut fields = Fields::new();
+    // What is set for the package stays.
+    let mut fields = present.as_ref().map(|record| record.fields.clone()).unwrap_or_default();
+    fields.remove("left_out");
     fields.insert("name".into(), package.name.clone().into());
     fields.insert("version".into(), package.version.clone().into());
-    fields.insert("install_source".into(), source.into());
+    fields.insert("install_source".into(), how.source.into());
     fields.insert("installed_at".into(), clock::rfc3339_millis(console.clock.now()).into());
-    fields.insert("keepPoliciesUpToDate".into(), true.into());
+    fields
+        .entry(KEEP_UP_TO_DATE)
+        .or_insert_with(|| (how.source == "bundled").into());
     if !left_out.is_empty() {
         tracing::warn!(package = %package.name, ?left_out, "processors that are not there were left out");
         fields.insert("left_out".into(), json!(left_out));
     }
+    let follows = former.is_some() && flag(&fields, KEEP_UP_TO_DATE);
     let mut changes = Changes::default();
     match &present {
         Some(present) => changes.replace(&PACKAGES, present, fields),
@@ -232,7 +298,7 @@ pub async fn install(
     }
     match changes::apply(console, actor, changes).await {
         // Another request installed it meanwhile.
-        Ok(()) | Err(FleetError::Conflict(_)) => Ok(list),
+        Ok(()) | Err(FleetError::Conflict(_)) => Ok((list, follows)),
         Err(error) => Err(error),
     }
 }
@@ -244,8 +310,23 @@ fn fitted(package: &Package) -> Result<(Vec<Asset>, Vec<String>), FleetError> {
     Ok((assets, left_out))
 }
 
-async fn put(console: &Console, assets: &[Asset]) -> Result<(), FleetError> {
-    let mut run_by_the_store = Vec::new();
+async fn put_and_follow(
+    console: &Console,
+    assets: &[Asset],
+    former: Option<&Package>,
+    how: How,
+) -> Result<(), FleetError> {
+    let put = put(console, assets).await?;
+    let before = match former {
+        Some(former) => former.assets()?,
+        None => Vec::new(),
+    };
+    package_streams::follow(console, &put, &before, how).await
+}
+
+/// Puts them into the store, and says what the index templates are there.
+async fn put(console: &Console, assets: &[Asset]) -> Result<Vec<Asset>, FleetError> {
+    let (mut run_by_the_store, mut templates) = (Vec::new(), Vec::new());
     for asset in assets.iter().filter(|asset| asset.kind == PIPELINE) {
         if console.store.put_pipeline(&asset.name, asset.body.clone()).await? {
             run_by_the_store.push(asset.name.as_str());
@@ -258,9 +339,11 @@ async fn put(console: &Console, assets: &[Asset]) -> Result<(), FleetError> {
             let is_run = |name: &Value| name.as_str().is_some_and(|name| run_by_the_store.contains(&name));
             index.retain(|key, name| key != "default_pipeline" || is_run(name));
         }
-        console.store.put_index_template(&asset.name, body).await?;
+        console.store.put_index_template(&asset.name, body.clone()).await?;
+        templates.push(Asset { body, ..asset.clone() });
     }
-    catalog::put(console, assets).await
+    catalog::put(console, assets).await?;
+    Ok(templates)
 }
 
 /// Kinds of assets.
@@ -279,10 +362,7 @@ async fn remove(console: &Console, assets: &[Asset]) -> Result<(), FleetError> {
 }
 
 /// What the version before brought and this one does not, such as pipelines: their names have the version.
-async fn remove_former(console: &Console, before: &Stored, assets: &[Asset]) -> Result<(), FleetError> {
-    let Some(former) = load(console, before).await? else {
-        return Ok(());
-    };
+async fn remove_former(console: &Console, former: &Package, assets: &[Asset]) -> Result<(), FleetError> {
     let mut gone = former.assets()?;
     gone.retain(|asset| {
         !assets
@@ -297,7 +377,7 @@ async fn take_back(console: &Console, assets: &[Asset], before: Option<&Stored>)
     remove(console, assets).await?;
     match before {
         Some(record) => match load(console, record).await? {
-            Some(package) => put(console, &fitted(&package)?.0).await,
+            Some(package) => put(console, &fitted(&package)?.0).await.map(drop),
             None => Ok(()),
         },
         None => Ok(()),
@@ -308,7 +388,12 @@ async fn take_back(console: &Console, assets: &[Asset], before: Option<&Stored>)
 ///
 /// # Errors
 /// Not a valid package, or too big: nothing is kept.
-pub async fn upload(console: &Console, actor: &Actor, zip: Vec<u8>) -> Result<(Package, Vec<Value>), FleetError> {
+pub async fn upload(
+    console: &Console,
+    actor: &Actor,
+    zip: Vec<u8>,
+    how: How,
+) -> Result<(Package, Vec<Value>), FleetError> {
     if zip.len() > LARGEST_UPLOAD {
         return Err(FleetError::invalid(format!(
             "the upload exceeds the limit of {LARGEST_UPLOAD} bytes"
@@ -330,7 +415,7 @@ pub async fn upload(console: &Console, actor: &Actor, zip: Vec<u8>) -> Result<(P
     for outcome in console.store.bulk(vec![operation], Refresh::WaitFor).await? {
         outcome.written()?;
     }
-    match install(console, actor, &package, "upload").await {
+    match install(console, actor, &package, how).await {
         Ok(assets) => Ok((package, assets)),
         Err(error) => {
             forget_archive(console, &package.name, &package.version).await?;

@@ -28,6 +28,7 @@ mod catalog;
 pub mod installed_packages;
 mod package_pipelines;
 pub mod package_policies;
+mod package_streams;
 pub mod publish;
 pub(crate) mod signing;
 pub mod spaces;

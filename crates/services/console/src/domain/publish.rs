@@ -94,6 +94,22 @@ pub async fn full_policy(console: &Console, id: &str, form: Form) -> Result<Full
     compiled.map_err(|_| FleetError::invalid("the policy cannot be compiled"))?
 }
 
+/// The inputs that a package policy would give to the agents of its first policy; nothing is written.
+///
+/// # Errors
+/// A reference that leads nowhere.
+pub async fn inputs_of(console: &Console, integration: &PackagePolicy) -> Result<Vec<Value>, FleetError> {
+    let Some(id) = integration.policy_ids.first() else {
+        return Ok(Vec::new());
+    };
+    let policy = crate::domain::agent_policies::read(console, id).await?;
+    let mut material = Material::read(console).await?;
+    material.package_policies = vec![Arc::new(integration.clone())];
+    let full = material.compile(&policy, Form::Fleet)?;
+    let inputs = full.0.get("inputs").and_then(Value::as_array);
+    Ok(inputs.cloned().unwrap_or_default())
+}
+
 /// Compiles the policies (all, when `ids` is none) and publishes those that changed, or with `bump` each of them. The caller holds
 /// `console.changes`.
 ///

@@ -33,7 +33,7 @@ pub async fn run(console: &Console) -> Result<SetupSummary, FleetError> {
     let actor = Actor::system(&console.access);
     for name in ["elastic_agent", "fleet_server", "system"] {
         let package = installed_packages::newest(console, name).await?;
-        installed_packages::install(console, &actor, &package, "bundled").await?;
+        installed_packages::install(console, &actor, &package, installed_packages::How::from("bundled")).await?;
     }
     default_output(console, &actor).await?;
     default_host(console, &actor).await?;

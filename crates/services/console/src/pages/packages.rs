@@ -170,7 +170,7 @@ async fn upload(reader: SignedIn, mut parts: Multipart) -> Result<Response, Prob
         let wrong = "Choose the zip of a package.".to_owned();
         return Ok(render(&reader, &Wanted::default(), wrong, None).await?.into_response());
     }
-    match installed_packages::upload(&reader.console, &actor, zip).await {
+    match installed_packages::upload(&reader.console, &actor, zip, installed_packages::How::from("upload")).await {
         Ok(_) => Ok(Redirect::to("/app/fleet/packages?done=uploaded").into_response()),
         Err(FleetError::Invalid { message, .. } | FleetError::Conflict(message)) => {
             Ok(render(&reader, &Wanted::default(), message, None)

@@ -1,108 +1,115 @@
 //! Who may ask what: every route with no, wrong, foreign and valid credentials.
 
+use base64::Engine;
 use http::{Method, Request};
 use serde_json::json;
 
 use crate::harness::{Fleet, PASSWORD, basic};
 
-/// Routes that anybody may ask.
-const PUBLIC: [&str; 3] = ["/api/status", "/internal/security/login", "/internal/security/logout"];
-/// Routes for which being known is enough.
-const LOGIN: [&str; 3] = [
-    "/internal/security/me",
-    "/api/fleet/openapi.json",
-    "/api/fleet/check-permissions",
-];
+/// A route, and what its callers need: `none`, `login`, `fleet-read` or `fleet-all`.
+struct Route {
+    method: Method,
+    path: String,
+    needs: String,
+}
 
-async fn routes(fleet: &Fleet) -> Vec<(Method, String)> {
+/// All of them: the description leaves out only what belongs to the log-in, and a test beside it looks at that.
+async fn routes(fleet: &Fleet) -> Vec<Route> {
     let described = fleet.get("/api/fleet/openapi.json").await.ok();
-    let mut routes = Vec::new();
+    let mut routes = vec![Route {
+        method: Method::GET,
+        path: "/internal/security/me".into(),
+        needs: "login".into(),
+    }];
     for (path, methods) in described["paths"].as_object().unwrap() {
-        for method in methods.as_object().unwrap().keys() {
-            let path = path.replace(['{', '}'], "x");
-            routes.push((method.to_uppercase().parse().unwrap(), path));
+        for (method, operation) in methods.as_object().unwrap() {
+            routes.push(Route {
+                method: method.to_uppercase().parse().unwrap(),
+                path: path.replace(['{', '}'], "x"),
+                needs: operation["x-required-privilege"].as_str().unwrap().to_owned(),
+            });
         }
     }
+    assert!(routes.len() > 100, "{}", routes.len());
     routes
+}
+
+/// Every route with a credential: whether it may be refused as one.
+async fn walk(fleet: &Fleet, credential: Option<&str>, expected: impl Fn(&Route) -> Option<u16>) {
+    for route in routes(fleet).await {
+        for space in ["", "/s/team"] {
+            let path = format!("{space}{}", route.path);
+            let answer = fleet
+                .ask_as(credential, route.method.clone(), &path, Some(json!({})))
+                .await;
+            let status = answer.status.as_u16();
+            match expected(&route) {
+                Some(refused) => assert_eq!(
+                    status, refused,
+                    "{} {path} {credential:?}: {}",
+                    route.method, answer.body
+                ),
+                None => assert!(
+                    ![401, 403, 405, 500].contains(&status),
+                    "{} {path} {credential:?}: {status} {}",
+                    route.method,
+                    answer.body
+                ),
+            }
+            if status == 401 {
+                let challenge = answer.headers["www-authenticate"].to_str().unwrap();
+                assert!(challenge.starts_with("Basic"), "{challenge}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
 async fn every_route_refuses_strangers() {
     let fleet = Fleet::start().await;
-    let routes = routes(&fleet).await;
-    assert!(routes.len() > 100, "{}", routes.len());
-    for (method, path) in routes.iter().filter(|(_, path)| !PUBLIC.contains(&path.as_str())) {
-        for credential in [
-            None,
-            Some("Basic ???".to_owned()),
-            Some("Bearer nope".to_owned()),
-            Some("ApiKey bm86cGU=".to_owned()),
-        ] {
-            let answer = fleet
-                .ask_as(credential.as_deref(), method.clone(), path, Some(json!({})))
-                .await;
-            assert_eq!(answer.status, 401, "{method} {path} {credential:?}");
-            assert!(
-                answer.headers["www-authenticate"]
-                    .to_str()
-                    .unwrap()
-                    .starts_with("Basic")
-            );
-        }
+    for credential in [
+        None,
+        Some("Basic ???"),
+        Some("Bearer nope"),
+        Some("ApiKey bm86cGU="),
+        Some("Digest a"),
+    ] {
+        walk(&fleet, credential, |route| (route.needs != "none").then_some(401)).await;
     }
 }
 
+/// Credentials that are good, for something else.
 #[tokio::test]
-async fn every_route_refuses_users_without_the_privilege() {
+async fn every_route_refuses_who_is_known_for_something_else() {
     let fleet = Fleet::start().await;
-    let known_only = |path: &str| PUBLIC.contains(&path) || LOGIN.contains(&path);
-    for (method, path) in routes(&fleet).await.iter().filter(|(_, path)| !known_only(path)) {
-        let answer = fleet
-            .ask_as(Some(&basic("nobody", PASSWORD)), method.clone(), path, Some(json!({})))
-            .await;
-        assert_eq!(answer.status, 403, "{method} {path}: {}", answer.body);
-        let enrollment = format!("ApiKey {}", fleet.setup.enrollment_token.expose());
-        let answer = fleet
-            .ask_as(Some(&enrollment), method.clone(), path, Some(json!({})))
-            .await;
-        assert_eq!(
-            answer.status, 403,
-            "{method} {path} with an enrollment token: {}",
-            answer.body
-        );
+    let without_roles = basic("nobody", PASSWORD);
+    let enrollment = format!("ApiKey {}", fleet.setup.enrollment_token.expose());
+    let service = fleet.post("/api/fleet/service_tokens", json!({})).await.ok();
+    let service = format!("Bearer {}", service["value"].as_str().unwrap());
+    let shipper = fleet.post("/api/fleet/logstash_api_keys", json!({})).await.ok();
+    let shipper = base64::engine::general_purpose::STANDARD.encode(shipper["api_key"].as_str().unwrap());
+    for credential in [without_roles, enrollment, service, format!("ApiKey {shipper}")] {
+        walk(&fleet, Some(&credential), |route| {
+            route.needs.starts_with("fleet-").then_some(403)
+        })
+        .await;
     }
 }
 
 #[tokio::test]
-async fn every_route_knows_its_caller_and_never_blames_itself() {
-    let fleet = Fleet::start().await;
-    for (method, path) in routes(&fleet).await {
-        let answer = fleet.ask(method.clone(), &path, Some(json!({}))).await;
-        assert!(
-            ![401, 403, 500].contains(&answer.status.as_u16()),
-            "{method} {path}: {} {}",
-            answer.status,
-            answer.body
-        );
-    }
-}
-
-#[tokio::test]
-async fn readers_read_and_do_not_write() {
+async fn every_route_takes_readers_as_far_as_they_may_go() {
     let fleet = Fleet::start().await;
     let reader = basic("reader", PASSWORD);
-    assert_eq!(
-        fleet
-            .ask_as(Some(&reader), Method::GET, "/api/fleet/outputs", None)
-            .await
-            .status,
-        200
-    );
-    let body = json!({"name": "x", "host_urls": ["https://x:1"]});
-    let answer = fleet
-        .ask_as(Some(&reader), Method::POST, "/api/fleet/fleet_server_hosts", Some(body))
-        .await;
-    assert_eq!(answer.status, 403);
+    walk(&fleet, Some(&reader), |route| {
+        (route.needs == "fleet-all").then_some(403)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_route_knows_who_may_do_all_and_never_blames_itself() {
+    let fleet = Fleet::start().await;
+    walk(&fleet, Some(&basic("elastic", PASSWORD)), |_| None).await;
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! What is kept of each agent: all fields that lists may name, flat. Names and values that agents share, and most they do, are
 //! kept once for all.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use query::matcher;
 use serde_json::{Map, Value};
 
+use super::known::Known;
 use crate::domain::agent_status::{AgentStatus, Signs};
 
 /// Values that are held before it is looked which of them nobody has any more.
@@ -17,7 +19,7 @@ const FEWEST_VALUES: usize = 4_096;
 pub(crate) struct Brief {
     pub(crate) signs: Signs,
     /// By their field's number, in the document's order.
-    fields: Box<[(u32, Arc<Value>)]>,
+    fields: Box<[(u32, Known)]>,
 }
 
 /// What the agents have in common.
@@ -38,7 +40,8 @@ pub(crate) struct Names {
 
 #[derive(Debug, Default)]
 struct Values {
-    known: HashSet<Arc<Value>>,
+    known: HashSet<Known>,
+    policies: HashSet<Arc<str>>,
     most: usize,
 }
 
@@ -56,7 +59,7 @@ impl Vocabulary {
         // Stable: the values of a field stay in their order.
         fields.sort_by_key(|(number, _)| *number);
         Brief {
-            signs: Signs::of_source(source),
+            signs: Signs::of_source(source).sharing(|policy| values.policy(policy)),
             fields: fields.into_boxed_slice(),
         }
     }
@@ -84,32 +87,43 @@ impl Names {
 }
 
 impl Values {
-    fn one(&mut self, value: &Value) -> Arc<Value> {
+    fn one(&mut self, value: &Value) -> Known {
         if let Some(known) = self.known.get(value) {
-            return Arc::clone(known);
+            return known.clone();
         }
         if self.known.len() > self.most.max(FEWEST_VALUES) {
-            self.known.retain(|value| Arc::strong_count(value) > 1);
+            self.known.retain(Known::is_used);
+            self.policies.retain(|policy| Arc::strong_count(policy) > 1);
             self.most = self.known.len() * 2;
         }
-        let new = Arc::new(value.clone());
-        self.known.insert(Arc::clone(&new));
+        let new = Known::new(value.clone());
+        self.known.insert(new.clone());
         new
+    }
+
+    fn policy(&mut self, policy: Arc<str>) -> Arc<str> {
+        if let Some(known) = self.policies.get(&policy) {
+            return Arc::clone(known);
+        }
+        self.policies.insert(Arc::clone(&policy));
+        policy
     }
 }
 
 impl Brief {
     /// The values of a field.
     pub(crate) fn values<'a>(&'a self, names: &Names, field: &str) -> impl Iterator<Item = &'a Value> {
-        let number = names.numbers.get(field).copied();
-        number.into_iter().flat_map(|number| self.of_number(number))
+        self.known(names.number_of(field)).map(Known::value)
     }
 
-    fn of_number(&self, number: u32) -> impl Iterator<Item = &Value> {
-        let start = self.fields.partition_point(|(other, _)| *other < number);
+    /// The values of the field of that number, with what is known of them.
+    pub(crate) fn known(&self, number: Option<u32>) -> impl Iterator<Item = &Known> {
+        let start = number.map_or(self.fields.len(), |number| {
+            self.fields.partition_point(|(other, _)| *other < number)
+        });
         let rest = self.fields[start..].iter();
-        rest.take_while(move |(other, _)| *other == number)
-            .map(|(_, value)| &**value)
+        rest.take_while(move |(other, _)| Some(*other) == number)
+            .map(|(_, value)| value)
     }
 
     fn has(&self, number: u32) -> bool {
@@ -117,15 +131,13 @@ impl Brief {
     }
 
     /// Whether it is of an older version, and can be upgraded.
-    pub(crate) fn is_below(&self, names: &Names, version: &semver::Version) -> bool {
-        let present = self.texts(names, "agent.version").next();
-        let is_older =
-            present.is_some_and(|present| semver::Version::parse(present).is_ok_and(|present| present < *version));
+    pub(crate) fn is_below(&self, fields: UpgradeFields, version: &semver::Version) -> bool {
+        let present = self.known(fields.version).next().and_then(Known::version);
         let cannot = || {
-            let said = self.values(names, "local_metadata.elastic.agent.upgradeable").next();
+            let said = self.known(fields.upgradeable).next().map(Known::value);
             said == Some(&Value::Bool(false))
         };
-        self.signs.is_active() && is_older && !cannot()
+        self.signs.is_active() && present.is_some_and(|present| present < version) && !cannot()
     }
 
     /// Whether a flag is on.
@@ -139,9 +151,66 @@ impl Brief {
     }
 }
 
+/// The numbers of the fields that say whether an agent can be upgraded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UpgradeFields {
+    version: Option<u32>,
+    upgradeable: Option<u32>,
+}
+
+impl Names {
+    /// The number of a field, if any agent has it.
+    pub(crate) fn number_of(&self, field: &str) -> Option<u32> {
+        self.numbers.get(field).copied()
+    }
+
+    /// The fields that [`Brief::is_below`] looks at.
+    pub(crate) fn upgrade_fields(&self) -> UpgradeFields {
+        UpgradeFields {
+            version: self.number_of("agent.version"),
+            upgradeable: self.number_of("local_metadata.elastic.agent.upgradeable"),
+        }
+    }
+}
+
+/// The fields that a filter asks for: found once for all agents.
+pub(crate) struct Places<'a> {
+    names: &'a Names,
+    found: RefCell<Vec<(Box<str>, Place<'a>)>>,
+}
+
+/// A field, and the fields below it.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    number: Option<u32>,
+    below: &'a [u32],
+}
+
+impl<'a> Places<'a> {
+    pub(crate) fn of(names: &'a Names) -> Self {
+        Self {
+            names,
+            found: RefCell::default(),
+        }
+    }
+
+    fn place(&self, path: &str) -> Place<'a> {
+        let mut found = self.found.borrow_mut();
+        if let Some((_, place)) = found.iter().find(|(known, _)| **known == *path) {
+            return *place;
+        }
+        let place = Place {
+            number: self.names.number_of(path),
+            below: self.names.below.get(path).map(Vec::as_slice).unwrap_or_default(),
+        };
+        found.push((path.into(), place));
+        place
+    }
+}
+
 /// An agent as a document that is asked about, with its status as one more field.
 pub(crate) struct Seen<'a> {
-    pub(crate) names: &'a Names,
+    pub(crate) places: &'a Places<'a>,
     pub(crate) brief: &'a Brief,
     pub(crate) status: AgentStatus,
 }
@@ -154,11 +223,9 @@ impl matcher::Document for Seen<'_> {
         if path == "status" {
             return words_of(self.status).iter().for_each(each);
         }
-        if let Some(number) = self.names.numbers.get(path) {
-            self.brief.of_number(*number).for_each(&mut *each);
-        }
-        let below = self.names.below.get(path);
-        if below.is_some_and(|numbers| numbers.iter().any(|number| self.brief.has(*number))) {
+        let place = self.places.place(path);
+        self.brief.known(place.number).map(Known::value).for_each(&mut *each);
+        if place.below.iter().any(|number| self.brief.has(*number)) {
             each(&OBJECT);
         }
     }
@@ -168,21 +235,17 @@ impl matcher::Document for Seen<'_> {
             each("status", word);
         }
         for (number, value) in &self.brief.fields {
-            each(&self.names.by_number[*number as usize], value);
+            each(&self.places.names.by_number[*number as usize], value.value());
         }
     }
 }
 
 /// The words that name a status in filters: the API's, and the one that pages show.
 fn words_of(status: AgentStatus) -> &'static [Value] {
-    static WORDS: LazyLock<HashMap<AgentStatus, Vec<Value>>> = LazyLock::new(|| {
-        let words = |status: AgentStatus| status.words().map(Value::from).collect();
-        AgentStatus::ALL
-            .into_iter()
-            .map(|status| (status, words(status)))
-            .collect()
-    });
-    WORDS.get(&status).map(Vec::as_slice).unwrap_or_default()
+    static WORDS: LazyLock<[Vec<Value>; AgentStatus::ALL.len()]> =
+        LazyLock::new(|| AgentStatus::ALL.map(|status| status.words().map(Value::from).collect()));
+    // `ALL` has them in the order of their declaration: a test looks.
+    &WORDS[status as usize]
 }
 
 #[cfg(test)]
@@ -206,7 +269,7 @@ mod tests {
         let brief = vocabulary.brief(&source, everything);
         let names = vocabulary.names();
         let seen = Seen {
-            names: &names,
+            places: &Places::of(&names),
             brief: &brief,
             status: AgentStatus::Degraded,
         };
@@ -224,6 +287,13 @@ mod tests {
         let mut count = 0;
         seen.visit_all(&mut |_, _| count += 1);
         assert_eq!(count, 2 + 2 + 1 + 3);
+    }
+
+    #[test]
+    fn every_status_has_its_own_words() {
+        for status in AgentStatus::ALL {
+            assert_eq!(words_of(status)[0], status.name());
+        }
     }
 
     #[test]

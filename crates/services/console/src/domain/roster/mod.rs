@@ -4,8 +4,9 @@
 //! The roster follows the index of agents from the start on, so that no request waits for it to be read.
 
 mod brief;
+mod known;
 
-use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,8 @@ use crate::domain::agent_status::{AgentStatus, StatusRules};
 use crate::domain::agents;
 use crate::domain::error::FleetError;
 use crate::domain::mirror::{Entries, Mirror};
-use brief::{Seen, Vocabulary};
+use brief::{Places, Seen, Vocabulary};
+use known::Known;
 
 pub(crate) use brief::{Brief, Names};
 
@@ -138,8 +140,59 @@ impl Order {
     }
 }
 
-/// What an agent is sorted by: the value of the field, and the id.
-type Key<'a> = (Cow<'a, Value>, &'a Arc<str>);
+/// What an agent is sorted by: the value of the field, what can be said of it without looking at it, and the id.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    rank: (u8, u64),
+    value: Option<&'a Known>,
+    id: &'a Arc<str>,
+}
+
+/// The rank of agents that lack the field.
+const LAST: (u8, u64) = (u8::MAX, u64::MAX);
+
+impl<'a> Key<'a> {
+    fn of(sort: &Sort, field: Option<u32>, taken: &Taken<'a>) -> Self {
+        let values = taken.brief.known(field);
+        let value = match sort.order {
+            SortOrder::Ascending => values.min_by(|left, right| left.compare(right)),
+            SortOrder::Descending => values.max_by(|left, right| left.compare(right)),
+        };
+        let rank = value.map_or(LAST, |value| match (sort.order, value.rank()) {
+            (SortOrder::Ascending, rank) => rank,
+            (SortOrder::Descending, (kind, rank)) => (LAST.0 - 1 - kind, !rank),
+        });
+        Self {
+            rank,
+            value,
+            id: taken.id,
+        }
+    }
+
+    fn values(&self, by_id: bool) -> Vec<Value> {
+        let id = Value::from(&**self.id);
+        let value = match self.value {
+            Some(value) => value.sort_value().into_owned(),
+            None if by_id => id.clone(),
+            None => Value::Null,
+        };
+        vec![value, id]
+    }
+}
+
+/// The order of two agents in a list. Those without the field come last in either direction, and the id decides between equals.
+fn compare(order: SortOrder, by_id: bool, left: &Key<'_>, right: &Key<'_>) -> Ordering {
+    let values = || match (left.value, right.value, order) {
+        (Some(left), Some(right), SortOrder::Ascending) => left.compare(right),
+        (Some(left), Some(right), SortOrder::Descending) => right.compare(left),
+        _ => Ordering::Equal,
+    };
+    let ids = || match order {
+        SortOrder::Descending if by_id => right.id.cmp(left.id),
+        _ => left.id.cmp(right.id),
+    };
+    left.rank.cmp(&right.rank).then_with(values).then_with(ids)
+}
 
 impl Agents {
     /// The names of the fields that agents have.
@@ -160,6 +213,7 @@ impl Agents {
     /// The agents that a filter takes, in no order.
     pub(crate) fn take(&self, rules: &StatusRules, filter: &Filter) -> Vec<Taken<'_>> {
         let names = self.names();
+        let (places, upgrade) = (Places::of(&names), names.upgrade_fields());
         let taken = self.entries.iter().filter_map(|(id, brief)| {
             let status = rules.status(&brief.signs);
             let meta = DocumentMeta {
@@ -167,12 +221,12 @@ impl Agents {
                 ..DocumentMeta::default()
             };
             let seen = Seen {
-                names: &names,
+                places: &places,
                 brief,
                 status,
             };
             let is_taken = !filter.hidden.contains(&status) && filter.matcher.holds(&seen, &meta);
-            let is_below = |version| brief.is_below(&names, version);
+            let is_below = |version| brief.is_below(upgrade, version);
             let is_here = !filter.not_of.contains(brief.signs.policy_id());
             (is_taken && is_here && filter.below.as_ref().is_none_or(is_below)).then_some(Taken { id, status, brief })
         });
@@ -187,58 +241,29 @@ impl Agents {
         offset: usize,
         size: usize,
     ) -> Vec<(Arc<str>, Vec<Value>)> {
-        let names = self.names();
-        let mut keys: Vec<Key<'_>> = taken
-            .iter()
-            .map(|one| (key(&order.sorts[0], one, &names), one.id))
-            .collect();
-        drop(names);
-        let sorts = &order.sorts;
+        let sort = &order.sorts[0];
+        let by_id = matches!(sort.field.as_str(), "_id" | "id");
+        let field = sort.field.strip_suffix(".keyword").unwrap_or(&sort.field);
+        let field = self.names().number_of(field).filter(|_| !by_id);
+        let mut keys: Vec<Key<'_>> = taken.iter().map(|one| Key::of(sort, field, one)).collect();
         if let Some(after) = &order.after {
-            keys.retain(|key| query::compare_sort_values(sorts, after, &values(key)).is_lt());
+            keys.retain(|key| query::compare_sort_values(&order.sorts, after, &key.values(by_id)).is_lt());
         }
-        let compare = |left: &Key<'_>, right: &Key<'_>| {
-            query::compare_sort_value(&sorts[0], &left.0, &right.0).then_with(|| left.1.cmp(right.1))
-        };
+        let compare = |left: &Key<'_>, right: &Key<'_>| compare(sort.order, by_id, left, right);
         let wanted = offset.saturating_add(size).min(keys.len());
         if wanted < keys.len() && wanted > 0 {
             keys.select_nth_unstable_by(wanted - 1, compare);
             keys.truncate(wanted);
         }
-        keys.sort_unstable_by(compare);
-        let page = keys.iter().skip(offset).take(size);
-        page.map(|key| (Arc::clone(key.1), values(key))).collect()
-    }
-}
-
-fn values(key: &Key<'_>) -> Vec<Value> {
-    vec![key.0.clone().into_owned(), Value::from(&**key.1)]
-}
-
-/// The smallest or largest of several; dates as milliseconds; null when it is missing.
-fn key<'a>(sort: &Sort, taken: &Taken<'a>, names: &Names) -> Cow<'a, Value> {
-    if matches!(sort.field.as_str(), "_id" | "id") {
-        return Cow::Owned(Value::from(&**taken.id));
-    }
-    let field = sort.field.strip_suffix(".keyword").unwrap_or(&sort.field);
-    let values = taken.brief.values(names, field);
-    let best = match sort.order {
-        SortOrder::Ascending => values.min_by(|left, right| query::compare_values(left, right)),
-        SortOrder::Descending => values.max_by(|left, right| query::compare_values(left, right)),
-    };
-    best.map_or(Cow::Owned(Value::Null), |value| {
-        match value.as_str().and_then(millis_of) {
-            Some(millis) => Cow::Owned(Value::from(millis)),
-            None => Cow::Borrowed(value),
+        if offset > 0 && offset < keys.len() {
+            // What is before the page need not be in order.
+            keys.select_nth_unstable_by(offset, compare);
         }
-    })
-}
-
-/// A text that looks like a date, as milliseconds.
-fn millis_of(text: &str) -> Option<i64> {
-    let looks_like_one = text.as_bytes().get(4) == Some(&b'-') && text.as_bytes().first()?.is_ascii_digit();
-    let time: Timestamp = looks_like_one.then(|| text.parse().ok())??;
-    Some(time.as_millisecond())
+        let mut page = keys.split_off(offset.min(keys.len()));
+        page.sort_unstable_by(compare);
+        page.truncate(size);
+        page.iter().map(|key| (Arc::clone(key.id), key.values(by_id))).collect()
+    }
 }
 
 #[cfg(test)]
@@ -336,5 +361,48 @@ mod tests {
         let (second, _) = page(SortOrder::Descending, after, 9);
         assert_eq!(second, "bd", "what has no value comes last");
         assert_eq!(page(SortOrder::Ascending, None, 9).0, "bacd");
+    }
+
+    /// Any page of any order is that part of the whole list which the store would give.
+    #[test]
+    fn pages_are_parts_of_the_whole_list() {
+        let documents: Vec<(String, Value)> = (0..60)
+            .map(|number: i64| {
+                let value = match number % 6 {
+                    0 => json!({"last_checkin": "2026-01-02T11:59:00Z"}),
+                    1 => json!({"last_checkin": format!("2026-01-02T11:{:02}:00Z", number % 7)}),
+                    2 => json!({"last_checkin": number * 31 % 11}),
+                    3 => json!({"last_checkin": [format!("web-0000{}", number % 5), "2026-01-02T11:58:00Z"]}),
+                    4 => json!({"last_checkin": number % 4 == 0}),
+                    _ => json!({}),
+                };
+                (format!("agent-{}", number * 7 % 60), value)
+            })
+            .collect();
+        let documents: Vec<(&str, Value)> = documents
+            .iter()
+            .map(|(id, value)| (id.as_str(), value.clone()))
+            .collect();
+        let (agents, rules) = (agents(&documents), rules());
+        let taken = agents.take(&rules, &Filter::of(&Query::MatchAll, true, rules.now).unwrap());
+        for (field, direction) in [
+            ("last_checkin", SortOrder::Ascending),
+            ("last_checkin", SortOrder::Descending),
+            ("_id", SortOrder::Descending),
+        ] {
+            let whole = agents.page(&taken, &Order::by(field, direction, None), 0, 100);
+            let order = Order::by(field, direction, None);
+            assert!(
+                whole.is_sorted_by(|left, right| query::compare_sort_values(&order.sorts, &left.1, &right.1).is_lt())
+            );
+            for offset in 0..whole.len() + 2 {
+                let expected = &whole[offset.min(60)..(offset + 7).min(60)];
+                assert_eq!(agents.page(&taken, &order, offset, 7), expected, "{field} {offset}");
+                if let Some(last) = offset.checked_sub(1).and_then(|last| whole.get(last)) {
+                    let order = Order::by(field, direction, Some(last.1.clone()));
+                    assert_eq!(agents.page(&taken, &order, 0, 7), expected, "{field} after {last:?}");
+                }
+            }
+        }
     }
 }
