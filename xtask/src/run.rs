@@ -37,22 +37,23 @@ fn failed_target(line: &str) -> Option<&str> {
     package.split_once(' ').map(|(_, target)| target)
 }
 
+/// Where the tests with rounds are, and parts of their names.
+const SOAKS: &[(&str, &[&str])] = &[
+    ("up", &["survives_kill_9"]),
+    ("fleet_crash", &["survives_kill_9"]),
+    ("fleet_server", &["nothing_that_was_answered_is_lost"]),
+    ("agent_torture", &["every_line_arrives"]),
+    ("upgrade", &["kills_in_the_midst_of_an_upgrade"]),
+];
+
 /// The tests that kill the whole program again and again, so many times.
 pub(crate) fn soak(rounds: usize) -> Result<()> {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let status = Command::new(program)
-        .args([
-            "test",
-            "--release",
-            "--locked",
-            "-p",
-            "flotilla",
-            "--test",
-            "fleet_crash",
-            "--test",
-            "up",
-        ])
-        .args(["--", "--nocapture", "kill_9"])
+        .args(["test", "--release", "--locked", "-p", "flotilla"])
+        .args(SOAKS.iter().flat_map(|(target, _)| ["--test", target]))
+        .args(["--", "--nocapture"])
+        .args(SOAKS.iter().flat_map(|(_, tests)| *tests))
         .env("FLOTILLA_SOAK_ROUNDS", rounds.to_string())
         .status()
         .context("cannot start cargo")?;

@@ -1,4 +1,6 @@
 //! An agent as a process, killed at any moment while its files grow, rotate, are truncated and refilled: every line counts.
+//!
+//! `FLOTILLA_SOAK_ROUNDS` is the number of kills of each test.
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
 use std::collections::BTreeSet;
@@ -7,21 +9,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
-use testkit::eventually;
+use serde_json::{Value, json};
+use testkit::{Flotilla, eventually};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 const SOON: Duration = Duration::from_mins(1);
+/// So many kills with the same files; then others, so that a thousand rounds take a thousand times as long as one.
+const KILLS_OF_A_HOST: usize = 20;
 /// Looks are more frequent than a person would want them, for the test's sake.
 const CONFIG: &str = "agent.monitoring.enabled: false
-outputs.default: {type: file, path: OUT}
+outputs.default: OUTPUT
 inputs:
   - id: logs
     type: filestream
     streams:
       - id: s
         paths: ['FOLDER/app.log*']
-        data_stream.dataset: torture
+        data_stream.dataset: DATASET
+        event_ids: true
         prospector.scanner.check_interval: 100ms
         backoff: {init: 50ms, max: 100ms}
 ";
@@ -39,27 +44,106 @@ impl Dice {
     }
 }
 
+/// Where the lines go.
+trait Sink {
+    /// The output of the agent of `host`, as YAML.
+    fn output(&self, host: &Host) -> String;
+    /// How many lines have arrived; a number that is told twice counts twice where that must not be.
+    fn count(&self, host: &Host) -> usize;
+    /// The numbers of the lines that arrived, sorted.
+    fn delivered(&self, host: &Host) -> Vec<u64>;
+}
+
+/// The output `file`, in which a replay may write a line again.
+struct Files;
+
+impl Sink for Files {
+    fn output(&self, host: &Host) -> String {
+        format!("{{type: file, path: {}}}", host.path("out").display())
+    }
+
+    fn count(&self, host: &Host) -> usize {
+        self.delivered(host).len()
+    }
+
+    /// A record that a kill cut off does not count.
+    fn delivered(&self, host: &Host) -> Vec<u64> {
+        let Ok(files) = std::fs::read_dir(host.path("out")) else {
+            return Vec::new();
+        };
+        let texts = files.map(|file| fs_err::read_to_string(file.unwrap().path()).unwrap_or_default());
+        let numbers: BTreeSet<u64> = texts.flat_map(|text| numbers(&text)).collect();
+        numbers.into_iter().collect()
+    }
+}
+
+/// Our own port 9200, where a document's `_id` keeps a line from being there twice.
+impl Sink for Flotilla {
+    fn output(&self, _host: &Host) -> String {
+        format!(
+            "{{type: elasticsearch, hosts: ['{}'], username: '{}', password: '{}', ssl.certificate_authorities: ['{}']}}",
+            self.text("/urls/elasticsearch"),
+            self.text("/username"),
+            self.text("/password"),
+            self.text("/ca/path")
+        )
+    }
+
+    fn count(&self, host: &Host) -> usize {
+        let answer = self.elasticsearch().get(&format!("/{}/_count", host.stream()));
+        answer["count"].as_u64().unwrap_or(0) as usize
+    }
+
+    fn delivered(&self, host: &Host) -> Vec<u64> {
+        let curl = self.elasticsearch();
+        let opened = curl.post(&format!("/{}/_pit?keep_alive=1m", host.stream()), &json!({}));
+        let mut search = json!({
+            "size": 10_000, "pit": {"id": opened["id"]}, "sort": ["_shard_doc"], "_source": ["message"]
+        });
+        let mut numbers = Vec::new();
+        loop {
+            let answer = curl.post("/_search", &search);
+            let hits = answer["hits"]["hits"].as_array().unwrap_or_else(|| panic!("{answer}"));
+            let Some(last) = hits.last() else {
+                numbers.sort_unstable();
+                return numbers;
+            };
+            search["search_after"] = last["sort"].clone();
+            numbers.extend(hits.iter().map(|hit| number(&hit["_source"]).unwrap()));
+        }
+    }
+}
+
 struct Host {
     folder: tempfile::TempDir,
+    dataset: String,
     written: u64,
     rotations: u32,
     agent: Option<Child>,
 }
 
 impl Host {
-    fn new() -> Self {
+    fn new(dataset: String, sink: &impl Sink) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let host = Self {
             folder,
+            dataset,
             written: 0,
             rotations: 0,
             agent: None,
         };
         std::fs::create_dir_all(host.path("agent")).unwrap();
-        let place = |name: &str| host.path(name).into_os_string().into_string().unwrap();
-        let config = CONFIG.replace("OUT", &place("out")).replace("FOLDER", &place(""));
+        let config = CONFIG
+            .replace("OUTPUT", &sink.output(&host))
+            .replace("FOLDER", host.folder.path().to_str().unwrap())
+            .replace("DATASET", &host.dataset);
         fs_err::write(host.path("agent/elastic-agent.yml"), config).unwrap();
         host
+    }
+
+    /// The data stream of its lines.
+    fn stream(&self) -> String {
+        format!("logs-{}-default", self.dataset)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -99,20 +183,17 @@ impl Host {
         std::fs::rename(self.path("app.log"), to).unwrap();
     }
 
-    /// The numbers of the lines that arrived. A record that a kill cut off does not count.
-    fn delivered(&self) -> BTreeSet<u64> {
-        let Ok(files) = std::fs::read_dir(self.path("out")) else {
-            return BTreeSet::new();
-        };
-        let texts = files.map(|file| fs_err::read_to_string(file.unwrap().path()).unwrap_or_default());
-        texts.flat_map(|text| numbers(&text)).collect()
-    }
-
-    fn all_arrive(&self) {
+    fn all_arrive(&self, sink: &impl Sink) {
         eventually("every line", SOON, || {
-            let delivered = self.delivered();
-            (delivered.len() as u64 == self.written).then_some(())
+            (sink.count(self) as u64 >= self.written).then_some(())
         });
+        let delivered = sink.delivered(self);
+        assert!(
+            delivered.iter().copied().eq(0..self.written),
+            "each number once: {} of {} arrived",
+            delivered.len(),
+            self.written
+        );
     }
 }
 
@@ -126,11 +207,13 @@ impl Drop for Host {
 }
 
 fn numbers(text: &str) -> Vec<u64> {
-    let number = |line: &str| {
-        let document: Value = serde_json::from_str(line).ok()?;
-        document["message"].as_str()?.split(' ').nth(1)?.parse().ok()
-    };
-    text.lines().filter_map(number).collect()
+    let documents = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+    documents.filter_map(|document| number(&document)).collect()
+}
+
+/// The number of the line that became this document.
+fn number(document: &Value) -> Option<u64> {
+    document["message"].as_str()?.split(' ').nth(1)?.parse().ok()
 }
 
 fn inode(path: &Path) -> u64 {
@@ -139,35 +222,57 @@ fn inode(path: &Path) -> u64 {
 
 #[test]
 fn every_line_arrives_whatever_is_killed_when() {
-    let mut host = Host::new();
-    let mut dice = Dice(7);
-    host.write(100);
-    for _round in 0..testkit::soak_rounds(4) {
-        host.start();
-        for _step in 0..=dice.roll(4) {
-            let lines = 1 + dice.roll(800);
-            host.write(lines);
-            if dice.roll(3) == 0 {
-                host.rotate();
-                host.write(50);
-            }
-        }
-        // Somewhere between nothing and everything of this round.
-        let so_far = host.delivered().len() as u64;
-        let wanted = so_far + dice.roll(host.written - so_far + 1);
-        eventually("a part of the lines", SOON, || {
-            (host.delivered().len() as u64 >= wanted).then_some(())
-        });
-        host.kill();
-        // While nobody looks.
-        host.write(200);
-        host.rotate();
-        host.write(10);
-    }
-    host.start();
-    host.all_arrive();
+    torture(&Files);
+}
 
-    // What was read is cut off, and the same file filled anew while the agent is down.
+#[test]
+fn every_line_arrives_once_when_lines_have_ids() {
+    let flotilla = Flotilla::start(FLOTILLA, &["--no-agent"]);
+    torture(&flotilla);
+}
+
+fn torture(sink: &impl Sink) {
+    let mut dice = Dice(7);
+    let mut left = testkit::soak_rounds(KILLS_OF_A_HOST);
+    while left > 0 {
+        let kills = left.min(KILLS_OF_A_HOST);
+        let mut host = Host::new(format!("torture{left}"), sink);
+        host.write(100);
+        for _ in 0..kills {
+            write_and_kill(&mut host, sink, &mut dice);
+        }
+        host.start();
+        host.all_arrive(sink);
+        refill(&mut host, sink);
+        left -= kills;
+    }
+}
+
+/// A round: lines while the agent works, its end, and lines that it does not see being written.
+fn write_and_kill(host: &mut Host, sink: &impl Sink, dice: &mut Dice) {
+    host.start();
+    for _step in 0..=dice.roll(4) {
+        let lines = 1 + dice.roll(800);
+        host.write(lines);
+        if dice.roll(3) == 0 {
+            host.rotate();
+            host.write(50);
+        }
+    }
+    // Somewhere between nothing and everything of this round.
+    let so_far = sink.count(host) as u64;
+    let wanted = so_far + dice.roll(host.written - so_far + 1);
+    eventually("a part of the lines", SOON, || {
+        (sink.count(host) as u64 >= wanted).then_some(())
+    });
+    host.kill();
+    host.write(200);
+    host.rotate();
+    host.write(10);
+}
+
+/// What was read is cut off, and the same file filled anew while the agent is down.
+fn refill(host: &mut Host, sink: &impl Sink) {
     host.kill();
     let log = host.path("app.log");
     let before = inode(&log);
@@ -180,9 +285,6 @@ fn every_line_arrives_whatever_is_killed_when() {
     host.write(500);
     assert_eq!(inode(&log), before);
     host.start();
-    host.all_arrive();
-    assert!(
-        host.delivered().into_iter().eq(0..host.written),
-        "each number, and no other"
-    );
+    host.all_arrive(sink);
+    host.kill();
 }
