@@ -1,19 +1,23 @@
 //! `cargo xtask dist`: what users install, in the folder `dist`.
 //!
-//! One program, packed several ways: `flotilla-<version>-linux-<arch>.tar.gz`, a Debian and an RPM package with its
-//! service, the package that download sources hand to agents (`elastic-agent-<version>-..`, with its `.sha512`), and the bare program for
-//! `packaging/Containerfile`. Packing uses the system's `tar` and `dpkg-deb`; the RPM package needs nothing.
+//! One program for each kind of machine, packed several ways: `flotilla-<version>-linux-<machine>.tar.gz`, a Debian and an RPM package with
+//! its service, and the package that download sources hand to agents (`elastic-agent-<version>-..`); each with its `.sha512`. The static
+//! one is an archive alone (`..-static.tar.gz`). The bare program of this machine is there for `packaging/Containerfile`. Packing uses the
+//! system's `tar` and `dpkg-deb`; the RPM package needs nothing.
 //!
 //! All is made in a folder of its own inside `dist` and moved out once it is whole, so that a failure leaves `dist` as it was.
 
 mod redhat;
+mod target;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+
+use target::{Libc, TARGETS, Target};
 
 /// One file of at most this many bytes: the promise of the project.
 const LARGEST_PROGRAM: u64 = 40 * 1024 * 1024;
@@ -22,11 +26,14 @@ const STAGING: &str = ".unfinished";
 const PROGRAM: &str = "flotilla";
 
 /// Flags of `dist`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Packs this program in place of building one
-    #[arg(long, value_name = "FILE")]
+    /// Packs this program of this machine in place of building any
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
     binary: Option<PathBuf>,
+    /// Builds for this kind of machine; may be repeated. Without it, for all
+    #[arg(long, value_name = "TRIPLE", value_parser = Target::named)]
+    target: Vec<&'static Target>,
     /// Folder to fill
     #[arg(long, value_name = "FOLDER", default_value = "dist")]
     out: PathBuf,
@@ -34,21 +41,44 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let root = root()?;
-    let program = match &arguments.binary {
-        Some(program) => program.clone(),
-        None => build(&root)?,
-    };
+    let programs = programs(arguments, &root)?;
     std::fs::create_dir_all(&arguments.out)?;
     let out = arguments.out.canonicalize()?;
-    check_size(&program, arguments.binary.is_some())?;
     let staging = out.join(STAGING);
     fresh(&staging)?;
-    let finished = Dist::new(root, &program, staging.clone())
-        .and_then(|dist| dist.make())
-        .and_then(|made| finish(&made, &staging, &out));
+    let finished = make(&root, &programs, &staging).and_then(|made| finish(&made, &out));
     let cleared = std::fs::remove_dir_all(&staging);
     finished?;
     cleared.with_context(|| format!("cannot remove `{}`", staging.display()))
+}
+
+/// What is packed.
+fn programs(arguments: &Arguments, root: &Path) -> Result<Vec<(&'static Target, PathBuf)>> {
+    if let Some(program) = &arguments.binary {
+        check_size(program, true)?;
+        return Ok(vec![(Target::of_this_machine()?, program.clone())]);
+    }
+    let all = || TARGETS.iter().collect();
+    let targets: Vec<&Target> = match arguments.target.as_slice() {
+        [] => all(),
+        chosen => chosen.to_vec(),
+    };
+    let build = |target: &'static Target| {
+        let program = target.build(root)?;
+        check_size(&program, false)?;
+        Ok((target, program))
+    };
+    targets.into_iter().map(build).collect()
+}
+
+/// All packages of all programs, and where they lie until they are moved.
+fn make(root: &Path, programs: &[(&'static Target, PathBuf)], staging: &Path) -> Result<Vec<PathBuf>> {
+    let mut made = Vec::new();
+    for (target, program) in programs {
+        let dist = Dist::new(root, target, program, staging.join(target.triple))?;
+        made.extend(dist.make()?.into_iter().map(|name| dist.staging.join(name)));
+    }
+    Ok(made)
 }
 
 /// A program that was handed in may be a debug build, to try the packing.
@@ -66,11 +96,10 @@ fn check_size(program: &Path, handed_in: bool) -> Result<()> {
 }
 
 /// Moves what is whole to where users look for it.
-fn finish(made: &[String], staging: &Path, out: &Path) -> Result<()> {
-    for name in made {
-        let target = out.join(name);
-        std::fs::rename(staging.join(name), &target)
-            .with_context(|| format!("cannot move `{name}` to `{}`", target.display()))?;
+fn finish(made: &[PathBuf], out: &Path) -> Result<()> {
+    for file in made {
+        let target = out.join(file.file_name().context("a file has a name")?);
+        std::fs::rename(file, &target).with_context(|| format!("cannot move it to `{}`", target.display()))?;
         eprintln!("{}", target.display());
     }
     Ok(())
@@ -78,41 +107,49 @@ fn finish(made: &[String], staging: &Path, out: &Path) -> Result<()> {
 
 struct Dist {
     root: PathBuf,
+    target: &'static Target,
     version: String,
     stack: String,
     staging: PathBuf,
 }
 
 impl Dist {
-    fn new(root: PathBuf, program: &Path, staging: PathBuf) -> Result<Self> {
+    fn new(root: &Path, target: &'static Target, program: &Path, staging: PathBuf) -> Result<Self> {
         let kept = staging.join(PROGRAM);
         install(program, &kept, 0o755)?;
         Ok(Self {
-            root,
+            root: root.to_owned(),
+            target,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            stack: stack_version(&kept)?,
+            stack: stack_version(target.command(&kept))?,
             staging,
         })
     }
 
     /// The names of all that was made.
     fn make(&self) -> Result<Vec<String>> {
-        let mut made = vec![PROGRAM.to_owned()];
-        for package in [
-            self.archive()?,
-            self.agent_package()?,
-            self.debian()?,
-            redhat::package(self)?,
-        ] {
+        let mut packages = vec![self.archive()?];
+        if self.target.libc == Libc::Glibc {
+            packages.extend([self.agent_package()?, self.debian()?, redhat::package(self)?]);
+        }
+        let mut made = Vec::new();
+        for package in packages {
             made.push(self.checksum(&package)?);
             made.push(package);
+        }
+        if self.target.triple == Target::of_this_machine()?.triple {
+            made.push(PROGRAM.to_owned());
         }
         Ok(made)
     }
 
     /// For hosts without a package manager.
     fn archive(&self) -> Result<String> {
-        let name = format!("flotilla-{}-linux-{}", self.version, std::env::consts::ARCH);
+        let kind = match self.target.libc {
+            Libc::Glibc => "",
+            Libc::Static => "-static",
+        };
+        let name = format!("flotilla-{}-linux-{}{kind}", self.version, self.target.machine);
         let folder = self.staging.join(&name);
         install(&self.staging.join(PROGRAM), &folder.join(PROGRAM), 0o755)?;
         for link in ["elastic-agent", "elasticsearch-certutil"] {
@@ -128,11 +165,7 @@ impl Dist {
 
     /// For download sources: the name and layout that agents ask for.
     fn agent_package(&self) -> Result<String> {
-        let architecture = match std::env::consts::ARCH {
-            "aarch64" => "arm64",
-            other => other,
-        };
-        let name = format!("elastic-agent-{}-linux-{architecture}", self.stack);
+        let name = format!("elastic-agent-{}-linux-{}", self.stack, self.target.agent);
         let folder = self.staging.join(&name);
         install(&self.staging.join(PROGRAM), &folder.join("elastic-agent"), 0o755)?;
         let manifest = format!(
@@ -145,11 +178,7 @@ impl Dist {
     }
 
     fn debian(&self) -> Result<String> {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => bail!("Debian has no name for {other} here"),
-        };
+        let architecture = self.target.debian;
         let name = format!("flotilla_{}_{architecture}.deb", self.version);
         let folder = self.staging.join("debian");
         let packaging = self.root.join("packaging");
@@ -174,7 +203,7 @@ impl Dist {
         }
         let control = format!(
             "Package: flotilla\nVersion: {}\nArchitecture: {architecture}\nMaintainer: Flotilla developers <flotilla@localhost>\n\
-             Depends: libc6\nSection: admin\nPriority: optional\n\
+             Depends: libc6 (>= 2.34)\nSection: admin\nPriority: optional\n\
              Description: TLS-secured fleet of agents on your own machines\n \
              Fleet Server, agent, store, console and certificate tool in one program.\n",
             self.version
@@ -242,26 +271,15 @@ fn fresh(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn build(root: &Path) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    command(
-        &cargo,
-        &["build", "--locked", "--profile", "dist", "-p", "flotilla"],
-        root,
-    )?;
-    // A relative one is meant from where cargo ran.
-    let target = root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
-    Ok(target.join("dist").join(PROGRAM))
-}
-
 /// The version that agents of this program report.
-fn stack_version(program: &Path) -> Result<String> {
-    let said = output(program, &["agent", "version", "--binary-only"], Path::new("/"))?;
+fn stack_version(mut program: Command) -> Result<String> {
+    program.args(["agent", "version", "--binary-only"]).current_dir("/");
+    let said = said_by(&mut program)?;
     let is_version = |word: &&str| word.split('.').count() == 3 && word.starts_with(|c: char| c.is_ascii_digit());
     let version = said.split_whitespace().find(is_version);
     version
         .map(str::to_owned)
-        .with_context(|| format!("`{}` says no version: {said}", program.display()))
+        .with_context(|| format!("{program:?} says no version: {said}"))
 }
 
 /// The workspace's folder.
@@ -317,17 +335,14 @@ fn command(program: impl AsRef<OsStr>, arguments: &[&str], folder: &Path) -> Res
 }
 
 fn output(program: impl AsRef<OsStr>, arguments: &[&str], folder: &Path) -> Result<String> {
-    let name = program.as_ref().to_owned();
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .with_context(|| format!("cannot run `{}`", name.display()))?;
+    said_by(Command::new(program).args(arguments).current_dir(folder))
+}
+
+fn said_by(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     ensure!(
         output.status.success(),
-        "`{} {}` failed: {}",
-        name.display(),
-        arguments.join(" "),
+        "{command:?} failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())

@@ -5,13 +5,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// A program that some tests need.
-struct Tool {
-    program: &'static str,
-    /// The package that brings it on Debian and its kin.
-    package: &'static str,
-    /// What cannot be tested without it.
-    needed_for: &'static str,
+/// A program that a task needs.
+pub(crate) struct Tool {
+    pub(crate) program: &'static str,
+    /// The packages that bring it on Debian and its kin, separated by spaces.
+    pub(crate) package: &'static str,
+    /// What cannot be tested or made without it.
+    pub(crate) needed_for: &'static str,
 }
 
 const TOOLS: &[Tool] = &[
@@ -266,13 +266,8 @@ fn install_packages() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
     if can_install() {
-        eprintln!("installing {}", packages.join(", "));
-        apt_get(&["update", "-qq"])?;
-        let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
-        arguments.extend(packages);
-        return apt_get(&arguments);
+        return install(&missing);
     }
     for tool in &missing {
         eprintln!(
@@ -284,6 +279,33 @@ fn install_packages() -> Result<()> {
         bail!("FLOTILLA_NOTHING_SKIPPED is set and the tools above are missing");
     }
     Ok(())
+}
+
+/// Installs those that are missing.
+///
+/// # Errors
+///
+/// Where that is not possible, names what to install.
+pub(crate) fn provide<'a>(tools: impl Iterator<Item = &'a Tool>) -> Result<()> {
+    let missing: Vec<&Tool> = tools.filter(|tool| !is_installed(tool.program)).collect();
+    match missing.first() {
+        None => Ok(()),
+        Some(_) if can_install() => install(&missing),
+        Some(tool) => bail!(
+            "`{}` is not installed (package {}): it is needed for {}",
+            tool.program,
+            tool.package,
+            tool.needed_for
+        ),
+    }
+}
+
+fn install(tools: &[&Tool]) -> Result<()> {
+    let packages: Vec<&str> = tools.iter().flat_map(|tool| tool.package.split(' ')).collect();
+    eprintln!("installing {}", packages.join(", "));
+    apt_get(&["update", "-qq"])?;
+    let arguments = ["install", "-y", "-qq", "--no-install-recommends"];
+    apt_get(&[&arguments, packages.as_slice()].concat())
 }
 
 fn is_installed(program: &str) -> bool {

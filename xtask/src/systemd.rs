@@ -77,7 +77,7 @@ fn debian_root(folder: &Path, mirror: Option<&str>) -> Result<PathBuf> {
 
 /// Installed, started, restarted, removed: the data stays until it is purged.
 fn debian_package(machine: &Machine) -> Result<()> {
-    machine.step("installs", "dpkg -i /packages/*.deb")?;
+    machine.step("installs", "dpkg -i /packages/*_$(dpkg --print-architecture).deb")?;
     service(machine)?;
     machine.step("is removed", "dpkg -r flotilla && ! test -e /usr/bin/elastic-agent")?;
     machine.step("has stopped", "! curl -sk https://localhost:9200")?;
@@ -87,7 +87,7 @@ fn debian_package(machine: &Machine) -> Result<()> {
 
 fn rpm_package(machine: &Machine) -> Result<()> {
     // Debian's database of RPM packages is empty: it knows no C library.
-    machine.step("installs", "rpm -i --nodeps /packages/*.rpm")?;
+    machine.step("installs", "rpm -i --nodeps /packages/*.$(uname -m).rpm")?;
     service(machine)?;
     machine.step("is removed", "rpm -e flotilla && ! test -e /usr/bin/flotilla")?;
     machine.step("has stopped", "! curl -sk https://localhost:9200")

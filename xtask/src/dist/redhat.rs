@@ -12,7 +12,7 @@ const DESCRIPTION: &str = "Fleet Server, agent, store, console and certificate t
 
 /// The package's file name.
 pub(super) fn package(dist: &Dist) -> Result<String> {
-    let architecture = std::env::consts::ARCH;
+    let architecture = dist.target.machine;
     let packaging = dist.root.join("packaging");
     let script = |name: &str| {
         let path = packaging.join("rpm").join(name);
@@ -27,7 +27,7 @@ pub(super) fn package(dist: &Dist) -> Result<String> {
         .description(DESCRIPTION)
         .build_host("localhost")
         // By its library, which every distribution's package provides under this name.
-        .requires(Dependency::any("libc.so.6()(64bit)"))
+        .requires(Dependency::any("libc.so.6(GLIBC_2.34)(64bit)"))
         .post_install_script(script("post")?)
         .pre_uninstall_script(script("preun")?)
         .post_uninstall_script(script("postun")?);
@@ -74,6 +74,7 @@ mod tests {
         std::fs::write(folder.join(PROGRAM), "#!/bin/sh\n").unwrap();
         let dist = Dist {
             root: super::super::root().unwrap(),
+            target: super::super::target::Target::of_this_machine().unwrap(),
             version: "1.2.3".to_owned(),
             stack: "9.6.0".to_owned(),
             staging: folder.clone(),
