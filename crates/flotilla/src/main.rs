@@ -31,6 +31,11 @@ use std::process::ExitCode;
 
 use transport::{EnvironmentProxies, ProxyVariableError};
 
+/// A static program's own: its C library gives all threads one lock, and several threads are slower than one.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     for error in environment_proxies() {
