@@ -9,6 +9,7 @@
 
 mod redhat;
 mod target;
+mod training;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// Builds for this kind of machine; may be repeated. Without it, for all
     #[arg(long, value_name = "TRIPLE", value_parser = Target::named)]
     target: Vec<&'static Target>,
+    /// Builds once, and tells the compiler nothing of how the program is used: sooner done, larger in memory
+    #[arg(long, conflicts_with = "binary")]
+    untrained: bool,
     /// Folder to fill
     #[arg(long, value_name = "FOLDER", default_value = "dist")]
     out: PathBuf,
@@ -63,8 +67,9 @@ fn programs(arguments: &Arguments, root: &Path) -> Result<Vec<(&'static Target, 
         [] => all(),
         chosen => chosen.to_vec(),
     };
+    let profile = (!arguments.untrained).then(|| training::train(root)).transpose()?;
     let build = |target: &'static Target| {
-        let program = target.build(root)?;
+        let program = target.build(root, profile.as_deref())?;
         check_size(&program, false)?;
         Ok((target, program))
     };

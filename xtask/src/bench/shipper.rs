@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::process::Figures;
+use super::process::{Figures, Up};
 use super::{release_binary, row};
 
 const LOOK: Duration = Duration::from_millis(100);
@@ -52,8 +52,8 @@ fn measure(bench: &ShipperBench, binary: &Path, folder: &Path) -> Result<()> {
     make_certificate(binary, folder)?;
     let bytes = write_lines(&folder.join("app.log"), bench.lines)?;
     let sink = Sink::start(folder)?;
-    let inputs = filestream(folder);
-    let agent = Agent::start(binary, folder, &sink, &bench.preset, &inputs)?;
+    let output = sink.output(folder, &bench.preset);
+    let agent = Agent::start(binary, folder, &output, &filestream(folder))?;
     let (figures, stats) = agent.until_shipped(&sink, bench.lines)?;
     let millions = bench.lines as f64 / 1e6;
     let number = |key: &str| stats[key].as_f64().unwrap_or(0.0);
@@ -75,15 +75,57 @@ fn measure(bench: &ShipperBench, binary: &Path, folder: &Path) -> Result<()> {
         ),
     );
     agent.stop()?;
-    idle(bench, binary, folder, &sink)
+    idle(bench, binary, folder, &output)
+}
+
+/// Ships lines and host metrics to an `up` of the same program, which is what most of its users do with it.
+pub(super) fn ship_to_up(binary: &Path, lines: u64) -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("flotilla-bench-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    write_lines(&folder.join("app.log"), lines)?;
+    let up = Up::start(binary, &folder.join("data"))?;
+    let output = format!(
+        "type: elasticsearch, hosts: ['{}'], username: elastic, password: '{}', ssl.certificate_authorities: ['{}']",
+        up.text("/urls/elasticsearch")?,
+        up.text("/password")?,
+        up.text("/ca/path")?
+    );
+    let inputs = format!("{}{}", filestream(&folder), METRICS);
+    let agent = Agent::start(binary, &folder, &output, &inputs)?;
+    eventually("the lines", || Ok(count(&up)? >= lines))?;
+    std::thread::sleep(SETTLE);
+    agent.stop()?;
+    up.stop()?;
+    Ok(fs::remove_dir_all(&folder)?)
+}
+
+/// The lines that `up` has.
+fn count(up: &Up) -> Result<u64> {
+    let output = Command::new("curl")
+        .args(["-sSk", "-u", &format!("elastic:{}", up.text("/password")?)])
+        .arg(format!("{}/logs-bench-default/_count", up.text("/urls/elasticsearch")?))
+        .output()?;
+    let answer: Value = serde_json::from_slice(&output.stdout).context("`up` does not answer")?;
+    // Before the first line there is no such stream.
+    Ok(answer["count"].as_u64().unwrap_or(0))
+}
+
+/// Looks until it is so.
+fn eventually(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !is_so()? {
+        ensure!(Instant::now() < until, "{what}: not after {PATIENCE:?}");
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// A new agent with host metrics each 10 s and one log file that has little in it.
-fn idle(bench: &ShipperBench, binary: &Path, folder: &Path, sink: &Sink) -> Result<()> {
+fn idle(bench: &ShipperBench, binary: &Path, folder: &Path, output: &str) -> Result<()> {
     fs::remove_dir_all(folder.join("agent"))?;
     write_lines(&folder.join("app.log"), 10)?;
     let inputs = format!("{}{}", filestream(folder), METRICS);
-    let agent = Agent::start(binary, folder, sink, &bench.preset, &inputs)?;
+    let agent = Agent::start(binary, folder, output, &inputs)?;
     std::thread::sleep(SETTLE);
     let before = agent.figures()?;
     std::thread::sleep(Duration::from_secs(bench.idle));
@@ -201,6 +243,15 @@ impl Sink {
         })
     }
 
+    /// How an agent reaches it, as YAML.
+    fn output(&self, folder: &Path, preset: &str) -> String {
+        format!(
+            "type: elasticsearch, hosts: ['{}'], preset: {preset}, api_key: 'bench:bench', ssl.certificate_authorities: ['{}']",
+            self.url,
+            folder.join("sink/sink.crt").display(),
+        )
+    }
+
     fn stats(&self) -> Result<Value> {
         let output = Command::new("curl")
             .args(["-sS", "-k", "--retry", "5", "--retry-connrefused"])
@@ -228,14 +279,10 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(binary: &Path, folder: &Path, sink: &Sink, preset: &str, inputs: &str) -> Result<Self> {
+    fn start(binary: &Path, folder: &Path, output: &str, inputs: &str) -> Result<Self> {
         let home = folder.join("agent");
         fs::create_dir_all(&home)?;
-        let config = format!(
-            "outputs:\n  default:\n    type: elasticsearch\n    hosts: ['{}']\n    preset: {preset}\n    api_key: 'bench:bench'\n    ssl.certificate_authorities: ['{}']\nagent.monitoring.enabled: false\ninputs:\n{inputs}",
-            sink.url,
-            folder.join("sink/sink.crt").display(),
-        );
+        let config = format!("outputs:\n  default: {{{output}}}\nagent.monitoring.enabled: false\ninputs:\n{inputs}");
         fs::write(home.join("elastic-agent.yml"), config)?;
         let child = Command::new(binary)
             .args(["agent", "run", "--path.home"])
