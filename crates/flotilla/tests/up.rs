@@ -99,6 +99,18 @@ fn a_second_process_and_damage_are_refused() {
 }
 
 #[test]
+fn the_key_of_foreign_packages_is_handed_out_from_the_data_folder() {
+    const PATH: &str = "/api/agents/upgrades/9.6.0/pgp-public-key";
+    let flotilla = Flotilla::start(FLOTILLA, &["--no-agent"]);
+    let fleet_server = flotilla.fleet_server();
+    assert_eq!(fleet_server.status(&[], PATH), 503, "there is none yet");
+    let folder = flotilla.data_dir().join("pgp");
+    fs_err::create_dir(&folder).unwrap();
+    fs_err::write(folder.join("default.pgp"), "the key").unwrap();
+    assert_eq!(fleet_server.text(PATH), "the key");
+}
+
+#[test]
 fn a_client_certificate_of_the_named_authority_logs_in_to_the_console() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -33,6 +33,8 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Programs for hosts of other architectures may lie here.
 const PROGRAMS: &str = "programs";
+/// The public key of packages that are not signed by us may lie here, as `default.pgp`.
+const KEYS: &str = "pgp";
 
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -196,10 +198,7 @@ impl Parts {
         );
         let remote_outputs = Reloader::new();
         let fleet_server = FleetServer::with_remote_keys(
-            FleetServerSettings {
-                version: version::STACK.to_owned(),
-                ..FleetServerSettings::default()
-            },
+            fleet_server_settings(installation),
             Arc::clone(&shared),
             Arc::clone(&access) as Arc<dyn access::ApiKeys>,
             Some(RemoteOutputs::new(remote_outputs.clone())),
@@ -216,6 +215,15 @@ impl Parts {
             console,
         })
     }
+}
+
+fn fleet_server_settings(installation: &Installation) -> FleetServerSettings {
+    let mut settings = FleetServerSettings {
+        version: version::STACK.to_owned(),
+        ..FleetServerSettings::default()
+    };
+    settings.pgp.dir = Some(installation.data_dir.join(KEYS));
+    settings
 }
 
 /// What the three listeners present and demand.
