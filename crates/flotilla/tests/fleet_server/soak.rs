@@ -28,9 +28,10 @@ enum Answered {
 #[test]
 fn nothing_that_was_answered_is_lost() {
     let mut flotilla = Flotilla::start(FLOTILLA, &["--no-agent"]);
-    let mut agents: BTreeMap<String, u64> = BTreeMap::new();
+    let mut all: BTreeMap<String, u64> = BTreeMap::new();
     let mut newest = 0;
     for round in 0..testkit::soak_rounds(20) {
+        let mut agents: BTreeMap<String, u64> = BTreeMap::new();
         let (sender, answers) = channel();
         let clients = clients(&flotilla, &sender);
         let editor = editor(&flotilla, sender);
@@ -55,11 +56,10 @@ fn nothing_that_was_answered_is_lost() {
         }
         flotilla.start_again();
         everything_is_there(&flotilla, &agents, newest, round);
+        all.extend(agents);
     }
-    assert!(
-        agents.values().any(|revision| *revision > 0),
-        "no policy was acknowledged"
-    );
+    everything_is_there(&flotilla, &all, newest, usize::MAX);
+    assert!(all.values().any(|revision| *revision > 0), "no policy was acknowledged");
     assert!(newest > 0, "no policy was edited");
 }
 
@@ -69,8 +69,16 @@ fn everything_is_there(flotilla: &Flotilla, agents: &BTreeMap<String, u64>, newe
         policy["item"]["revision"].as_u64() >= Some(newest),
         "round {round}: {policy}"
     );
-    let all = json!({"size": 10_000, "query": {"match_all": {}}, "_source": ["policy_revision_idx"]});
-    let found = flotilla.elasticsearch().post("/.fleet-agents/_search", &all);
+    let agents: Vec<(&String, &u64)> = agents.iter().collect();
+    for some in agents.chunks(1_000) {
+        these_are_there(flotilla, some, round);
+    }
+}
+
+fn these_are_there(flotilla: &Flotilla, agents: &[(&String, &u64)], round: usize) {
+    let ids: Vec<&String> = agents.iter().map(|(agent_id, _)| *agent_id).collect();
+    let search = json!({"size": 1_000, "query": {"ids": {"values": ids}}, "_source": ["policy_revision_idx"]});
+    let found = flotilla.elasticsearch().post("/.fleet-agents/_search", &search);
     let found: BTreeMap<&str, &Value> = found["hits"]["hits"]
         .as_array()
         .unwrap_or_else(|| panic!("round {round}: {found}"))
@@ -83,7 +91,7 @@ fn everything_is_there(flotilla: &Flotilla, agents: &BTreeMap<String, u64>, newe
             .unwrap_or_else(|| panic!("round {round}: agent {agent_id} is gone"));
         let runs = document["policy_revision_idx"].as_u64().unwrap_or(0);
         assert!(
-            runs >= *revision,
+            runs >= **revision,
             "round {round}: {agent_id} acknowledged {revision}, and {runs} is stored"
         );
     }
