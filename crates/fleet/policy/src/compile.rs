@@ -17,7 +17,7 @@ pub struct PolicyInputs<'a> {
     pub policy: &'a AgentPolicy,
     /// The integrations of this policy, in the order of their creation, already rendered
     /// (`package_policy::render`).
-    pub package_policies: &'a [PackagePolicy],
+    pub package_policies: &'a [Arc<PackagePolicy>],
     /// All outputs.
     pub outputs: &'a [Output],
     /// All Fleet Server hosts.

@@ -98,7 +98,7 @@ pub(crate) fn has_fleet_server_output(inputs: &PolicyInputs<'_>, host: &FleetSer
     };
     inputs.form == Form::Fleet
         && (host.ssl.is_some() || host.secrets.is_some())
-        && inputs.package_policies.iter().any(runs_fleet_server)
+        && inputs.package_policies.iter().any(|policy| runs_fleet_server(policy))
 }
 
 pub(crate) fn fleet_server_output_key(host: &FleetServerHost) -> String {

@@ -77,13 +77,14 @@ fn compile_as(fleet: &Fleet, form: Form) -> Value {
         json!([{"id": "s", "name": "s", "host": "https://files:8221/downloads/", "is_default": true}]),
     )
     .unwrap();
+    let package_policies: Vec<Arc<PackagePolicy>> = fleet.package_policies.iter().cloned().map(Arc::new).collect();
     let protection = Protection {
         uninstall_token_hash: "aGFzaA==".into(),
         signing_key: "a2V5".into(),
     };
     let full = policy::compile(&PolicyInputs {
         policy: &policy,
-        package_policies: &fleet.package_policies,
+        package_policies: &package_policies,
         outputs: &outputs,
         hosts: &hosts,
         proxies: &proxies,

@@ -264,17 +264,20 @@ pub async fn tallies(console: &Console) -> Result<HashMap<String, Tally>, FleetE
     let rules = status_rules(console).await?;
     let agents = console.roster.now(&*console.store).await?;
     off_thread(move || {
-        let names = agents.names();
-        let mut tallies: HashMap<String, Tally> = HashMap::new();
+        let field = |name: &str| agents.field(&format!("local_metadata.elastic.agent.{name}"));
+        let (insecure, unprivileged) = (field("insecure"), field("unprivileged"));
+        let mut tallies: HashMap<&str, Tally> = HashMap::new();
         for brief in agents.all().filter(|brief| brief.signs.is_active()) {
-            let tally = tallies.entry(brief.signs.policy_id().to_owned()).or_default();
+            let tally = tallies.entry(brief.signs.policy_id()).or_default();
             tally.active += 1;
             tally.unhealthy += u64::from(rules.status(&brief.signs).is_unhealthy());
-            tally.unverified += u64::from(brief.is_set(&names, "local_metadata.elastic.agent.insecure"));
-            tally.unprivileged += u64::from(brief.is_set(&names, "local_metadata.elastic.agent.unprivileged"));
+            tally.unverified += u64::from(brief.is_set(insecure));
+            tally.unprivileged += u64::from(brief.is_set(unprivileged));
         }
-        drop(names);
         tallies
+            .into_iter()
+            .map(|(policy, tally)| (policy.to_owned(), tally))
+            .collect()
     })
     .await
 }
@@ -354,11 +357,11 @@ pub(crate) async fn versions_of(
 ) -> Result<BTreeMap<String, u64>, FleetError> {
     let agents = console.roster.now(&*console.store).await?;
     off_thread(move || {
-        let names = agents.names();
+        let field = agents.field("agent.version");
         let of_policies = |brief: &&Brief| brief.signs.is_active() && policies.contains(brief.signs.policy_id());
         let mut versions = BTreeMap::new();
         for brief in agents.all().filter(of_policies) {
-            let version = brief.texts(&names, "agent.version").next().unwrap_or_default();
+            let version = brief.texts(field).next().unwrap_or_default();
             *versions.entry(version.to_owned()).or_default() += 1;
         }
         versions
@@ -387,11 +390,10 @@ pub async fn upgrades_of(console: &Console, policy: &str) -> Result<Vec<VersionU
     let agents = console.roster.now(&*console.store).await?;
     let policy = policy.to_owned();
     off_thread(move || {
-        let names = agents.names();
         let mut versions: BTreeMap<String, VersionUse> = BTreeMap::new();
         let of_policy = |brief: &&Brief| brief.signs.is_active() && brief.signs.policy_id() == policy;
         for brief in agents.all().filter(of_policy) {
-            let first = |field: &str| brief.texts(&names, field).next().unwrap_or_default().to_owned();
+            let first = |field: &str| brief.texts(agents.field(field)).next().unwrap_or_default().to_owned();
             versions.entry(first("agent.version")).or_default().agents += 1;
             match (
                 first("upgrade_details.state").as_str(),
@@ -417,10 +419,10 @@ pub(crate) async fn host_names(
     ids: BTreeSet<String>,
 ) -> Result<HashMap<String, String>, FleetError> {
     let agents = console.roster.now(&*console.store).await?;
-    let names = agents.names();
+    let field = agents.field("local_metadata.host.hostname");
     let known = ids.into_iter().filter_map(|id| {
         let brief = agents.of_id(&id)?;
-        let host = brief.texts(&names, "local_metadata.host.hostname").next()?.to_owned();
+        let host = brief.texts(field).next()?.to_owned();
         Some((id, host))
     });
     Ok(known.collect())
@@ -433,18 +435,17 @@ pub(crate) async fn host_names(
 pub(crate) async fn running_revisions(console: &Console) -> Result<HashMap<String, Vec<i64>>, FleetError> {
     let agents = console.roster.now(&*console.store).await?;
     off_thread(move || {
-        let names = agents.names();
-        let mut running: HashMap<String, Vec<i64>> = HashMap::new();
+        let field = agents.field("policy_revision_idx");
+        let mut running: HashMap<&str, Vec<i64>> = HashMap::new();
         for brief in agents.all().filter(|brief| brief.signs.is_active()) {
-            let revision = brief
-                .values(&names, "policy_revision_idx")
-                .next()
-                .and_then(Value::as_i64);
-            let of_policy = running.entry(brief.signs.policy_id().to_owned()).or_default();
+            let revision = brief.values(field).next().and_then(Value::as_i64);
+            let of_policy = running.entry(brief.signs.policy_id()).or_default();
             of_policy.push(revision.unwrap_or_default());
         }
-        drop(names);
         running
+            .into_iter()
+            .map(|(policy, revisions)| (policy.to_owned(), revisions))
+            .collect()
     })
     .await
 }
@@ -643,11 +644,11 @@ pub struct Facets {
 pub async fn facets(console: &Console) -> Result<Facets, FleetError> {
     let agents = console.roster.now(&*console.store).await?;
     off_thread(move || {
-        let names = agents.names();
+        let (tag, version) = (agents.field("tags"), agents.field("agent.version"));
         let (mut tags, mut versions) = (BTreeSet::new(), BTreeSet::new());
         for brief in agents.all().filter(|brief| brief.signs.is_active()) {
-            tags.extend(brief.texts(&names, "tags"));
-            versions.extend(brief.texts(&names, "agent.version"));
+            tags.extend(brief.texts(tag));
+            versions.extend(brief.texts(version));
         }
         let mut versions: Vec<String> = versions.into_iter().map(str::to_owned).collect();
         versions.sort_by_cached_key(|version| std::cmp::Reverse(semver::Version::parse(version).ok()));
@@ -666,7 +667,7 @@ pub async fn facets(console: &Console) -> Result<Facets, FleetError> {
 pub async fn tags(console: &Console, filter: &AgentFilter) -> Result<Vec<String>, FleetError> {
     let rules = status_rules(console).await?;
     taken(console, &rules, filter, |agents, taken| {
-        let field = agents.names().number_of("tags");
+        let field = agents.field("tags");
         let tags = taken.iter().flat_map(|taken| taken.brief.known(field));
         let tags: BTreeSet<&str> = tags.filter_map(|tag| tag.value().as_str()).collect();
         tags.into_iter().map(str::to_owned).collect()

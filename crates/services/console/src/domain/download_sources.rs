@@ -8,7 +8,7 @@ use crate::domain::actor::Actor;
 use crate::domain::agent_policies;
 use crate::domain::changes::{self, Changes};
 use crate::domain::checks::{self, Report};
-use crate::domain::documents::{AGENT_POLICIES, DOWNLOAD_SOURCES, Fields, flag, text};
+use crate::domain::documents::{AGENT_POLICIES, DOWNLOAD_SOURCES, Fields, Stored, flag, text};
 use crate::domain::error::FleetError;
 use crate::domain::objects::{check_path_or_pem, check_proxies, new_id, now_fields, remove_unset, with_one_default};
 use crate::domain::secrets::{self, SecretPaths};
@@ -49,8 +49,7 @@ pub async fn read(console: &Console, id: &str) -> Result<DownloadSource, FleetEr
 pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Result<DownloadSource, FleetError> {
     let _one_at_a_time = console.changes.lock().await;
     let id = new_id(console, &DOWNLOAD_SOURCES, &mut fields).await?;
-    check(&mut fields)?;
-    check_proxies(console, &fields, &["proxy_id", "security_artifacts_proxy_id"]).await?;
+    check(console, &mut fields).await?;
     checks::refuse_errors(&checks::download_source(console, &fields))?;
     secrets::store_plain(console, &mut fields, None, SECRETS).await?;
     now_fields(console, actor, &mut fields, true);
@@ -71,15 +70,8 @@ pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Res
 pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -> Result<DownloadSource, FleetError> {
     let _one_at_a_time = console.changes.lock().await;
     let present = console.require(&DOWNLOAD_SOURCES, id).await?;
-    let mut fields = present.fields.clone();
-    fields.extend(given);
-    check(&mut fields)?;
-    if flag(&present.fields, "is_default") && !flag(&fields, "is_default") {
-        return Err(FleetError::Forbidden(format!(
-            "Default download source {id} must stay the default; make another one the default instead"
-        )));
-    }
-    check_proxies(console, &fields, &["proxy_id", "security_artifacts_proxy_id"]).await?;
+    let mut fields = merged(&present, given)?;
+    check(console, &mut fields).await?;
     checks::refuse_errors(&checks::download_source(console, &fields))?;
     let stale = secrets::store_plain(console, &mut fields, Some(&present.fields), SECRETS).await?;
     now_fields(console, actor, &mut fields, false);
@@ -98,16 +90,15 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
 ///
 /// # Errors
 /// A URL or combination that is not valid.
-pub async fn dry_run(console: &Console, id: Option<&str>, given: Fields) -> Result<Report, FleetError> {
-    let mut fields = match id {
-        Some(id) => console.require(&DOWNLOAD_SOURCES, id).await?.fields,
-        None => Fields::new(),
+pub async fn dry_run(console: &Console, id: Option<&str>, mut given: Fields) -> Result<Report, FleetError> {
+    let mut fields = if let Some(id) = id {
+        merged(&console.require(&DOWNLOAD_SOURCES, id).await?, given)?
+    } else {
+        new_id(console, &DOWNLOAD_SOURCES, &mut given).await?;
+        given
     };
-    let was_default = flag(&fields, "is_default");
-    fields.extend(given);
-    check(&mut fields)?;
-    secrets::refuse_both(&fields, SECRETS)?;
-    let is_default = was_default || flag(&fields, "is_default");
+    check(console, &mut fields).await?;
+    let is_default = flag(&fields, "is_default");
     let policies = agent_policies::users_of(console, "download_source_id", id, is_default).await?;
     checks::report(console, checks::download_source(console, &fields), policies).await
 }
@@ -139,7 +130,27 @@ pub async fn delete(console: &Console, actor: &Actor, id: &str) -> Result<(), Fl
     secrets::forget(console, stale).await
 }
 
-fn check(fields: &mut Fields) -> Result<(), FleetError> {
+/// The source as it would be after a change.
+fn merged(present: &Stored, given: Fields) -> Result<Fields, FleetError> {
+    let mut fields = present.fields.clone();
+    fields.extend(given);
+    if flag(&present.fields, "is_default") && !flag(&fields, "is_default") {
+        return Err(FleetError::Forbidden(format!(
+            "Default download source {} must stay the default; make another one the default instead",
+            present.id
+        )));
+    }
+    Ok(fields)
+}
+
+/// What is refused in any case.
+async fn check(console: &Console, fields: &mut Fields) -> Result<(), FleetError> {
+    check_alone(fields)?;
+    secrets::refuse_both(fields, SECRETS)?;
+    check_proxies(console, fields, &["proxy_id", "security_artifacts_proxy_id"]).await
+}
+
+fn check_alone(fields: &mut Fields) -> Result<(), FleetError> {
     let host = text(fields, "host").unwrap_or_default();
     if !url::Url::parse(host).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
         return Err(FleetError::invalid(

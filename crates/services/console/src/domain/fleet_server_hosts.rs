@@ -43,7 +43,7 @@ pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Res
     let _one_at_a_time = console.changes.lock().await;
     let id = new_id(console, &HOSTS, &mut fields).await?;
     normalise(&mut fields)?;
-    check_proxies(console, &fields, &["proxy_id"]).await?;
+    check(console, &fields).await?;
     checks::refuse_errors(&checks::host(console, &fields))?;
     secrets::store_plain(console, &mut fields, None, SECRETS).await?;
     now_fields(console, actor, &mut fields, true);
@@ -63,14 +63,9 @@ pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Res
 /// As [`create`]; a preconfigured host.
 pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -> Result<FleetServerHost, FleetError> {
     let _one_at_a_time = console.changes.lock().await;
-    let present = console.require(&HOSTS, id).await?;
-    if flag(&present.fields, "is_preconfigured") {
-        return Err(FleetError::Forbidden(format!(
-            "Cannot update Fleet Server host {id} preconfigured"
-        )));
-    }
+    let present = editable(console, id).await?;
     let mut fields = merged(&present, given)?;
-    check_proxies(console, &fields, &["proxy_id"]).await?;
+    check(console, &fields).await?;
     checks::refuse_errors(&checks::host(console, &fields))?;
     let stale = secrets::store_plain(console, &mut fields, Some(&present.fields), SECRETS).await?;
     now_fields(console, actor, &mut fields, false);
@@ -85,23 +80,40 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
     read(console, id).await
 }
 
+async fn editable(console: &Console, id: &str) -> Result<Stored, FleetError> {
+    let present = console.require(&HOSTS, id).await?;
+    if flag(&present.fields, "is_preconfigured") {
+        return Err(FleetError::Forbidden(format!(
+            "Cannot update Fleet Server host {id} preconfigured"
+        )));
+    }
+    Ok(present)
+}
+
+/// What is refused in any case.
+async fn check(console: &Console, fields: &Fields) -> Result<(), FleetError> {
+    secrets::refuse_both(fields, SECRETS)?;
+    check_proxies(console, fields, &["proxy_id"]).await
+}
+
 /// What a change would meet: problems of the TLS material, and how many policies and agents it touches.
 ///
 /// # Errors
 /// A URL, path or combination that is not valid.
 pub async fn dry_run(console: &Console, id: Option<&str>, mut given: Fields) -> Result<Report, FleetError> {
     let (fields, is_default) = if let Some(id) = id {
-        let present = console.require(&HOSTS, id).await?;
+        let present = editable(console, id).await?;
         let was_default = flag(&present.fields, "is_default");
         let fields = merged(&present, given)?;
         let is_default = was_default || flag(&fields, "is_default");
         (fields, is_default)
     } else {
+        new_id(console, &HOSTS, &mut given).await?;
         normalise(&mut given)?;
         let is_default = flag(&given, "is_default");
         (given, is_default)
     };
-    secrets::refuse_both(&fields, SECRETS)?;
+    check(console, &fields).await?;
     let findings = checks::host(console, &fields);
     let policies = agent_policies::users_of(console, "fleet_server_host_id", id, is_default).await?;
     checks::report(console, findings, policies).await

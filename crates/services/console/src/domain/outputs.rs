@@ -48,8 +48,7 @@ pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Res
     let id = new_id(console, &OUTPUTS, &mut fields).await?;
     normalise(&mut fields)?;
     output_types::set_defaults(&mut fields)?;
-    output_types::check(&fields)?;
-    check_proxies(console, &fields, &["proxy_id"]).await?;
+    check(console, &fields).await?;
     checks::refuse_errors(&checks::output(console, &fields))?;
     secrets::store_plain(console, &mut fields, None, SECRETS).await?;
     now_fields(console, actor, &mut fields, true);
@@ -67,21 +66,7 @@ pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Res
 pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -> Result<Output, FleetError> {
     let _one_at_a_time = console.changes.lock().await;
     let present = require(console, id).await?;
-    check_editable(&present, &given)?;
-    let mut fields = merged(&present, given)?;
-    output_types::check(&fields)?;
-    for (name, words) in [
-        ("is_default", "default"),
-        ("is_default_monitoring", "default monitoring"),
-    ] {
-        if flag(&present.fields, name) && !flag(&fields, name) {
-            let message =
-                format!("Default {words} output {id} must stay the default; make another output the default instead");
-            return Err(FleetError::Forbidden(message));
-        }
-    }
-    check_type_of_users(console, &present, &fields).await?;
-    check_proxies(console, &fields, &["proxy_id"]).await?;
+    let mut fields = changed(console, &present, given).await?;
     checks::refuse_errors(&checks::output(console, &fields))?;
     let stale = secrets::store_plain(console, &mut fields, Some(&present.fields), SECRETS).await?;
     now_fields(console, actor, &mut fields, false);
@@ -94,6 +79,34 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
     read(console, id).await
 }
 
+/// The output as it would be after a change.
+async fn changed(console: &Console, present: &Stored, given: Fields) -> Result<Fields, FleetError> {
+    check_editable(present, &given)?;
+    let fields = merged(present, given)?;
+    for (name, words) in [
+        ("is_default", "default"),
+        ("is_default_monitoring", "default monitoring"),
+    ] {
+        if flag(&present.fields, name) && !flag(&fields, name) {
+            let message = format!(
+                "Output {} must stay the {words} one; make another output the {words} one instead",
+                present.id
+            );
+            return Err(FleetError::Forbidden(message));
+        }
+    }
+    check_type_of_users(console, present, &fields).await?;
+    check(console, &fields).await?;
+    Ok(fields)
+}
+
+/// What is refused in any case.
+async fn check(console: &Console, fields: &Fields) -> Result<(), FleetError> {
+    output_types::check(fields)?;
+    secrets::refuse_both(fields, SECRETS)?;
+    check_proxies(console, fields, &["proxy_id"]).await
+}
+
 /// What a change would meet.
 ///
 /// # Errors
@@ -102,15 +115,15 @@ pub async fn dry_run(console: &Console, id: Option<&str>, mut given: Fields) -> 
     let (fields, is_default) = if let Some(id) = id {
         let present = require(console, id).await?;
         let is_default = flag(&present.fields, "is_default") || flag(&given, "is_default");
-        (merged(&present, given)?, is_default)
+        (changed(console, &present, given).await?, is_default)
     } else {
+        new_id(console, &OUTPUTS, &mut given).await?;
         normalise(&mut given)?;
         output_types::set_defaults(&mut given)?;
+        check(console, &given).await?;
         let is_default = flag(&given, "is_default");
         (given, is_default)
     };
-    output_types::check(&fields)?;
-    secrets::refuse_both(&fields, SECRETS)?;
     let findings = checks::output(console, &fields);
     let policies = users(console, id, is_default).await?;
     checks::report(console, findings, policies).await

@@ -39,8 +39,7 @@ pub async fn read(console: &Console, id: &str) -> Result<Proxy, FleetError> {
 pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Result<Proxy, FleetError> {
     let _one_at_a_time = console.changes.lock().await;
     let id = new_id(console, &PROXIES, &mut fields).await?;
-    check_url(&fields)?;
-    remove_unset(&mut fields, &NULLABLE);
+    check(&mut fields)?;
     checks::refuse_errors(&checks::proxy(console, &fields))?;
     now_fields(console, actor, &mut fields, true);
     let mut changes = Changes::default();
@@ -55,13 +54,9 @@ pub async fn create(console: &Console, actor: &Actor, mut fields: Fields) -> Res
 /// As [`create`]; a preconfigured proxy.
 pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -> Result<Proxy, FleetError> {
     let _one_at_a_time = console.changes.lock().await;
-    let present = console.require(&PROXIES, id).await?;
-    if flag(&present.fields, "is_preconfigured") {
-        return Err(FleetError::Forbidden(format!("Cannot update proxy {id} preconfigured")));
-    }
+    let present = editable(console, id).await?;
     let mut fields = merged(&present, given);
-    check_url(&fields)?;
-    remove_unset(&mut fields, &NULLABLE);
+    check(&mut fields)?;
     checks::refuse_errors(&checks::proxy(console, &fields))?;
     now_fields(console, actor, &mut fields, false);
     let mut changes = Changes::default();
@@ -71,16 +66,32 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, given: Fields) -
     read(console, id).await
 }
 
+async fn editable(console: &Console, id: &str) -> Result<Stored, FleetError> {
+    let present = console.require(&PROXIES, id).await?;
+    if flag(&present.fields, "is_preconfigured") {
+        return Err(FleetError::Forbidden(format!("Cannot update proxy {id} preconfigured")));
+    }
+    Ok(present)
+}
+
+fn check(fields: &mut Fields) -> Result<(), FleetError> {
+    check_url(fields)?;
+    remove_unset(fields, &NULLABLE);
+    Ok(())
+}
+
 /// What a change would meet. Every policy may go through a proxy, over its host, output or download source.
 ///
 /// # Errors
 /// A URL that is none.
-pub async fn dry_run(console: &Console, id: Option<&str>, given: Fields) -> Result<Report, FleetError> {
-    let fields = match id {
-        Some(id) => merged(&console.require(&PROXIES, id).await?, given),
-        None => given,
+pub async fn dry_run(console: &Console, id: Option<&str>, mut given: Fields) -> Result<Report, FleetError> {
+    let mut fields = if let Some(id) = id {
+        merged(&editable(console, id).await?, given)
+    } else {
+        new_id(console, &PROXIES, &mut given).await?;
+        given
     };
-    check_url(&fields)?;
+    check(&mut fields)?;
     let findings = checks::proxy(console, &fields);
     let Some(id) = id else {
         return checks::report(console, findings, Vec::new()).await;

@@ -10,13 +10,14 @@ pub use policy::{Form, FullPolicy};
 use policy::{PolicyInputs, Protection};
 use protocol::indices;
 use query::{Query, SearchRequest};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use store::{Operation, Outcome, Refresh, RejectionKind, Source};
 
 use crate::Console;
 use crate::domain::actor::Actor;
 use crate::domain::documents::{
-    AGENT_POLICIES, DOWNLOAD_SOURCES, HOSTS, OUTPUTS, PACKAGE_POLICIES, PROXIES, Stored, UNINSTALL_TOKENS, text,
+    AGENT_POLICIES, DOWNLOAD_SOURCES, Fields, HOSTS, OUTPUTS, PACKAGE_POLICIES, PROXIES, Stored, UNINSTALL_TOKENS, text,
 };
 use crate::domain::error::FleetError;
 use crate::domain::installed_packages;
@@ -56,7 +57,7 @@ impl Material {
     fn compile(&self, policy: &AgentPolicy, form: Form) -> Result<FullPolicy, FleetError> {
         let own = self.package_policies.iter();
         let own = own.filter(|integration| integration.policy_ids.contains(&policy.id));
-        let package_policies: Vec<PackagePolicy> = own.map(|integration| PackagePolicy::clone(integration)).collect();
+        let package_policies: Vec<Arc<PackagePolicy>> = own.map(Arc::clone).collect();
         let protection = Protection {
             uninstall_token_hash: self.uninstall_tokens.get(&policy.id).cloned().unwrap_or_default(),
             signing_key: BASE64.encode(self.signing_key.public_key()),
@@ -151,7 +152,7 @@ async fn publish_one(
     let compiled =
         tokio::task::spawn_blocking(move || round.compile(&policy, Form::Fleet).map(|full| (policy, full))).await;
     let (policy, full) = compiled.map_err(|_| FleetError::invalid("the policy cannot be compiled"))??;
-    let is_same = published.is_some_and(|published| comparable(&published) == comparable(&full.0));
+    let is_same = published.is_some_and(|published| is_same_content(&published, &full.0));
     if is_same && !bump {
         return Ok(());
     }
@@ -171,18 +172,30 @@ async fn published(console: &Console, policy: &AgentPolicy) -> Result<Option<Map
         .store
         .get(indices::POLICIES, &document_id(&policy.id, policy.revision))
         .await?;
-    let data = document.and_then(|document| document.source.to_value().get("data").cloned());
-    Ok(data.and_then(|data| data.as_object().cloned()))
+    let mut fields = match document {
+        Some(document) => document.source.to_value(),
+        None => return Ok(None),
+    };
+    match fields.get_mut("data").map(Value::take) {
+        Some(Value::Object(data)) => Ok(Some(data)),
+        _ => Ok(None),
+    }
 }
 
-/// What makes two policies the same: everything but the revision and the signature, which differs each time.
-fn comparable(full: &Map<String, Value>) -> Map<String, Value> {
-    let mut content = full.clone();
-    content.remove("revision");
-    if let Some(signed) = content.get_mut("signed").and_then(Value::as_object_mut) {
-        signed.remove("signature");
+/// Whether two policies are the same but for the revision, and for the signature, which differs each time.
+fn is_same_content(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    fn without<'a>(map: &'a Map<String, Value>, left_out: &'a str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        map.iter().filter(move |(key, _)| *key != left_out)
     }
-    content
+    let is_same = |key: &str, value: &Value| match (key, value, other.get(key)) {
+        ("signed", Value::Object(one), Some(Value::Object(other))) => {
+            without(one, "signature").count() == without(other, "signature").count()
+                && without(one, "signature").all(|(key, value)| other.get(key) == Some(value))
+        }
+        (_, value, other) => Some(value) == other,
+    };
+    without(one, "revision").count() == without(other, "revision").count()
+        && without(one, "revision").all(|(key, value)| is_same(key, value))
 }
 
 /// Attempts before giving up on a number that someone else took; each takes the next.
@@ -195,7 +208,7 @@ async fn write(
     mut policy: AgentPolicy,
     full: FullPolicy,
 ) -> Result<(), FleetError> {
-    let mut data = full.0;
+    let (mut data, mut seq_no) = (full.0, stored.seq_no);
     for _ in 0..ATTEMPTS {
         data.insert("revision".into(), policy.revision.into());
         let create = Operation::create(
@@ -203,18 +216,34 @@ async fn write(
             document_id(&policy.id, policy.revision),
             Source::of(&document(console, &policy, &data)),
         );
-        let outcome = console
+        // In one write: the revision, and the policy that remembers it.
+        let remember = Operation::replace(
+            AGENT_POLICIES.index,
+            &stored.id,
+            Source::from_map(&remembered(console, actor, stored, &policy)),
+            seq_no,
+        );
+        let mut outcomes = console
             .store
-            .bulk(vec![create], Refresh::WaitFor)
+            .bulk(vec![create, remember], Refresh::WaitFor)
             .await?
-            .into_iter()
-            .next();
-        match outcome {
+            .into_iter();
+        let (created, remembered) = (outcomes.next(), outcomes.next());
+        match created {
             Some(Outcome::Rejected(rejection)) if rejection.kind == RejectionKind::VersionConflict => {
                 policy.revision += 1;
+                if let Some(Outcome::Done(written)) = remembered {
+                    seq_no = written.seq_no;
+                }
             }
             Some(Outcome::Rejected(rejection)) => return Err(rejection.into()),
-            _ => return remember(console, actor, stored, &policy).await,
+            _ => {
+                if let Some(Outcome::Rejected(rejection)) = remembered {
+                    return Err(rejection.into());
+                }
+                tracing::info!(policy.id = %policy.id, policy.revision = policy.revision, actor = %actor.name, "policy published");
+                return Ok(());
+            }
         }
     }
     Err(FleetError::Conflict(format!(
@@ -223,40 +252,45 @@ async fn write(
     )))
 }
 
-fn document(console: &Console, policy: &AgentPolicy, data: &Map<String, Value>) -> Value {
-    let runs_fleet_server = data["inputs"]
-        .as_array()
+/// A revision as Fleet Servers read it.
+#[derive(Serialize)]
+struct PolicyDocument<'a> {
+    #[serde(rename = "@timestamp")]
+    timestamp: String,
+    policy_id: &'a str,
+    revision_idx: i64,
+    coordinator_idx: i64,
+    namespaces: &'a [String],
+    default_fleet_server: bool,
+    unenroll_timeout: i64,
+    data: &'a Map<String, Value>,
+}
+
+fn document<'a>(console: &Console, policy: &'a AgentPolicy, data: &'a Map<String, Value>) -> PolicyDocument<'a> {
+    let inputs = data.get("inputs").and_then(Value::as_array);
+    let runs_fleet_server = inputs
         .into_iter()
         .flatten()
         .any(|input| input["type"] == "fleet-server");
-    json!({
-        "@timestamp": clock::rfc3339_millis(console.clock.now()),
-        "policy_id": policy.id,
-        "revision_idx": policy.revision,
-        "coordinator_idx": 0,
-        "namespaces": policy.space_ids.clone().unwrap_or_default(),
-        "default_fleet_server": policy.other.get("is_default_fleet_server").and_then(Value::as_bool).unwrap_or(runs_fleet_server),
-        "unenroll_timeout": policy.unenroll_timeout.unwrap_or(0),
-        "data": data,
-    })
+    let is_default = policy.other.get("is_default_fleet_server").and_then(Value::as_bool);
+    PolicyDocument {
+        timestamp: clock::rfc3339_millis(console.clock.now()),
+        policy_id: &policy.id,
+        revision_idx: policy.revision,
+        coordinator_idx: 0,
+        namespaces: policy.space_ids.as_deref().unwrap_or_default(),
+        default_fleet_server: is_default.unwrap_or(runs_fleet_server),
+        unenroll_timeout: policy.unenroll_timeout.unwrap_or(0),
+        data,
+    }
 }
 
-async fn remember(console: &Console, actor: &Actor, stored: &Stored, policy: &AgentPolicy) -> Result<(), FleetError> {
+fn remembered(console: &Console, actor: &Actor, stored: &Stored, policy: &AgentPolicy) -> Fields {
     let mut fields = stored.fields.clone();
     fields.insert("revision".into(), policy.revision.into());
     fields.insert("updated_at".into(), clock::rfc3339_millis(console.clock.now()).into());
     fields.insert("updated_by".into(), actor.name.clone().into());
-    let operation = Operation::replace(
-        AGENT_POLICIES.index,
-        &stored.id,
-        Source::from_map(&fields),
-        stored.seq_no,
-    );
-    for outcome in console.store.bulk(vec![operation], Refresh::WaitFor).await? {
-        outcome.written()?;
-    }
-    tracing::info!(policy.id = %policy.id, policy.revision = policy.revision, actor = %actor.name, "policy published");
-    Ok(())
+    fields
 }
 
 /// Removes every revision of a deleted policy.

@@ -239,3 +239,62 @@ async fn a_dry_run_refuses_what_would_be_refused() {
         assert_eq!(refused, "Cannot specify both ssl.key and secrets.ssl.key");
     }
 }
+
+#[tokio::test]
+async fn a_dry_run_refuses_ids_references_and_defaults_as_the_change_would() {
+    let fleet = Fleet::start().await;
+    let objects = [
+        (
+            HOSTS,
+            json!({"name": "h", "host_urls": ["https://h:1"]}),
+            Some("fleet-default-fleet-server-host"),
+        ),
+        (
+            OUTPUTS,
+            json!({"name": "o", "type": "logstash", "hosts": ["h:1"]}),
+            Some("fleet-default-output"),
+        ),
+        (
+            "/api/fleet/agent_download_sources",
+            json!({"name": "s", "host": "https://h"}),
+            Some("fleet-default-download-source"),
+        ),
+        ("/api/fleet/proxies", json!({"name": "p", "url": "http://p:1"}), None),
+    ];
+    for (path, body, default) in objects {
+        let mut of_an_id = body.clone();
+        for (id, status) in [("a/b", 400), ("a\u{f}", 400), ("taken", 409)] {
+            of_an_id["id"] = id.into();
+            if status == 409 {
+                fleet.post(path, of_an_id.clone()).await.item();
+            }
+            let dry = fleet
+                .post(&format!("{path}?dry_run=true"), of_an_id.clone())
+                .await
+                .refused(status);
+            assert_eq!(
+                dry,
+                fleet.post(path, of_an_id.clone()).await.refused(status),
+                "{path} {id:?}"
+            );
+        }
+        let Some(default) = default else { continue };
+        let mut through = body;
+        through["proxy_id"] = "nowhere".into();
+        let dry = fleet.post(&format!("{path}?dry_run=true"), through.clone()).await;
+        let status = dry.status.as_u16();
+        assert_eq!(
+            dry.refused(status),
+            fleet.post(path, through).await.refused(status),
+            "{path}"
+        );
+        if path != HOSTS {
+            let given = json!({"is_default": false});
+            let dry = fleet
+                .put(&format!("{path}/{default}?dry_run=true"), given)
+                .await
+                .refused(403);
+            assert!(dry.contains("must stay the default"), "{dry}");
+        }
+    }
+}

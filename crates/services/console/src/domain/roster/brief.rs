@@ -111,9 +111,9 @@ impl Values {
 }
 
 impl Brief {
-    /// The values of a field.
-    pub(crate) fn values<'a>(&'a self, names: &Names, field: &str) -> impl Iterator<Item = &'a Value> {
-        self.known(names.number_of(field)).map(Known::value)
+    /// The values of the field of that number.
+    pub(crate) fn values(&self, field: Option<u32>) -> impl Iterator<Item = &Value> {
+        self.known(field).map(Known::value)
     }
 
     /// The values of the field of that number, with what is known of them.
@@ -141,13 +141,13 @@ impl Brief {
     }
 
     /// Whether a flag is on.
-    pub(crate) fn is_set(&self, names: &Names, field: &str) -> bool {
-        self.values(names, field).any(|value| *value == Value::Bool(true))
+    pub(crate) fn is_set(&self, field: Option<u32>) -> bool {
+        self.values(field).any(|value| *value == Value::Bool(true))
     }
 
     /// The texts of a list, such as its tags.
-    pub(crate) fn texts<'a>(&'a self, names: &Names, field: &str) -> impl Iterator<Item = &'a str> {
-        self.values(names, field).filter_map(Value::as_str)
+    pub(crate) fn texts(&self, field: Option<u32>) -> impl Iterator<Item = &str> {
+        self.values(field).filter_map(Value::as_str)
     }
 }
 

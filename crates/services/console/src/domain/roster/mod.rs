@@ -200,6 +200,11 @@ impl Agents {
         self.vocabulary.names()
     }
 
+    /// The number of a field, if any agent has it.
+    pub(crate) fn field(&self, name: &str) -> Option<u32> {
+        self.names().number_of(name)
+    }
+
     /// Every agent.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Brief> {
         self.entries.values().map(|brief| &**brief)
@@ -244,7 +249,7 @@ impl Agents {
         let sort = &order.sorts[0];
         let by_id = matches!(sort.field.as_str(), "_id" | "id");
         let field = sort.field.strip_suffix(".keyword").unwrap_or(&sort.field);
-        let field = self.names().number_of(field).filter(|_| !by_id);
+        let field = self.field(field).filter(|_| !by_id);
         let mut keys: Vec<Key<'_>> = taken.iter().map(|one| Key::of(sort, field, one)).collect();
         if let Some(after) = &order.after {
             keys.retain(|key| query::compare_sort_values(&order.sorts, after, &key.values(by_id)).is_lt());
