@@ -97,8 +97,9 @@ impl Sink for Flotilla {
     fn delivered(&self, host: &Host) -> Vec<u64> {
         let curl = self.elasticsearch();
         let opened = curl.post(&format!("/{}/_pit?keep_alive=1m", host.stream()), &json!({}));
+        let id = opened["id"].as_str().unwrap_or_else(|| panic!("{opened}"));
         let mut search = json!({
-            "size": 10_000, "pit": {"id": opened["id"]}, "sort": ["_shard_doc"], "_source": ["message"]
+            "size": 10_000, "pit": {"id": id}, "sort": ["_shard_doc"], "_source": ["message"]
         });
         let mut numbers = Vec::new();
         loop {

@@ -207,9 +207,17 @@ impl Curl {
         String::from_utf8_lossy(&self.output(&[], path).stdout).into_owned()
     }
 
-    /// The body as JSON; `Value::Null` when there was no answer or it was no JSON.
+    /// The body as JSON; `Value::Null` when there was no answer or it was no JSON, and curl's words for the test's output.
     pub fn json(&self, options: &[&str], path: &str) -> Value {
-        serde_json::from_slice(&self.output(options, path).stdout).unwrap_or(Value::Null)
+        let output = self.output(options, path);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+            let (body, said) = (
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr),
+            );
+            eprintln!("{path}: no JSON but {body:?}, {}: {said}", output.status);
+            Value::Null
+        })
     }
 
     /// The HTTP status.

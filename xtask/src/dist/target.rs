@@ -83,8 +83,8 @@ pub(super) const TARGETS: &[Target] = &[
     },
 ];
 
-/// Functions that never ran in the training are compiled for size.
-const COLD_IS_SMALL: &str = "-Cllvm-args=-pgo-cold-func-opt=optsize";
+/// Functions that never ran in the training lie apart from those that did.
+const COLD_IS_APART: &str = "-Clink-arg=-Wl,-z,keep-text-section-prefix";
 
 impl Target {
     /// The one with this name.
@@ -109,7 +109,7 @@ impl Target {
 
     /// Builds the program, with what a training has taught when there was one, and says where it is.
     pub(super) fn build(&self, root: &Path, profile: Option<&Path>) -> Result<PathBuf> {
-        let flag = profile.map(|profile| format!("-Cprofile-use={} {COLD_IS_SMALL}", profile.display()));
+        let flag = profile.map(|profile| format!("-Cprofile-use={} {COLD_IS_APART}", profile.display()));
         self.compile(root, &target_folder(root), flag, &[])
     }
 

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Body;
 use http::header::X_CONTENT_TYPE_OPTIONS;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,6 +29,7 @@ use crate::error::with_sources;
 use crate::failures::Cost;
 use crate::farewell::Farewell;
 use crate::serve::{ServeOptions, Shared};
+use crate::unread::Unread;
 
 pub(crate) struct Connection {
     pub(crate) socket: TcpStream,
@@ -193,8 +193,8 @@ where
     let peer = Arc::new(peer);
     let activity = Arc::new(Activity::default());
     let service = {
-        let (router, peer, activity) = (shared.router.clone(), peer.clone(), activity.clone());
-        service_fn(move |request| answer(router.clone(), request, peer.clone(), activity.clone().begin()))
+        let (shared, peer, activity) = (shared.clone(), peer.clone(), activity.clone());
+        service_fn(move |request| answer(shared.clone(), request, peer.clone(), activity.clone().begin()))
     };
     let http = if is_http1 { &shared.http1 } else { &shared.http };
     let connection = http.serve_connection(TokioIo::new(stream), service);
@@ -240,13 +240,17 @@ pub(crate) fn http_builder(options: &ServeOptions, tasks: &TaskTracker) -> auto:
 }
 
 async fn answer(
-    mut router: Router,
+    shared: Arc<Shared>,
     mut request: Request<Incoming>,
     peer: Arc<Peer>,
     _running: Running,
 ) -> Result<Response<Body>, Infallible> {
     request.extensions_mut().insert(peer);
-    let mut response = router.call(request.map(Body::new)).await?;
+    let request = match request.version() {
+        Version::HTTP_2 => request.map(|body| Body::new(Unread::of(body, shared.tasks.clone()))),
+        _ => request.map(Body::new),
+    };
+    let mut response = shared.router.clone().call(request).await?;
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().entry(X_CONTENT_TYPE_OPTIONS).or_insert(nosniff);
     Ok(response)

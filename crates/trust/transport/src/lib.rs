@@ -14,6 +14,7 @@ mod connection;
 mod counts;
 mod failures;
 mod farewell;
+mod unread;
 
 mod client;
 mod error;
