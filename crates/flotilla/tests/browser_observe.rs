@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use serde_json::Value;
-use testkit::{Browser, Flotilla};
+use testkit::{Browser, Flotilla, User};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 
@@ -12,9 +12,7 @@ fn people_see_what_their_fleet_does() {
         return;
     };
     let flotilla = Flotilla::start(FLOTILLA, &[]);
-    // Ends before the server does, so that a step that fails can still be looked at.
-    let mut browser = browser;
-    log_in(&mut browser, &flotilla);
+    let User { mut browser, .. } = User::log_in(browser, &flotilla, "/app/hosts");
     ship(&flotilla);
     measurements_arrive(&mut browser);
     a_search_is_narrowed_and_opened(&mut browser);
@@ -29,12 +27,6 @@ fn people_see_what_their_fleet_does() {
     changes_are_in_the_audit_log(&mut browser);
     the_keyboard_leads_everywhere(&mut browser);
     browser.step("the end");
-}
-
-fn log_in(browser: &mut Browser, flotilla: &Flotilla) {
-    browser.visit(&flotilla.text("/urls/console"));
-    browser.open("/login");
-    browser.log_in("elastic", &flotilla.text("/password"));
 }
 
 /// Lines of a log, as an agent of another make would ship them: more than a page has rows.

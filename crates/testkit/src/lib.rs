@@ -12,7 +12,7 @@ mod process;
 mod signer;
 mod wait;
 
-pub use browser::Browser;
+pub use browser::{Browser, User};
 pub use kafka::{KafkaTls, RealKafka};
 pub use network::OtherHost;
 pub use node::{Engine, RealNode, shared_tools};

@@ -111,6 +111,38 @@ impl Browser {
         self.leave_by(&format!("{found}.click()"));
     }
 
+    /// What `selector` finds shows that text.
+    ///
+    /// # Panics
+    /// It does not.
+    #[track_caller]
+    pub fn sees(&mut self, selector: &str, expected: &str) {
+        let shown = self.text(selector);
+        assert!(
+            shown.contains(expected),
+            "{expected} in {selector}: {shown}, in the step `{}`",
+            self.step
+        );
+    }
+
+    /// Puts `text` into the field of that name.
+    pub fn type_into(&mut self, name: &str, text: &str) {
+        self.fill(&format!("[name={}]", json!(name)), text);
+    }
+
+    /// Sends the form that `selector` finds, as Enter in one of its fields does, and waits for the next page.
+    pub fn submit(&mut self, form: &str) {
+        self.leave_by(&format!("document.querySelector({}).requestSubmit()", json!(form)));
+    }
+
+    /// Clicks the link of the page's content that reads so, and waits for the next page.
+    pub fn follow_text(&mut self, text: &str) {
+        self.leave_by(&format!(
+            "[...document.querySelectorAll('main a')].find(link => link.innerText.trim() === {}).click()",
+            json!(text)
+        ));
+    }
+
     /// Leaves what was written into the forms of the page behind, so that the page lets go.
     pub fn forget_changes(&mut self) {
         self.evaluate("for (const form of document.querySelectorAll('form')) form.dataset.sent = '1'; 0");

@@ -1,6 +1,7 @@
 //! A real browser, driven over the DevTools protocol: Debian's `chromium` without a window.
 //!
-//! [`Browser`] starts it and speaks the protocol; what people do in a page is in [`hands`], what they see in [`eyes`]. A test that
+//! [`Browser`] starts it and speaks the protocol; what people do in a page is in [`hands`], what they see in [`eyes`], who they are
+//! in [`user`]. A test that
 //! fails while a browser is open says in which step, and leaves a picture in `artefacts/failures`.
 //!
 //! The protocol runs over two pipes (`--remote-debugging-pipe`: descriptors 3 and 4, JSON with a NUL after each message), so
@@ -8,6 +9,7 @@
 
 mod eyes;
 mod hands;
+mod user;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub use user::User;
 
 /// No answer takes longer, even on a busy machine.
 const LIMIT: Duration = Duration::from_mins(1);
