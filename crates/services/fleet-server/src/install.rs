@@ -5,6 +5,7 @@
 //! those of the agent protocol and hold no secret; whoever serves a Fleet Server merges them in.
 
 use std::fmt::Write;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -13,11 +14,11 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, RANGE};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tokio_util::io::ReaderStream;
 
 /// A program to hand out.
@@ -31,12 +32,40 @@ pub struct Program {
 
 #[derive(Debug)]
 struct Shelf {
-    programs: Vec<(Program, OnceCell<String>)>,
+    programs: Vec<(Program, Mutex<Option<Hashed>>)>,
+}
+
+/// The hash of a program, and the file that it was read from: one that takes its place has another.
+#[derive(Debug)]
+struct Hashed {
+    of: FileMark,
+    hash: String,
+}
+
+/// What differs when another file, or another content, stands at the same place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct FileMark {
+    inode: u64,
+    size: u64,
+    modified_ns: i128,
+}
+
+impl FileMark {
+    fn of(file: &std::fs::Metadata) -> Self {
+        Self {
+            inode: file.ino(),
+            size: file.size(),
+            modified_ns: i128::from(file.mtime()) * 1_000_000_000 + i128::from(file.mtime_nsec()),
+        }
+    }
 }
 
 /// The routes `/install`, `/install/flotilla-linux-<architecture>` and, behind it, `.sha512`.
 pub fn router(programs: Vec<Program>) -> Router {
-    let programs = programs.into_iter().map(|program| (program, OnceCell::new())).collect();
+    let programs = programs
+        .into_iter()
+        .map(|program| (program, Mutex::new(None)))
+        .collect();
     Router::new()
         .route("/install", get(script))
         .route("/install/{file}", get(file))
@@ -44,33 +73,44 @@ pub fn router(programs: Vec<Program>) -> Router {
 }
 
 impl Shelf {
-    /// SHA-512 of a program, hex; read once.
-    async fn hash(&self, architecture: &str) -> std::io::Result<Option<&str>> {
-        let Some((program, hash)) = self.find(architecture) else {
+    /// SHA-512 of a program, hex; read once for each file that stands there.
+    async fn hash(&self, architecture: &str) -> std::io::Result<Option<String>> {
+        let Some((program, known)) = self.find(architecture) else {
             return Ok(None);
         };
+        let mut known = known.lock().await;
+        let mark = FileMark::of(&fs_err::tokio::metadata(&program.path).await?);
+        if let Some(hashed) = known.as_ref().filter(|hashed| hashed.of == mark) {
+            return Ok(Some(hashed.hash.clone()));
+        }
         let path = program.path.clone();
-        let read = move || -> std::io::Result<String> {
-            let mut context = digest::Context::new(&digest::SHA512);
-            let mut file = fs_err::File::open(path)?;
-            let mut buffer = vec![0; 256 * 1024];
-            loop {
-                match std::io::Read::read(&mut file, &mut buffer)? {
-                    0 => return Ok(hex::encode(context.finish())),
-                    read => context.update(&buffer[..read]),
-                }
-            }
-        };
-        let hash = hash
-            .get_or_try_init(|| async { tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)? })
-            .await?;
+        let read = tokio::task::spawn_blocking(move || read_hash(&path)).await;
+        let hashed = read.map_err(std::io::Error::other)??;
+        let hash = hashed.hash.clone();
+        *known = Some(hashed);
         Ok(Some(hash))
     }
 
-    fn find(&self, architecture: &str) -> Option<&(Program, OnceCell<String>)> {
+    fn find(&self, architecture: &str) -> Option<&(Program, Mutex<Option<Hashed>>)> {
         self.programs
             .iter()
             .find(|(program, _)| program.architecture == architecture)
+    }
+}
+
+fn read_hash(path: &Utf8Path) -> std::io::Result<Hashed> {
+    let mut context = digest::Context::new(&digest::SHA512);
+    let mut file = fs_err::File::open(path)?;
+    let of = FileMark::of(&file.metadata()?);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer)? {
+            0 => {
+                let hash = hex::encode(context.finish());
+                return Ok(Hashed { of, hash });
+            }
+            read => context.update(&buffer[..read]),
+        }
     }
 }
 
@@ -228,6 +268,31 @@ mod tests {
             (status.as_u16(), &headers[CONTENT_RANGE]),
             (416, &http::HeaderValue::from_static("bytes */10"))
         );
+    }
+
+    /// As an upgrade of this program's own package does it under a server that runs.
+    #[tokio::test]
+    async fn a_program_that_was_replaced_has_its_own_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("program")).unwrap();
+        let shelf = Shelf {
+            programs: vec![(
+                Program {
+                    architecture: "x86_64".to_owned(),
+                    path: path.clone(),
+                },
+                Mutex::new(None),
+            )],
+        };
+        fs_err::write(&path, "0123456789").unwrap();
+        let before = shelf.hash("x86_64").await.unwrap().unwrap();
+        assert_eq!(shelf.hash("x86_64").await.unwrap().as_ref(), Some(&before));
+        let beside = folder.path().join("beside");
+        fs_err::write(&beside, "9876543210").unwrap();
+        fs_err::rename(&beside, &path).unwrap();
+        let after = shelf.hash("x86_64").await.unwrap().unwrap();
+        assert_ne!(after, before);
+        assert_eq!(after, read_hash(&path).unwrap().hash);
     }
 
     #[tokio::test]
