@@ -1,25 +1,17 @@
 //! Lists of many agents, policies with many integrations, many policies: `cargo bench -p fleet-console`, with the number of
 //! agents as an argument (25,000 by default). Milliseconds in the server, without a network: the median of some rounds.
 
-use std::io::Write;
-use std::sync::Arc;
+mod server;
+
 use std::time::Instant;
 
-use access::{Access, NewUser, Secret};
-use axum::Router;
 use axum::body::Body;
 use base64::Engine;
-use camino::Utf8PathBuf;
-use embedded::{EmbeddedOptions, EmbeddedStore};
-use fleet_console::{Console, ConsoleSettings};
 use http::{Method, Request};
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use store::{Operation, Refresh, Source, Store};
-use tower::ServiceExt;
+use server::{PASSWORD, ROUNDS, Server, say};
+use store::{Operation, Refresh, Source};
 
-const PASSWORD: &str = "correct horse battery";
-const ROUNDS: usize = 15;
 const BATCH: usize = 1_000;
 const INTEGRATIONS: usize = 50;
 const POLICIES: usize = 1_000;
@@ -72,9 +64,9 @@ async fn lists(fleet: &Fleet, agents: usize) {
     }
     fleet.timed("agent_status", ROUNDS, "/api/fleet/agent_status").await;
     fleet.timed("tags of all", ROUNDS, "/api/fleet/agents/tags").await;
-    fleet.timed_page("the page Agents", "/app/fleet/agents").await;
-    fleet.timed_page("the page Home", "/").await;
-    fleet.timed_page("the page TLS map", "/app/trust/map").await;
+    fleet.server.timed_page("the page Agents", "/app/fleet/agents").await;
+    fleet.server.timed_page("the page Home", "/").await;
+    fleet.server.timed_page("the page TLS map", "/app/trust/map").await;
 }
 
 async fn fifty_integrations(fleet: &Fleet) {
@@ -126,54 +118,20 @@ async fn many_policies(fleet: &Fleet) {
         )
         .await;
     fleet
+        .server
         .timed_page("the page Agent policies with 1,000", "/app/fleet/policies")
         .await;
 }
 
 struct Fleet {
-    router: Router,
-    store: Arc<dyn Store>,
-    cookie: String,
-    _folder: tempfile::TempDir,
+    server: Server,
 }
 
 impl Fleet {
     async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let path = Utf8PathBuf::from_path_buf(folder.path().join("store")).expect("the path is UTF-8");
-        let store: Arc<dyn Store> = EmbeddedStore::open(EmbeddedOptions::new(path, clock::system())).expect("it opens");
-        let access = Access::open(Arc::clone(&store), clock::system())
-            .await
-            .expect("it opens");
-        let password = Secret::from(PASSWORD);
-        access.set_password("elastic", password).await.expect("it is set");
-        access.put_user("other", NewUser::default()).await.expect("it is made");
-        let console = Console::new(ConsoleSettings::default(), Arc::clone(&store), access, clock::system());
-        console.setup().await.expect("it is set up");
-        let mut fleet = Self {
-            router: console.router(),
-            store,
-            cookie: String::new(),
-            _folder: folder,
-        };
-        fleet.log_in().await;
-        fleet
-    }
-
-    async fn log_in(&mut self) {
-        let form = format!("username=elastic&password={}&next=%2F", PASSWORD.replace(' ', "+"));
-        let request = Request::post("/login").header("content-type", "application/x-www-form-urlencoded");
-        let answer = self
-            .router
-            .clone()
-            .oneshot(request.body(Body::from(form)).expect("a request"));
-        let answer = answer.await.expect("an answer");
-        let cookie = answer.headers()["set-cookie"].to_str().expect("a cookie is text");
-        cookie
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .clone_into(&mut self.cookie);
+        Self {
+            server: Server::start(None).await,
+        }
     }
 
     async fn enrol(&self, count: usize) {
@@ -186,6 +144,7 @@ impl Fleet {
                 )
             });
             let outcomes = self
+                .server
                 .store
                 .bulk(operations.collect(), Refresh::WaitFor)
                 .await
@@ -214,21 +173,8 @@ impl Fleet {
             .header("kbn-xsrf", "1")
             .header("content-type", "application/json");
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let bytes = self.bytes(request.body(body).expect("a request")).await;
+        let bytes = self.server.bytes(request.body(body).expect("a request")).await;
         serde_json::from_slice(&bytes).unwrap_or_default()
-    }
-
-    async fn bytes(&self, request: Request<Body>) -> Vec<u8> {
-        let path = request.uri().to_string();
-        let answer = self.router.clone().oneshot(request).await.expect("an answer");
-        let status = answer.status();
-        let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
-        assert!(
-            status.is_success(),
-            "{path}: {status} {}",
-            String::from_utf8_lossy(&bytes)
-        );
-        bytes.to_vec()
     }
 
     async fn timed(&self, what: &str, rounds: usize, path: &str) {
@@ -236,17 +182,6 @@ impl Fleet {
         for _ in 0..rounds {
             let start = Instant::now();
             self.ask(Method::GET, path, None).await;
-            times.push(start.elapsed().as_secs_f64() * 1000.0);
-        }
-        say(what, times);
-    }
-
-    async fn timed_page(&self, what: &str, path: &str) {
-        let mut times = Vec::new();
-        for _ in 0..ROUNDS {
-            let request = Request::get(path).header("cookie", &self.cookie);
-            let start = Instant::now();
-            self.bytes(request.body(Body::empty()).expect("a request")).await;
             times.push(start.elapsed().as_secs_f64() * 1000.0);
         }
         say(what, times);
@@ -279,10 +214,4 @@ fn agent(number: usize) -> Value {
         "components": [component("filestream-default"), component("system/metrics-default"), component("log-default")],
         "outputs": {"default": {"api_key_id": "k", "type": "elasticsearch", "permissions_hash": "0".repeat(64)}},
     })
-}
-
-fn say(what: &str, mut times: Vec<f64>) {
-    times.sort_by(f64::total_cmp);
-    let median = times[times.len() / 2];
-    writeln!(std::io::stdout(), "{what}: {median:.1} ms").expect("the terminal takes a line");
 }

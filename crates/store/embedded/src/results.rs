@@ -47,6 +47,12 @@ impl Page {
         worst.is_none_or(|worst| compare_sort_values(&self.sort, keys, &worst.sort) == Ordering::Less)
     }
 
+    /// The first sort value of the worst hit, once the page is full: what sorts behind it is not looked at.
+    pub(crate) fn worst(&self) -> Option<&Value> {
+        let worst = (self.sorted == self.keep).then(|| self.hits.get(self.keep.checked_sub(1)?));
+        worst.flatten()?.sort.first()
+    }
+
     /// How many hits the page has at most.
     pub(crate) fn room(&self) -> usize {
         self.keep

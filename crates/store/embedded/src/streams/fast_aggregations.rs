@@ -14,8 +14,10 @@ use super::backing::{Backing, index_error, io_error};
 use super::schema::{Kind, LAYOUT};
 use super::translate::{Translator, other_columns};
 
-/// With more distinct values than this the general engine counts.
+/// With more distinct texts than this the general engine counts.
 const MOST_TERMS: usize = 10_000;
+/// With more distinct numbers. How many there are is seen from the result alone.
+const MOST_NUMBERS: usize = 100_000;
 const MOST_BUCKETS: u32 = 1_000_000;
 const MEMORY: u64 = 200 << 20;
 
@@ -51,7 +53,22 @@ pub(crate) fn aggregate(
         return Ok(None);
     };
     let found = serde_json::to_value(found).unwrap_or(Value::Null);
+    if has_left_out(&found) {
+        return Ok(None);
+    }
     Ok(Some(shape_all(aggregations, &found)))
+}
+
+/// Whether some values were not counted, because there are too many.
+fn has_left_out(found: &Value) -> bool {
+    let counts = |key: &str| found.get(key).and_then(Value::as_u64).unwrap_or_default() > 0;
+    match found {
+        Value::Object(map) => {
+            counts("sum_other_doc_count") || counts("doc_count_error_upper_bound") || map.values().any(has_left_out)
+        }
+        Value::Array(items) => items.iter().any(has_left_out),
+        _ => false,
+    }
 }
 
 /// What columns the indices have.
@@ -105,10 +122,12 @@ impl<'a> Fields<'a> {
                     && plain_order(parameters).is_some()
                     && kind_of != ColumnType::DateTime =>
             {
-                if self.terms_of(&column)? > MOST_TERMS {
-                    return Ok(None);
-                }
-                json!({"field": column, "size": MOST_TERMS, "segment_size": MOST_TERMS})
+                let most = match kind_of {
+                    ColumnType::Str if self.terms_of(&column)? > MOST_TERMS => return Ok(None),
+                    ColumnType::Str => MOST_TERMS,
+                    _ => MOST_NUMBERS,
+                };
+                json!({"field": column, "size": most, "segment_size": most})
             }
             "date_histogram"
                 if only(&["field", "fixed_interval", "min_doc_count"]) && kind_of == ColumnType::DateTime =>
@@ -165,7 +184,6 @@ impl<'a> Fields<'a> {
                 {
                     most = most.max(match handle.open().map_err(|error| io_error(&error))? {
                         tantivy::columnar::DynamicColumn::Str(texts) => texts.num_terms(),
-                        // Distinct numbers are not counted anywhere.
                         _ => usize::MAX,
                     });
                 }

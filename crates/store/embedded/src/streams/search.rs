@@ -6,7 +6,7 @@ use query::{Query, SearchRequest, Sort, SortOrder, compare_values};
 use serde_json::{Map, Value};
 use store::{Document, Hit, Source, StoreError};
 use tantivy::collector::Count;
-use tantivy::columnar::{Column, ColumnType, DynamicColumn, StrColumn};
+use tantivy::columnar::{Cardinality, Column, ColumnType, DynamicColumn, StrColumn};
 use tantivy::query::{EnableScoring, TermQuery};
 use tantivy::schema::IndexRecordOption;
 use tantivy::schema::document::Value as _;
@@ -36,7 +36,7 @@ pub(crate) fn search(
     let mut aggregating = aggregating;
     for (ordinal, segment) in searcher.segment_readers().iter().enumerate() {
         let keys = SortKeys::open(segment, backing, &request.sort)?;
-        let mut best: Vec<(Vec<Value>, DocId)> = Vec::new();
+        let mut best = Best::of(&keys, page);
         let mut failed = None;
         let mut view = match &aggregating {
             Some((plan, _)) => Some(SegmentView::open(plan, backing, searcher, ordinal as u32, &translator)?),
@@ -54,15 +54,13 @@ pub(crate) fn search(
                         }
                     }
                 }
-                for document in documents {
-                    keys.candidate(*document, page, &mut best);
-                }
+                best.offer(documents, page);
             })
             .map_err(index_error)?;
         if let Some(error) = failed.or_else(|| view.and_then(|view| view.error)) {
             return Err(error);
         }
-        for (keys, document) in keys.settle(best, page) {
+        for (keys, document) in best.settled(page) {
             if page.wants(&keys, None) {
                 let address = DocAddress::new(ordinal as u32, document);
                 page.push(hit(backing, searcher, address, keys, request)?);
@@ -317,32 +315,125 @@ impl SortKeys {
         self.sources.iter().zip(&self.sort).map(key).collect()
     }
 
-    /// Takes a document into the segment's best, if it can still get in.
-    fn candidate(&self, document: DocId, page: &Page, best: &mut Vec<(Vec<Value>, DocId)>) {
-        if self.sort.is_empty() {
-            if best.len() < page.room() {
-                best.push((Vec::new(), document));
-            }
-            return;
+    /// The column that decides first, when each document has exactly one whole number in it.
+    fn leading(&self) -> Option<Leading<'_>> {
+        let (first, source) = (self.sort.first()?, self.sources.first()?);
+        let KeySource::Columns(FieldColumns(columns)) = source else {
+            return None;
+        };
+        let column = match columns.as_slice() {
+            [DynamicColumn::DateTime(column)] if is_full(column) => Whole::Dates(column),
+            [DynamicColumn::I64(column)] if is_full(column) => Whole::Numbers(column),
+            _ => return None,
+        };
+        let is_descending = first.order == SortOrder::Descending;
+        Some(Leading { column, is_descending })
+    }
+}
+
+fn is_full<T: PartialOrd + Copy + std::fmt::Debug + Send + Sync + 'static>(column: &Column<T>) -> bool {
+    column.get_cardinality() == Cardinality::Full
+}
+
+/// One whole number for each document of a segment.
+enum Whole<'a> {
+    Dates(&'a Column<tantivy::DateTime>),
+    Numbers(&'a Column<i64>),
+}
+
+/// What decides first about the order of a segment's documents: nearly all of many documents are passed over by it alone.
+struct Leading<'a> {
+    column: Whole<'a>,
+    is_descending: bool,
+}
+
+impl Leading<'_> {
+    /// Smaller sorts first.
+    fn rank(&self, document: DocId) -> i64 {
+        let number = match self.column {
+            Whole::Dates(column) => column.first(document).map(tantivy::DateTime::into_timestamp_millis),
+            Whole::Numbers(column) => column.first(document),
+        };
+        self.rank_of(number.unwrap_or_default())
+    }
+
+    fn rank_of(&self, number: i64) -> i64 {
+        if self.is_descending {
+            number.saturating_neg()
+        } else {
+            number
         }
-        if page.room() == 0 {
-            return;
-        }
-        let keys = self.keys(document);
-        if !page.wants(&keys, None) {
-            return;
-        }
-        best.push((keys, document));
-        if best.len() >= page.room() * 2 + 1000 {
-            let taken = std::mem::take(best);
-            *best = self.settle(taken, page);
+    }
+}
+
+/// The best documents of a segment, as far as it was gone through.
+struct Best<'a> {
+    keys: &'a SortKeys,
+    leading: Option<Leading<'a>>,
+    /// What ranks behind it cannot get in.
+    limit: i64,
+    found: Vec<(Vec<Value>, DocId)>,
+}
+
+impl<'a> Best<'a> {
+    fn of(keys: &'a SortKeys, page: &Page) -> Self {
+        let leading = keys.leading();
+        let worst = page.worst().and_then(Value::as_i64);
+        let limit = leading
+            .as_ref()
+            .zip(worst)
+            .map(|(leading, worst)| leading.rank_of(worst));
+        Self {
+            keys,
+            leading,
+            limit: limit.unwrap_or(i64::MAX),
+            found: Vec::new(),
         }
     }
 
-    fn settle(&self, mut best: Vec<(Vec<Value>, DocId)>, page: &Page) -> Vec<(Vec<Value>, DocId)> {
-        best.sort_by(|left, right| query::compare_sort_values(&self.sort, &left.0, &right.0));
-        best.truncate(page.room());
-        best
+    fn offer(&mut self, documents: &[DocId], page: &Page) {
+        if page.room() == 0 {
+            return;
+        }
+        for document in documents {
+            let is_behind = |leading: &Leading<'_>| leading.rank(*document) > self.limit;
+            if self.keys.sort.is_empty() {
+                if self.found.len() >= page.room() {
+                    return;
+                }
+                self.found.push((Vec::new(), *document));
+            } else if !self.leading.as_ref().is_some_and(is_behind) {
+                self.consider(*document, page);
+            }
+        }
+    }
+
+    fn consider(&mut self, document: DocId, page: &Page) {
+        let keys = self.keys.keys(document);
+        if !page.wants(&keys, None) {
+            return;
+        }
+        self.found.push((keys, document));
+        if self.found.len() >= page.room() * 2 + 1000 {
+            self.settle(page);
+        }
+    }
+
+    fn settle(&mut self, page: &Page) {
+        let sort = &self.keys.sort;
+        self.found
+            .sort_by(|left, right| query::compare_sort_values(sort, &left.0, &right.0));
+        self.found.truncate(page.room());
+        let worst = self.found.get(page.room().wrapping_sub(1));
+        let worst = worst.and_then(|(keys, _)| keys.first()?.as_i64());
+        if let (Some(leading), Some(worst)) = (&self.leading, worst) {
+            self.limit = self.limit.min(leading.rank_of(worst));
+        }
+    }
+
+    fn settled(mut self, page: &Page) -> Vec<(Vec<Value>, DocId)> {
+        self.settle(page);
+        self.found
     }
 }
 

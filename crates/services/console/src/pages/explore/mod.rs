@@ -310,19 +310,35 @@ async fn elsewhere(console: &Console, state: &State, hits: &[Hit]) -> Result<Opt
     Ok(console.store.search(request).await?.hits.into_iter().next())
 }
 
+/// Words for a level that is told apart.
+const LEVELS: [(&str, &[&str]); 2] = [
+    ("error", &["error", "critical", "fatal"]),
+    ("warn", &["warn", "warning"]),
+];
+
+/// Documents by their level, in each bucket of time: one pass over a column, however many documents there are.
 fn levels() -> Aggregation {
-    let any = |words: &[&str]| {
-        let all: Vec<String> = words
-            .iter()
-            .flat_map(|word| [(*word).to_owned(), word.to_uppercase()])
-            .collect();
-        json!({"terms": {"log.level": all}})
+    aggregation("levels", "terms", json!({"field": "log.level", "size": 50}))
+}
+
+/// How many documents of a bucket have that level, by any of its words.
+fn of_level(bucket: &Value, level: &str) -> Option<f64> {
+    let words = LEVELS
+        .iter()
+        .find(|(name, _)| *name == level)
+        .map(|(_, words)| *words)?;
+    let is_it = |one: &&Value| {
+        let key = one["key"].as_str().unwrap_or_default();
+        words.iter().any(|word| word.eq_ignore_ascii_case(key))
     };
-    let filters = json!({
-        "error": any(&["error", "critical", "fatal"]),
-        "warn": any(&["warn", "warning"]),
-    });
-    aggregation("levels", "filters", json!({"filters": filters}))
+    let buckets = bucket["levels"]["buckets"].as_array()?;
+    Some(
+        buckets
+            .iter()
+            .filter(is_it)
+            .filter_map(|one| one["doc_count"].as_f64())
+            .sum(),
+    )
 }
 
 /// Bars of errors, warnings and the rest, and how many of each there are.
@@ -336,11 +352,7 @@ fn histogram(
     } else {
         "documents"
     };
-    let of = |level: &'static str| {
-        timeline.values(answer, move |bucket| {
-            bucket["levels"]["buckets"][level]["doc_count"].as_f64()
-        })
-    };
+    let of = |level: &'static str| timeline.values(answer, move |bucket| of_level(bucket, level));
     let (error, warn) = (of("error"), of("warn"));
     let all = timeline.values(answer, |bucket| bucket["doc_count"].as_f64());
     let rest = all
@@ -371,6 +383,16 @@ fn histogram(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_has_several_words() {
+        let bucket = json!({"levels": {"buckets": [
+            {"key": "ERROR", "doc_count": 2}, {"key": "fatal", "doc_count": 1}, {"key": "Warning", "doc_count": 4}, {"key": "info", "doc_count": 9},
+        ]}});
+        assert_eq!(of_level(&bucket, "error"), Some(3.0));
+        assert_eq!(of_level(&bucket, "warn"), Some(4.0));
+        assert_eq!(of_level(&json!({"doc_count": 1}), "warn"), None);
+    }
 
     #[test]
     fn a_mistake_names_its_column() {
