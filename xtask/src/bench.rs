@@ -6,7 +6,7 @@ mod fleet_server;
 mod process;
 mod shipper;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -37,23 +37,6 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
         Bench::Agent(bench) => shipper::run(&bench),
         Bench::Commands(bench) => commands::run(&bench),
     }
-}
-
-/// Lets the program do a little of everything that is measured, so that its compiler learns what is used.
-pub(crate) fn train(binary: &Path) -> Result<()> {
-    fleet_server::run(&FleetServerBench {
-        agents: 300,
-        concurrency: 50,
-        checkin_concurrency: 100,
-        hold: 5,
-        binary: Some(binary.to_owned()),
-    })?;
-    commands::run(&CommandsBench {
-        runs: 5,
-        idle: 30,
-        binary: Some(binary.to_owned()),
-    })?;
-    shipper::ship_to_up(binary, 300_000)
 }
 
 /// The load comes from this process, and runs on the cores that are measured: built without optimisation it would take most of

@@ -9,7 +9,6 @@
 
 mod redhat;
 mod target;
-mod training;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -35,9 +34,6 @@ pub(crate) struct Arguments {
     /// Builds for this kind of machine; may be repeated. Without it, for all
     #[arg(long, value_name = "TRIPLE", value_parser = Target::named)]
     target: Vec<&'static Target>,
-    /// Builds once, and tells the compiler nothing of how the program is used: sooner done, larger in memory
-    #[arg(long, conflicts_with = "binary")]
-    untrained: bool,
     /// Folder to fill
     #[arg(long, value_name = "FOLDER", default_value = "dist")]
     out: PathBuf,
@@ -67,10 +63,9 @@ fn programs(arguments: &Arguments, root: &Path) -> Result<Vec<(&'static Target, 
         [] => all(),
         chosen => chosen.to_vec(),
     };
-    let profile = (!arguments.untrained).then(|| training::train(root)).transpose()?;
     let build = |target: &'static Target| {
-        let program = target.build(root, profile.as_deref())?;
-        check_size(&program, arguments.untrained)?;
+        let program = target.build(root)?;
+        check_size(&program, false)?;
         Ok((target, program))
     };
     targets.into_iter().map(build).collect()
@@ -86,13 +81,13 @@ fn make(root: &Path, programs: &[(&'static Target, PathBuf)], staging: &Path) ->
     Ok(made)
 }
 
-/// A program that was handed in may be a debug build, and an untrained one is larger than what is released: to try the packing.
-fn check_size(program: &Path, may_be_larger: bool) -> Result<()> {
+/// A program that was handed in may be a debug build, to try the packing.
+fn check_size(program: &Path, handed_in: bool) -> Result<()> {
     let metadata = std::fs::metadata(program).with_context(|| format!("cannot read `{}`", program.display()))?;
     let size = metadata.len();
     if size > LARGEST_PROGRAM {
         ensure!(
-            may_be_larger,
+            handed_in,
             "the program has {size} bytes, more than the {LARGEST_PROGRAM} that are promised"
         );
         eprintln!("warning: the program has {size} bytes; what is released may have {LARGEST_PROGRAM}");

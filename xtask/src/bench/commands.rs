@@ -20,13 +20,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(crate) struct CommandsBench {
     /// Runs of each; medians are told
     #[arg(long, default_value_t = 15)]
-    pub(super) runs: usize,
+    runs: usize,
     /// Seconds of rest
     #[arg(long, default_value_t = 60)]
-    pub(super) idle: u64,
+    idle: u64,
     /// A release binary; without it one is built
     #[arg(long)]
-    pub(super) binary: Option<PathBuf>,
+    binary: Option<PathBuf>,
 }
 
 /// Prints the rows.

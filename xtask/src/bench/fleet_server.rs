@@ -24,19 +24,19 @@ const PHASE: Duration = Duration::from_mins(5);
 pub(crate) struct FleetServerBench {
     /// Agents.
     #[arg(long, default_value_t = 10_000)]
-    pub(super) agents: usize,
+    agents: usize,
     /// Enrolments at the same time.
     #[arg(long, default_value_t = 50)]
-    pub(super) concurrency: usize,
+    concurrency: usize,
     /// First check-ins at the same time.
     #[arg(long, default_value_t = 200)]
-    pub(super) checkin_concurrency: usize,
+    checkin_concurrency: usize,
     /// Seconds of rest.
     #[arg(long, default_value_t = 60)]
-    pub(super) hold: u64,
+    hold: u64,
     /// A release binary; without it one is built.
     #[arg(long)]
-    pub(super) binary: Option<PathBuf>,
+    binary: Option<PathBuf>,
 }
 
 pub(super) fn run(bench: &FleetServerBench) -> Result<()> {
