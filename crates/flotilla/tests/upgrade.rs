@@ -1,168 +1,22 @@
 //! `elastic-agent upgrade` as processes: a version that works stays, one that does not is taken back.
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
-use std::fmt::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{Flotilla, eventually, run};
+use testkit::{Flotilla, InstalledHost, eventually, run};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 const SOON: Duration = Duration::from_mins(1);
 /// Between the moments at which something is killed.
 const STEP: Duration = Duration::from_millis(150);
-/// A probation of seconds in place of minutes.
-const CONFIG: &str = "outputs: {default: {type: console}}
-agent.upgrade.watcher: {grace_period: 4s, error_check.interval: 200ms}
-";
-
-/// A folder as `install` makes it, and a service manager that starts the agent whenever it ends.
-struct Host {
-    folder: tempfile::TempDir,
-    manager: Child,
-}
-
-impl Host {
-    fn start() -> Self {
-        Self::start_after(|_| ())
-    }
-
-    /// With what was done to its top folder before the first start.
-    fn start_after(prepare: impl FnOnce(&Path)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let top = folder.path().join("top");
-        let home = top.join("data/elastic-agent-first");
-        std::fs::create_dir_all(&home).unwrap();
-        symlink(FLOTILLA, home.join("elastic-agent")).unwrap();
-        symlink(home.join("elastic-agent"), top.join("elastic-agent")).unwrap();
-        fs_err::write(top.join(".installed"), "").unwrap();
-        fs_err::write(top.join("elastic-agent.yml"), CONFIG).unwrap();
-        // A program that outlives every home.
-        symlink(FLOTILLA, folder.path().join("elastic-agent")).unwrap();
-        std::fs::create_dir(folder.path().join("packages")).unwrap();
-        prepare(&top);
-        let manager = Command::new("sh")
-            .args(["-c", "trap 'kill $child; exit' TERM; while :; do ./elastic-agent run --path.home=\"$PWD\" & child=$!; wait $child; sleep 0.1; done"])
-            .current_dir(&top)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let host = Self { folder, manager };
-        host.runs();
-        host
-    }
-
-    fn top(&self) -> PathBuf {
-        self.folder.path().join("top")
-    }
-
-    fn agent(&self, arguments: &[&str]) -> Output {
-        let home = format!("--path.home={}", self.top().display());
-        run(FLOTILLA, [&["agent", home.as_str()], arguments].concat())
-    }
-
-    /// Waits until an agent answers; its process.
-    fn runs(&self) -> u64 {
-        eventually("a running agent", SOON, || {
-            let status = self.agent(&["status", "--output", "json"]);
-            let report: Value = serde_json::from_slice(&status.stdout).ok()?;
-            report["info"]["pid"].as_u64()
-        })
-    }
-
-    /// A package whose program is this script.
-    fn package(&self, version: &str, script: &str) {
-        let root = format!("elastic-agent-{version}");
-        let unpacked = self.folder.path().join(&root);
-        std::fs::create_dir_all(&unpacked).unwrap();
-        let program = unpacked.join("elastic-agent");
-        fs_err::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let packages = self.folder.path().join("packages");
-        let architecture = if std::env::consts::ARCH == "aarch64" {
-            "arm64"
-        } else {
-            std::env::consts::ARCH
-        };
-        let name = format!("elastic-agent-{version}-linux-{architecture}.tar.gz");
-        let make = format!("tar -czf packages/{name} {root} && cd packages && sha512sum {name} > {name}.sha512");
-        let made = Command::new("sh")
-            .args(["-c", &make])
-            .current_dir(self.folder.path())
-            .status()
-            .unwrap();
-        assert!(made.success() && packages.join(name).exists());
-    }
-
-    fn source(&self) -> String {
-        format!("file://{}", self.folder.path().join("packages").display())
-    }
-
-    fn start_upgrade(&self, version: &str) -> Child {
-        Command::new(FLOTILLA)
-            .arg("agent")
-            .arg(format!("--path.home={}", self.top().display()))
-            .args(["upgrade", version, "--source-uri", &self.source(), "--skip-verify"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    }
-
-    /// Kills every process of this installation whose command line has that word behind the program's name; all without one.
-    fn kill(&self, word: &str) {
-        let pattern = format!("elastic-agent {word}.*--path.home[= ]{}", self.top().display());
-        run("pkill", ["-KILL", "-f", &pattern]);
-    }
-
-    fn upgrade(&self, version: &str) {
-        let source = self.source();
-        let upgraded = self.agent(&["upgrade", version, "--source-uri", &source, "--skip-verify"]);
-        let mut said = String::from_utf8_lossy(&upgraded.stderr).into_owned();
-        write!(said, "{}", String::from_utf8_lossy(&upgraded.stdout)).unwrap();
-        assert!(upgraded.status.success(), "{said}");
-    }
-
-    /// The home that the link leads to.
-    fn home(&self) -> PathBuf {
-        let program = std::fs::read_link(self.top().join("elastic-agent")).unwrap();
-        program.parent().map(Path::to_owned).unwrap()
-    }
-
-    fn marker(&self) -> Option<Value> {
-        let text = fs_err::read(self.top().join("data/.update-marker")).ok()?;
-        serde_json::from_slice(&text).ok()
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        run("kill", ["-TERM", &self.manager.id().to_string()]);
-        let _already_waited = self.manager.wait();
-    }
-}
-
-/// The version that this program says it is.
-fn own_version() -> String {
-    let said = run(FLOTILLA, ["agent", "version", "--binary-only"]);
-    let said = String::from_utf8(said.stdout).unwrap();
-    let is_version =
-        |word: &&str| word.split('.').count() == 3 && word.starts_with(|first: char| first.is_ascii_digit());
-    said.split_whitespace().find(is_version).unwrap().to_owned()
-}
 
 #[test]
 fn a_version_that_works_stays_and_one_that_does_not_is_taken_back() {
-    let host = Host::start();
+    let host = InstalledHost::start(FLOTILLA);
     let first = host.home();
-    let version = own_version();
-    let works = format!(
-        "#!/bin/sh\nexec {}/elastic-agent \"$@\"\n",
-        host.folder.path().display()
-    );
+    let version = testkit::version_of(FLOTILLA);
+    let works = format!("#!/bin/sh\nexec {}/elastic-agent \"$@\"\n", host.folder().display());
     host.package(&version, &works);
     let process = host.runs();
     host.upgrade(&version);
@@ -202,23 +56,12 @@ fn a_version_that_works_stays_and_one_that_does_not_is_taken_back() {
 #[test]
 fn a_version_from_fleet_server_that_does_not_check_in_is_taken_back() {
     let mut up = Flotilla::start(FLOTILLA, &["--no-agent"]);
-    let host = Host::start_after(|top| {
-        let (join, home) = (up.text("/join"), format!("--path.home={}", top.display()));
-        let enrolled = run(FLOTILLA, ["agent", &home, "enroll", "--force", "--join", &join]);
-        assert!(
-            enrolled.status.success(),
-            "{}",
-            String::from_utf8_lossy(&enrolled.stderr)
-        );
-        let times = "agent.upgrade.watcher: {grace_period: 8s, error_check.interval: 2s}\n";
-        let config = format!("fleet.enabled: true\n{times}");
-        fs_err::write(top.join("elastic-agent.yml"), config).unwrap();
-    });
+    let host = InstalledHost::join(FLOTILLA, &up.text("/join"), 8);
     let first = host.home();
     // It starts late enough for Fleet Server to be gone by then.
     let program = format!(
         "#!/bin/sh\n[ \"$1\" = version ] && echo 9.6.9 && exit\nsleep 3\nexec {}/elastic-agent \"$@\"\n",
-        host.folder.path().display()
+        host.folder().display()
     );
     assert!(up.stop());
     let programs = up.data_dir().join("programs");
@@ -263,13 +106,13 @@ fn a_version_from_fleet_server_that_does_not_check_in_is_taken_back() {
 /// Whatever is killed, and whenever: an agent runs afterwards, and takes the next upgrade.
 #[test]
 fn kills_in_the_midst_of_an_upgrade_strand_nothing() {
-    let host = Host::start();
+    let host = InstalledHost::start(FLOTILLA);
     // Another program each time, so that each has a home of its own.
     let works = |number: usize| {
-        let program = host.folder.path().join("elastic-agent");
+        let program = host.folder().join("elastic-agent");
         format!("#!/bin/sh\n# {number}\nexec {} \"$@\"\n", program.display())
     };
-    let version = own_version();
+    let version = testkit::version_of(FLOTILLA);
     for round in 0..testkit::soak_rounds(6) {
         host.package(&version, &works(round));
         let mut upgrade = host.start_upgrade(&version);

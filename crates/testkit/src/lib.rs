@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod browser;
+mod installed;
 mod kafka;
 mod network;
 mod node;
@@ -12,7 +13,8 @@ mod process;
 mod signer;
 mod wait;
 
-pub use browser::{Browser, User};
+pub use browser::{Browser, Loaded, User};
+pub use installed::{InstalledHost, version_of};
 pub use kafka::{KafkaTls, RealKafka};
 pub use network::OtherHost;
 pub use node::{Engine, RealNode, shared_tools};

@@ -29,14 +29,14 @@ const MAX_UNSENT_ACKS: usize = 1000;
 
 /// What became of an action.
 #[derive(Debug, Default)]
-struct Done {
+pub(crate) struct Done {
     error: Option<String>,
     data: Option<Value>,
     input: Option<(Value, String)>,
 }
 
 impl Done {
-    fn failed(error: impl Into<String>) -> Self {
+    pub(crate) fn failed(error: impl Into<String>) -> Self {
         Self {
             error: Some(error.into()),
             ..Self::default()
@@ -277,7 +277,7 @@ impl Managed {
         {
             self.state.upgrade = None;
         }
-        Done::default()
+        self.abort_upgrade(&target)
     }
 
     fn input_action(&self, action: &Action) -> Done {

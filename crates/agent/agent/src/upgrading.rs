@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::actions::Done;
 use crate::managed::Managed;
 use crate::upgrade::{
     Downloads, Keys, Marker, Prepared, Source, UpgradeError, UpgradeRequest, WatchTimes, prepare, swap,
@@ -93,6 +94,24 @@ impl Managed {
         let mut keys = Keys::default();
         keys.add(&file).map_err(|error| error.to_string())?;
         Ok(keys)
+    }
+
+    /// Ends the upgrade that this action asked for, as long as it only fetches; what it left is cleared by the next one.
+    pub(crate) fn abort_upgrade(&mut self, action_id: &str) -> Done {
+        let Some(upgrade) = &self.upgrade else {
+            return Done::default();
+        };
+        let at = upgrade.progress.borrow().clone();
+        if at.action_id != action_id {
+            return Done::default();
+        }
+        if !matches!(at.state, UpgradeState::Requested | UpgradeState::Downloading) {
+            return Done::failed("the new version is being put in place; roll back when it runs");
+        }
+        tracing::info!(version = at.target_version, "the upgrade was taken back");
+        upgrade.task.abort();
+        self.upgrade = None;
+        Done::default()
     }
 
     /// Whether a new version stands ready; then the link leads to it, and this process is to hand over.

@@ -23,7 +23,7 @@ pub(crate) async fn record(
     let Some(reported) = reported else {
         if record.has_upgrade_details {
             entry.state().upgrade_details = None;
-            return write_agent(server, id, finished(server)).await;
+            return write_agent(server, id, finished(server, record)).await;
         }
         return Ok(());
     };
@@ -46,12 +46,14 @@ pub(crate) async fn record(
     Ok(())
 }
 
-/// No details any more: the upgrade is over, and went well.
-fn finished(server: &FleetServer) -> Map<String, Value> {
+/// No details any more: the upgrade is over, and went well; one that was waiting for its time was taken back.
+fn finished(server: &FleetServer, record: &AgentRecord) -> Map<String, Value> {
     let mut change = Map::new();
     change.insert("upgrade_details".into(), Value::Null);
     change.insert("upgrade_started_at".into(), Value::Null);
-    change.insert("upgraded_at".into(), server.now_text().into());
+    if !record.is_upgrade_scheduled {
+        change.insert("upgraded_at".into(), server.now_text().into());
+    }
     change
 }
 

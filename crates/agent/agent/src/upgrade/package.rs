@@ -191,7 +191,12 @@ pub(super) async fn fetch(
     let fetched = match &request.source {
         Source::Path(path) => from_folder(path, request, &archive).await?,
         Source::Url(url) => from_site(url, request, &archive, downloaded).await?,
-        Source::FleetServer(site) => return program_of(site, staging, downloaded).await,
+        Source::FleetServer(site) => {
+            let program = program_of(site, staging, downloaded).await?;
+            // Nothing to unpack, but what comes now is the same: it is tried.
+            extracting();
+            return Ok(program);
+        }
     };
     extracting();
     let (program, keys) = (staging.join(PROGRAM), request.keys.clone());

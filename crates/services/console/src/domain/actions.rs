@@ -16,6 +16,7 @@ use crate::domain::changes::{self, Changes};
 use crate::domain::documents::{AGENT_POLICIES, flag};
 use crate::domain::error::FleetError;
 use crate::domain::signing;
+use crate::domain::upgrades;
 use policy::Sign as _;
 
 /// Agents named in one document; more become several documents with one action id.
@@ -395,7 +396,13 @@ const BETWEEN_UPGRADES: SignedDuration = SignedDuration::from_mins(10);
 fn refuse_too_soon(agent: &Agent, how: &Upgrade, now: Timestamp) -> Result<(), FleetError> {
     let time = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
     let document = &agent.document;
-    if let (Some(_), None) = (time(&document.upgrade_started_at), time(&document.upgraded_at)) {
+    let told = upgrades::details(agent).map(|details| details.state);
+    // One that ended badly is tried again at once.
+    if told.is_some_and(upgrades::has_failed) {
+        return Ok(());
+    }
+    let waits = time(&document.upgrade_started_at).is_some() && time(&document.upgraded_at).is_none();
+    if waits || told.is_some() {
         return Err(FleetError::invalid(format!(
             "Agent {} is not upgradeable: agent is already being upgraded.",
             agent.id

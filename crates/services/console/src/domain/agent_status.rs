@@ -130,7 +130,7 @@ impl Signs {
             has_policy: source["policy_revision_idx"]
                 .as_i64()
                 .is_some_and(|revision| revision != 0),
-            is_upgrading: is_set("upgrade_started_at") && !is_set("upgraded_at"),
+            is_upgrading: (is_set("upgrade_started_at") && !is_set("upgraded_at")) || is_under_way(source),
             is_unenrolling: is_set("unenrollment_started_at"),
             left: match text("audit_unenrolled_reason") {
                 Some("uninstall") => Some(AgentStatus::Uninstalled),
@@ -155,7 +155,7 @@ impl Signs {
             "enrolled_at": agent.enrolled_at, "last_checkin_status": agent.last_checkin_status,
             "policy_revision_idx": agent.policy_revision_idx, "upgrade_started_at": agent.upgrade_started_at,
             "upgraded_at": agent.upgraded_at, "unenrollment_started_at": agent.unenrollment_started_at,
-            "audit_unenrolled_reason": agent.audit_unenrolled_reason,
+            "audit_unenrolled_reason": agent.audit_unenrolled_reason, "upgrade_details": agent.upgrade_details,
         }))
     }
 
@@ -168,6 +168,17 @@ impl Signs {
     pub fn is_active(&self) -> bool {
         self.active
     }
+}
+
+/// Whether the agent says that it is upgrading. One that waits for its time, is on probation or failed does its work.
+fn is_under_way(source: &Value) -> bool {
+    let state = source["upgrade_details"]["state"].as_str();
+    state.is_some_and(|state| {
+        matches!(
+            state,
+            "UPG_REQUESTED" | "UPG_DOWNLOADING" | "UPG_EXTRACTING" | "UPG_REPLACING" | "UPG_RESTARTING"
+        )
+    })
 }
 
 /// What the status depends on beside the document.
@@ -275,6 +286,17 @@ mod tests {
             json!({"upgrade_started_at": "2026-01-02T11:50:00Z", "upgraded_at": "2026-01-02T11:58:00Z"}),
             AgentStatus::Online,
         );
+        for (state, expected) in [
+            ("UPG_DOWNLOADING", AgentStatus::Updating),
+            ("UPG_SCHEDULED", AgentStatus::Online),
+            ("UPG_WATCHING", AgentStatus::Online),
+            ("UPG_FAILED", AgentStatus::Online),
+        ] {
+            check(
+                json!({"upgrade_details": {"state": state}, "upgraded_at": "2026-01-02T11:58:00Z"}),
+                expected,
+            );
+        }
         check(
             json!({"unenrollment_started_at": "2026-01-02T11:58:00Z"}),
             AgentStatus::Unenrolling,

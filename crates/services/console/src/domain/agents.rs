@@ -208,7 +208,7 @@ pub(crate) fn newest_version(console: &Console) -> Option<semver::Version> {
 }
 
 /// Work that would hold up other requests.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FleetError> {
+pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FleetError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| FleetError::invalid("the agents cannot be listed"))
 }

@@ -52,6 +52,7 @@ pub(crate) mod mirror;
 pub mod output_health;
 pub(crate) mod roster;
 pub mod tokens;
+pub mod upgrades;
 pub mod uploads;
 
 pub mod kuery;

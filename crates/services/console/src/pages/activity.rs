@@ -6,12 +6,14 @@ use axum::response::{Html, Redirect};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::agents::policy_names;
+use super::agents::{host_name, policy_names};
 use super::frame::Frame;
-use super::look::{Look, Moment, Segment, figure, segments};
+use super::look::{Look, Moment, Segment, figure, segments, url_part};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
-use crate::domain::{action_status, actions};
+use super::upgrade;
+use crate::domain::agents::Agent;
+use crate::domain::{action_status, actions, upgrades};
 
 const PER_PAGE: usize = 20;
 /// Reasons that are shown of an action that failed.
@@ -35,6 +37,12 @@ struct Row {
     look: Look,
     /// How many of the agents have answered.
     answered: String,
+    /// Of an upgrade: how many say that they are how far.
+    states: String,
+    /// Where those that failed are asked again.
+    retry: Option<String>,
+    /// All of them, those that have answered, and those that failed.
+    counts: (u64, u64, u64),
     meter: Vec<Segment>,
     asked: Moment,
     /// The agents that failed, and why.
@@ -71,6 +79,21 @@ pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
     };
     let items = action_status::list(console, &list).await?;
     let now = console.clock.now();
+    let upgrading = items.iter().filter(|item| item["type"] == "UPGRADE");
+    let upgrading = upgrading.filter_map(|item| item["actionId"].as_str().map(str::to_owned));
+    let progress = upgrades::progress(console, upgrading.collect()).await?;
+    let mut rows = Vec::with_capacity(items.len());
+    for item in &items {
+        let mut row = Row::of(item, now, &|id| names.get(id).cloned().unwrap_or_else(|| id.to_owned()));
+        if let Some(states) = progress.get(&row.id) {
+            row.told(states, item["version"].as_str().unwrap_or_default());
+            if row.retry.is_some() {
+                let failed = upgrades::failed(console, &row.id, REASONS).await?;
+                row.errors.extend(failed.iter().map(Failure::of));
+            }
+        }
+        rows.push(row);
+    }
     let href = |page: usize| format!("/app/fleet/agents/activity?page={page}");
     let toast = match wanted.done.as_deref() {
         Some("cancelled") => Some("Cancelled. Agents that have not started it leave it."),
@@ -81,16 +104,52 @@ pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
         frame: Frame::new(&reader, "Agents", "Agent activity").toast(toast),
         newer: wanted.page.checked_sub(1).map(href),
         older: (items.len() == PER_PAGE).then(|| href(wanted.page + 1)),
-        rows: items
-            .iter()
-            .map(|item| Row::of(item, now, &|id| names.get(id).cloned().unwrap_or_else(|| id.to_owned())))
-            .collect(),
+        rows,
         live_url: href(wanted.page),
         may_change: reader.may_change(),
     })
 }
 
+impl Failure {
+    /// What an agent says of its upgrade.
+    fn of(agent: &Agent) -> Self {
+        let told = upgrades::details(agent);
+        let told = told
+            .as_ref()
+            .and_then(|details| details.metadata.as_ref()?.get("error_msg")?.as_str());
+        Self {
+            agent: agent.id.clone(),
+            name: host_name(agent),
+            reason: told.unwrap_or("the new version did not pass its probation").to_owned(),
+        }
+    }
+}
+
 impl Row {
+    /// What agents say of an upgrade weighs more than that they have taken it.
+    fn told(&mut self, states: &upgrades::Progress, version: &str) {
+        let count = |state: &str| states.get(state).copied().unwrap_or_default();
+        let failed = count("UPG_FAILED") + count("UPG_ROLLBACK");
+        let under_way: u64 = states.values().sum::<u64>() - failed;
+        self.states = upgrade::counted(states);
+        let (all, answered, refused) = self.counts;
+        self.meter = meter(all, answered, refused + failed, under_way);
+        if self.look.tone == "ok" && under_way > 0 {
+            self.look = Look::new("act", "In progress");
+        }
+        if failed > 0 {
+            if under_way == 0 {
+                self.look = Look::new("bad", "Failed");
+            }
+            self.retry = Some(format!(
+                "/app/fleet/agents/actions?action=upgrade&version={}&force=on&kuery={}",
+                url_part(version),
+                url_part(&upgrades::failed_kuery(&self.id))
+            ));
+        }
+        self.can_be_cancelled = self.look.tone == "act";
+    }
+
     fn of(item: &Value, now: jiff::Timestamp, policy_name: &dyn Fn(&str) -> String) -> Self {
         let text = |key: &str| item[key].as_str().unwrap_or_default();
         let count = |key: &str| item[key].as_u64().unwrap_or_default();
@@ -121,7 +180,6 @@ impl Row {
                 reason: field("error"),
             }
         };
-        let succeeded = answered.saturating_sub(failed);
         Self {
             id: text("actionId").to_owned(),
             title: match text("type") {
@@ -135,12 +193,11 @@ impl Row {
             },
             can_be_cancelled: look.tone == "act" && text("type") != "POLICY_CHANGE",
             look,
+            states: String::new(),
+            retry: None,
             answered: format!("{} of {}", figure(answered), figure(all)),
-            meter: segments(&[
-                ("ok", succeeded),
-                ("bad", failed),
-                ("track", all.saturating_sub(answered)),
-            ]),
+            counts: (all, answered, failed),
+            meter: meter(all, answered, failed, 0),
             asked: Moment::parse(now, Some(text("creationTime"))),
             errors: item["latestErrors"]
                 .as_array()
@@ -150,6 +207,19 @@ impl Row {
                 .collect(),
         }
     }
+}
+
+/// Those that are done, that failed, that are at it, and that have not answered.
+fn meter(all: u64, answered: u64, failed: u64, under_way: u64) -> Vec<Segment> {
+    let failed = failed.min(all);
+    let under_way = under_way.min(all - failed);
+    let done = answered.saturating_sub(failed + under_way);
+    segments(&[
+        ("ok", done),
+        ("bad", failed),
+        ("act", under_way),
+        ("track", all.saturating_sub(done + failed + under_way)),
+    ])
 }
 
 fn counted(agents: u64) -> String {
@@ -181,6 +251,9 @@ fn title(kind: &str, version: &str, policy: &str, agents: u64) -> String {
 pub(super) struct Sent {
     #[serde(default)]
     csrf_token: String,
+    /// From whose page it was taken back.
+    #[serde(default)]
+    agent: String,
 }
 
 pub(super) async fn cancel(
@@ -190,7 +263,10 @@ pub(super) async fn cancel(
 ) -> Result<Redirect, Problem> {
     let actor = reader.who_changes(&sent.csrf_token)?;
     actions::cancel(&reader.console, &actor, &id).await?;
-    Ok(Redirect::to("/app/fleet/agents/activity?done=cancelled"))
+    Ok(Redirect::to(&match sent.agent.as_str() {
+        "" => "/app/fleet/agents/activity?done=cancelled".to_owned(),
+        agent => format!("/app/fleet/agents/{}?done=aborted", url_part(agent)),
+    }))
 }
 
 #[cfg(test)]
@@ -216,6 +292,15 @@ mod tests {
             reason: "no space".into(),
         };
         assert_eq!(row.errors, [failure]);
+        let mut row = row;
+        row.told(
+            &[("UPG_WATCHING".to_owned(), 2), ("UPG_FAILED".to_owned(), 4)].into(),
+            "9.6.0",
+        );
+        assert_eq!(row.states, "4 failed, 2 on probation");
+        let tones: Vec<_> = row.meter.iter().map(|segment| segment.tone).collect();
+        assert_eq!(tones, ["bad", "act", "track"]);
+        assert!(row.retry.is_some());
         assert!(row.can_be_cancelled);
         assert_eq!(title("POLICY_REASSIGN", "", "Harbour", 1), "Assign 1 agent to Harbour");
     }

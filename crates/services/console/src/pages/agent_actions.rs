@@ -1,5 +1,7 @@
 //! What is done with agents, one or many: asked about on a page of its own, then done.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::RawQuery;
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -8,6 +10,7 @@ use serde_json::json;
 use super::agents::{Choice, Filters, host_name};
 use super::form::{Submission, Values};
 use super::frame::Frame;
+use super::look::figure;
 use super::problem::{Problem, show};
 use super::session::SignedIn;
 use crate::domain::actions::{self, Schedule, Unenroll, Unfit, Upgrade};
@@ -112,7 +115,14 @@ struct Page {
     inactive: bool,
     upgradeable: bool,
     policies: Vec<Choice>,
+    /// What an upgrade goes to, and what it may go to.
     version: String,
+    versions: Vec<String>,
+    /// What the agents run now.
+    running: String,
+    start: String,
+    forced: bool,
+    is_many: bool,
     typed: Option<usize>,
     wrong: String,
     back: String,
@@ -178,7 +188,15 @@ async fn question(reader: &SignedIn, values: &Values, wrong: String) -> Result<R
             .into_iter()
             .map(choice)
             .collect(),
-        version: reader.console.settings.version.clone(),
+        version: match values.one("version") {
+            "" => reader.console.settings.version.clone(),
+            wanted => wanted.to_owned(),
+        },
+        versions: versions(reader).await?,
+        running: running(&agents),
+        start: values.one("start").to_owned(),
+        forced: values.is_on("force"),
+        is_many: agents.len() > 1,
         typed: (agents.len() >= MANY).then_some(agents.len()),
         wrong,
         back: match agents.as_slice() {
@@ -256,7 +274,7 @@ async fn run(
                 force: values.is_on("force"),
                 skip_rate_limit: false,
                 schedule: Schedule {
-                    start_time: None,
+                    start_time: start_time(values.one("start"))?,
                     rollout_duration_seconds: seconds,
                 },
             };
@@ -267,6 +285,49 @@ async fn run(
         What::LogLevel if values.is_on("reset") => queue("SETTINGS", json!({"log_level": ""})).await,
         What::LogLevel => queue("SETTINGS", json!({"log_level": values.one("log_level")})).await,
     }
+}
+
+/// What agents can be upgraded to: the console's version, and those that others of the fleet have.
+async fn versions(reader: &SignedIn) -> Result<Vec<String>, Problem> {
+    let mut versions = agents::facets(&reader.console).await?.versions;
+    versions.push(reader.console.settings.version.clone());
+    let parsed = |version: &String| semver::Version::parse(version).ok();
+    versions.retain(|version| parsed(version).is_some());
+    versions.sort_by_key(|version| std::cmp::Reverse(parsed(version)));
+    versions.dedup();
+    Ok(versions)
+}
+
+/// The versions that agents run, with their numbers.
+fn running(agents: &[Agent]) -> String {
+    let mut versions: BTreeMap<&str, u64> = BTreeMap::new();
+    for agent in agents {
+        let version = agent
+            .document
+            .agent
+            .as_ref()
+            .map_or("an unknown version", |agent| &agent.version);
+        *versions.entry(version).or_default() += 1;
+    }
+    let parts = versions.iter().rev().map(|(version, count)| match agents.len() {
+        1 => (*version).to_owned(),
+        _ => format!("{version} ({})", figure(*count)),
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// A time as the field has it, which is UTC, as RFC 3339.
+fn start_time(field: &str) -> Result<Option<String>, FleetError> {
+    if field.is_empty() {
+        return Ok(None);
+    }
+    let time: jiff::civil::DateTime = field
+        .parse()
+        .map_err(|_| FleetError::invalid(format!("`{field}` is no time such as 2026-03-01T09:00")))?;
+    let zoned = time
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .map_err(|error| FleetError::invalid(error.to_string()))?;
+    Ok(Some(clock::rfc3339_millis(zoned.timestamp())))
 }
 
 fn wanted(values: &Values) -> Result<What, Problem> {
@@ -294,6 +355,7 @@ pub(super) fn done(word: &str) -> Option<&'static str> {
         "reassign" => "Assigned. Agents take the new policy at their next check-in.",
         "unenroll" => "Asked to unenroll; it stops at the next check-in.",
         "upgrade" => "The upgrade is on its way.",
+        "aborted" => "Aborted. What the agent has begun already it ends by itself.",
         "tags" => "Tags changed.",
         "diagnostics" => "Diagnostics were requested; the zip appears when the agent has sent it.",
         "log-level" => "The log level is on its way.",

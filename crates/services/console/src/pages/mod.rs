@@ -25,6 +25,7 @@ mod settings;
 mod theme;
 mod trust;
 mod uninstall_tokens;
+mod upgrade;
 
 mod assets;
 mod chart;

@@ -20,6 +20,7 @@ use super::log_line::LogLine;
 use super::look::{Look, Moment, url_part};
 use super::problem::{Problem, show};
 use super::session::SignedIn;
+use super::upgrade::{self, Upgrade};
 use crate::domain::agent_policies;
 use crate::domain::agent_status::AgentStatus;
 use crate::domain::agents::{self, Agent};
@@ -42,6 +43,7 @@ struct Page {
     trouble: String,
     tags: Vec<String>,
     behind: bool,
+    upgrade: Option<Upgrade>,
     unverified: bool,
     may_change: bool,
     tab: Tab,
@@ -64,6 +66,18 @@ impl Tab {
         (Self::Diagnostics, "Diagnostics", "/diagnostics"),
         (Self::Settings, "Settings", "/settings"),
     ];
+}
+
+impl Tab {
+    /// What the browser calls the page.
+    fn title(self, host: &str) -> String {
+        match self {
+            Self::Details => format!("Agent {host}"),
+            Self::Logs => format!("Logs of agent {host}"),
+            Self::Diagnostics => format!("Diagnostics of agent {host}"),
+            Self::Settings => format!("Settings of agent {host}"),
+        }
+    }
 }
 
 /// What the chosen part shows.
@@ -112,7 +126,7 @@ async fn render(reader: SignedIn, id: &str, tab: Tab, wanted: Wanted) -> Result<
     };
     let toast = wanted.done.as_deref().and_then(super::agent_actions::done);
     let page = Page {
-        frame: Frame::new(&reader, "Agents", host_name(&agent)).toast(toast),
+        frame: Frame::new(&reader, "Agents", tab.title(&host_name(&agent))).toast(toast),
         host: host_name(&agent),
         look: Look::of_agent(agent.status),
         measured_at: overview::metadata(&agent, "/host/hostname").map(|name| format!("/app/hosts/{}", url_part(&name))),
@@ -126,6 +140,10 @@ async fn render(reader: SignedIn, id: &str, tab: Tab, wanted: Wanted) -> Result<
         },
         tags: agent.document.tags.clone(),
         behind: agent.document.active && is_behind(&agent, policy.as_ref()),
+        upgrade: match tab {
+            Tab::Details => upgrade::of(console, &agent).await?,
+            _ => None,
+        },
         unverified: is_unverified(&agent),
         may_change: reader.may_change() && agent.document.active,
         content: match tab {

@@ -128,6 +128,8 @@ struct Row {
     last_activity: Moment,
     version: String,
     can_be_upgraded: bool,
+    /// The upgrade that it is in.
+    upgrade: Option<Look>,
     cpu: String,
     memory: String,
 }
@@ -230,7 +232,7 @@ async fn rows(console: &Console, agents: &[Agent], policies: &[Arc<AgentPolicy>]
         let policy = policies.iter().find(|policy| policy.id == policy_id);
         let mut row = Row::of(agent, now, policy.map(Arc::as_ref));
         row.measured(measured.get(&agent.id).copied().unwrap_or_default());
-        row.can_be_upgraded = is_older(&row.version, &console.settings.version);
+        row.can_be_upgraded = row.upgrade.is_none() && is_older(&row.version, &console.settings.version);
         row
     };
     Ok(agents.iter().map(row).collect())
@@ -283,6 +285,7 @@ impl Row {
                 .map(|agent| agent.version.clone())
                 .unwrap_or_default(),
             can_be_upgraded: false,
+            upgrade: super::upgrade::in_short(agent, now),
             cpu: "–".to_owned(),
             memory: "–".to_owned(),
         }

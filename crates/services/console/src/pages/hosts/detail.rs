@@ -119,7 +119,7 @@ pub(in crate::pages) async fn page(
     });
     let href = |range: Range| format!("/app/hosts/{}?range={}", url_part(&name), range.key);
     let page = Page {
-        frame: Frame::new(&reader, "Hosts", name.as_str()),
+        frame: Frame::new(&reader, "Hosts", format!("Host {name}")),
         facts: facts(console, &name, &newest, &measured).await?,
         figures: measured.figures(),
         charts: measured.charts(&buckets),

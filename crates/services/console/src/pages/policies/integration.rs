@@ -312,12 +312,13 @@ impl Editor {
                 .any(|spec| spec.path == field)
         };
         let base = format!("/app/fleet/policies/{policy_id}/integrations");
+        let title = match id {
+            Some(_) => format!("Edit {}", self.policy.name),
+            None => format!("Add {}", self.package.title),
+        };
         let page = Page {
-            frame: Frame::new(reader, "Agent policies", self.package.title.as_str()),
-            title: match id {
-                Some(_) => format!("Edit {}", self.policy.name),
-                None => format!("Add {}", self.package.title),
-            },
+            frame: Frame::new(reader, "Agent policies", title.as_str()),
+            title,
             about: self.package.description.clone(),
             action: id.map_or(base.clone(), |id| format!("{base}/{id}")),
             package: self.package.name.clone(),

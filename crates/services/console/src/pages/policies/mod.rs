@@ -112,6 +112,17 @@ pub(super) enum Tab {
     History,
 }
 
+/// What the browser calls the page.
+fn title_of(policy: &str, wanted: &Wanted) -> String {
+    match (wanted.tab, wanted.revision) {
+        (Tab::Integrations, _) => policy.to_owned(),
+        (Tab::Settings, _) => format!("Settings of {policy}"),
+        (Tab::Yaml, _) => format!("{policy} as YAML"),
+        (Tab::History, None) => format!("History of {policy}"),
+        (Tab::History, Some(revision)) => format!("Revision {revision} of {policy}"),
+    }
+}
+
 struct Integration {
     id: String,
     name: String,
@@ -273,7 +284,7 @@ async fn render(
     let available = installed_packages::available(console).await?;
     let outputs = outputs::list(console).await?;
     let page = Page {
-        frame: Frame::new(reader, "Agent policies", policy.name.as_str()).toast(toast),
+        frame: Frame::new(reader, "Agent policies", title_of(&policy.name, wanted)).toast(toast),
         tab: wanted.tab,
         agents: figure(agent_count),
         agent_count,

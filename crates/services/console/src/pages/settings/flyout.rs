@@ -55,6 +55,17 @@ pub(super) struct Removal {
     pub(super) agents: u64,
 }
 
+impl Flyout {
+    /// What the browser calls the page.
+    pub(super) fn heading(&self) -> String {
+        if self.name.is_empty() {
+            self.title.to_owned()
+        } else {
+            format!("{}: {}", self.title, self.name)
+        }
+    }
+}
+
 /// The flyout as a link opens it.
 pub(super) async fn opened(reader: &SignedIn, object: Object, id: &str, kind: Option<&str>) -> Result<Flyout, Problem> {
     let present = present(reader, object, id).await?;

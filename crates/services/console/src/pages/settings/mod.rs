@@ -147,8 +147,13 @@ async fn render(
     toast: Option<&str>,
 ) -> Result<Html<String>, Problem> {
     let console = &reader.console;
+    let title = match (&flyout, &removal) {
+        (Some(flyout), _) => flyout.heading(),
+        (_, Some(removal)) => format!("Delete {}", removal.name),
+        _ => "Settings".to_owned(),
+    };
     let page = Page {
-        frame: Frame::new(reader, "Settings", "Settings").toast(toast),
+        frame: Frame::new(reader, "Settings", title).toast(toast),
         may_change: reader.may_change(),
         hosts: fleet_server_hosts::list(console)
             .await?

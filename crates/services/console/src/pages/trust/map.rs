@@ -115,8 +115,15 @@ pub(in crate::pages) async fn page(
     let selected = known.iter().find(|one| one.connection.id == wanted.edge);
     let problems = known.iter().filter(|one| one.is_problem()).count();
     let only_problems = wanted.only == "problems";
+    let title = selected.map_or_else(
+        || "TLS map".to_owned(),
+        |one| {
+            let (from, to) = (&one.connection.from, &one.connection.to);
+            format!("{} to {}", name(&map, from), name(&map, to))
+        },
+    );
     let page = Page {
-        frame: Frame::new(&reader, "TLS map", "TLS map")
+        frame: Frame::new(&reader, "TLS map", title)
             .toast((wanted.done.as_deref() == Some("tested")).then_some("Every connection was tested.")),
         drawing: drawing(&map, &known, &wanted.edge),
         width: WIDTH,
