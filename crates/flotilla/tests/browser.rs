@@ -3,12 +3,12 @@
 //! Pictures are kept in `artefacts/pages`; with `FLOTILLA_README_PICTURES` set, the README's are made anew.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{Browser, Flotilla, eventually, skip};
+use testkit::{Browser, Flotilla, Loaded, artefacts, eventually, skip};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 const SOON: Duration = Duration::from_mins(1);
@@ -17,6 +17,20 @@ const THEMES: [&str; 2] = ["light", "dark"];
 
 /// Bytes that somebody who comes for the first time may load for a page, all of its files included, as they go over the wire.
 const HEAVIEST: u64 = 200_000;
+
+/// Requests for a page, its files included: the page, one style sheet, two scripts, two fonts, the icons, what is live.
+const MOST_REQUESTS: usize = 10;
+
+/// What makes a page another page, so that it needs a title of its own; filters and order do not.
+const PARTS: [&str; 7] = [
+    "tab=",
+    "flyout=",
+    "delete=",
+    "action=",
+    "revision=",
+    "package=",
+    "edge=",
+];
 
 /// Every page that a reader can open without knowing an id.
 const PAGES: &[&str] = &[
@@ -202,6 +216,8 @@ struct Survey {
     wrong: Vec<String>,
     links: BTreeSet<String>,
     axe: Option<String>,
+    /// Titles, and the pages that have them.
+    titles: BTreeMap<String, String>,
 }
 
 impl Survey {
@@ -214,6 +230,7 @@ impl Survey {
             wrong: Vec::new(),
             links: BTreeSet::new(),
             axe,
+            titles: BTreeMap::new(),
         }
     }
 
@@ -223,6 +240,7 @@ impl Survey {
         for (width, height) in WIDTHS {
             browser.resize(width, height);
             browser.open(path);
+            self.audit(browser, path, name, width);
             for theme in THEMES {
                 browser.prefer(theme);
                 let faults = self.faults(browser, (width, theme));
@@ -238,7 +256,27 @@ impl Survey {
         let links = browser.evaluate(LINKS);
         let links = links.as_array().into_iter().flatten().filter_map(Value::as_str);
         self.links.extend(links.map(str::to_owned));
-        self.weigh(browser, path);
+        self.load(browser, path);
+    }
+
+    /// What an auditor holds against a page that has just been loaded, and what somebody who hears it does.
+    fn audit(&mut self, browser: &mut Browser, path: &str, name: &str, width: u32) {
+        let mut faults = browser.audit();
+        faults.extend(browser.jumped());
+        if width != 1024 {
+            faults.extend(browser.misheard());
+            let heard = browser.heard();
+            fs_err::write(artefacts("heard").join(format!("{name}-{width}.txt")), heard).unwrap();
+        }
+        self.wrong
+            .extend(faults.into_iter().map(|fault| format!("{path} at {width}: {fault}")));
+        let title = browser.evaluate("document.title");
+        let title = title.as_str().unwrap_or_default().to_owned();
+        let page = itself(path);
+        let same = self.titles.entry(title).or_insert_with(|| page.clone());
+        if *same != page {
+            self.wrong.push(format!("{page} has the title of {same}"));
+        }
     }
 
     /// What is wrong with the page that is shown.
@@ -263,12 +301,22 @@ impl Survey {
         faults
     }
 
-    fn weigh(&mut self, browser: &mut Browser, path: &str) {
-        let weight = browser.weigh(path);
+    fn load(&mut self, browser: &mut Browser, path: &str) {
+        let Loaded {
+            bytes,
+            requests,
+            faults,
+        } = browser.load_anew(path);
+        let mut faults = faults;
         // The two fonts alone weigh more than the least.
-        if !(50_000..=HEAVIEST).contains(&weight) {
-            self.wrong.push(format!("{path} weighs {weight} bytes"));
+        if !(50_000..=HEAVIEST).contains(&bytes) {
+            faults.push(format!("it weighs {bytes} bytes"));
         }
+        if requests.len() > MOST_REQUESTS {
+            faults.push(format!("{} requests: {requests:?}", requests.len()));
+        }
+        self.wrong
+            .extend(faults.into_iter().map(|fault| format!("{path}: {fault}")));
     }
 
     fn end(self, browser: &mut Browser) {
@@ -298,6 +346,14 @@ fn one_of_each_shape(links: BTreeSet<String>) -> Vec<String> {
         _ => vec![link.to_owned()],
     };
     links.into_iter().filter(|link| shapes.insert(shape(link))).collect()
+}
+
+/// The address of a page without filters and order.
+fn itself(path: &str) -> String {
+    let (place, query) = path.split_once('?').unwrap_or((path, ""));
+    let is_part = |pair: &&str| PARTS.iter().any(|part| pair.starts_with(part));
+    let parts: Vec<&str> = query.split('&').filter(is_part).collect();
+    format!("{place}?{}", parts.join("&"))
 }
 
 fn file_name(path: &str) -> String {

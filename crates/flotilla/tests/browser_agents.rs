@@ -125,6 +125,10 @@ fn an_agent_arrives_in_the_open_page(user: &mut User<'_>) -> Agent {
         "its first data",
         "document.querySelector('#arrived').innerText.includes('Its first data is here')",
     );
+    user.browser.until(
+        "that it is said",
+        "document.querySelector('#announce').textContent.includes('its first data is here')",
+    );
     assert_eq!(user.browser.evaluate("window.same"), true, "nothing was reloaded");
     user.browser.picture("add-agent-arrived-1440-light");
     let href = user

@@ -3,6 +3,25 @@
 
 const announce = (text) => { const area = document.getElementById("announce"); if (area) area.textContent = text; };
 
+// What changes by itself is said in short, at most once in five seconds.
+const SAY_EVERY = 5000;
+const known = new Map(), unsaid = new Map();
+let lastSaid = 0, saying;
+function hear() {
+  for (const part of document.querySelectorAll("[data-heard]")) {
+    const text = part.dataset.heard;
+    if (text && known.has(part.id) && known.get(part.id) !== text) unsaid.set(part.id, text);
+    known.set(part.id, text);
+  }
+  if (unsaid.size === 0 || saying) return;
+  saying = setTimeout(() => {
+    announce([...unsaid.values()].join(". "));
+    unsaid.clear();
+    saying = 0;
+    lastSaid = Date.now();
+  }, Math.max(0, SAY_EVERY - (Date.now() - lastSaid)));
+}
+
 // Copy buttons: shown only where they can work.
 function prepareCopyButtons(root) {
   for (const field of root.querySelectorAll("[data-find]")) field.hidden = false;
@@ -339,6 +358,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   prepareCopyButtons(document);
   prepareForms();
+  hear();
   // The browser itself goes where a page says that it begins.
   if (!document.querySelector("[autofocus]")) document.querySelector(".flyout [aria-invalid], .flyout .input")?.focus();
   showSelection();
@@ -353,4 +373,4 @@ function fade(toast) {
   for (const kind of ["mouseleave", "focusout"]) toast.addEventListener(kind, wait);
   wait();
 }
-document.addEventListener("htmx:after:swap", () => { prepareCopyButtons(document); restoreSelection(); if (stream) showLive(isLive); });
+document.addEventListener("htmx:after:swap", () => { prepareCopyButtons(document); restoreSelection(); hear(); if (stream) showLive(isLive); });

@@ -1,4 +1,4 @@
-//! What people see in a page: pictures, what sticks out, what it weighs, what it complains about.
+//! What people see in a page: pictures, what sticks out, what it complains about.
 
 use std::time::Duration;
 
@@ -47,23 +47,6 @@ impl Browser {
         let found = self.evaluate(SERIOUS);
         let texts = found.as_array().into_iter().flatten();
         texts.filter_map(Value::as_str).map(str::to_owned).collect()
-    }
-
-    /// Bytes that somebody who comes for the first time loads for a page of the site: everything, as it goes over the wire, with its headers.
-    pub fn weigh(&mut self, path: &str) -> u64 {
-        self.call("Network.enable", json!({}));
-        self.call("Network.setCacheDisabled", json!({"cacheDisabled": true}));
-        self.events.retain(|event| !is_of_network(event));
-        self.open(path);
-        // A round trip, so that everything that was loaded has been told.
-        self.evaluate("document.fonts.ready.then(() => 0)");
-        let finished = |event: &&Value| event["method"] == "Network.loadingFinished";
-        let bytes = |event: &Value| event["params"]["encodedDataLength"].as_f64().unwrap_or_default() as u64;
-        let sum = self.events.iter().filter(finished).map(bytes).sum();
-        self.call("Network.setCacheDisabled", json!({"cacheDisabled": false}));
-        self.call("Network.disable", json!({}));
-        self.events.retain(|event| !is_of_network(event));
-        sum
     }
 
     /// Gives the page another size, in CSS pixels.
@@ -153,12 +136,6 @@ fn keep(folder: &str, name: &str, picture: &[u8]) {
 
 fn png(answer: &Value) -> Option<Vec<u8>> {
     STANDARD.decode(answer["data"].as_str()?).ok()
-}
-
-fn is_of_network(event: &Value) -> bool {
-    event["method"]
-        .as_str()
-        .is_some_and(|method| method.starts_with("Network."))
 }
 
 /// What an event says to whoever looks at the console.

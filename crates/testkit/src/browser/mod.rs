@@ -1,14 +1,16 @@
 //! A real browser, driven over the DevTools protocol: Debian's `chromium` without a window.
 //!
-//! [`Browser`] starts it and speaks the protocol; what people do in a page is in [`hands`], what they see in [`eyes`], who they are
-//! in [`user`]. A test that
+//! [`Browser`] starts it and speaks the protocol; what people do in a page is in [`hands`], what they see in [`eyes`], what
+//! they hear in [`tree`], what an auditor finds in [`audit`], who they are in [`user`]. A test that
 //! fails while a browser is open says in which step, and leaves a picture in `artefacts/failures`.
 //!
 //! The protocol runs over two pipes (`--remote-debugging-pipe`: descriptors 3 and 4, JSON with a NUL after each message), so
 //! that no port, web socket or driver program is needed. A shell puts our pipes onto those descriptors.
 
+mod audit;
 mod eyes;
 mod hands;
+mod tree;
 mod user;
 
 use std::io::{BufRead, BufReader, Write};
@@ -19,6 +21,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use audit::Loaded;
 pub use user::User;
 
 /// No answer takes longer, even on a busy machine.
