@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use pki::{Authority, AuthorityRequest, KeyType, LeafRequest};
-use serde_json::{Value, json};
+use serde_json::Value;
 use testkit::{Browser, Flotilla, User, eventually};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");

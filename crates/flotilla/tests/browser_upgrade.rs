@@ -65,8 +65,18 @@ fn ask(user: &mut User<'_>, id: &str, version: &str) {
     user.browser.fill("#version", version);
     user.browser
         .evaluate("document.querySelector('[name=force]').checked = true");
-    user.browser.picture("agent-upgrade-asked-1440-light");
     user.browser.follow(".panel-foot .primary");
+}
+
+/// At each width: nothing sticks out, an auditor finds nothing, and it can be understood by ear.
+fn looks_well(user: &mut User<'_>, name: &str) {
+    for (width, height) in [(390, 844), (1024, 800), (1440, 900)] {
+        user.browser.resize(width, height);
+        assert_eq!(user.browser.overflow(), "", "{name} at {width}");
+        assert_eq!(user.browser.audit(), Vec::<String>::new(), "{name} at {width}");
+        assert_eq!(user.browser.misheard(), Vec::<String>::new(), "{name} at {width}");
+        user.browser.picture(&format!("{name}-{width}-light"));
+    }
 }
 
 fn one_that_cannot_run_fails_with_its_reason(user: &mut User<'_>, id: &str, version: &str) {
@@ -80,11 +90,11 @@ fn one_that_cannot_run_fails_with_its_reason(user: &mut User<'_>, id: &str, vers
     user.browser.sees("#upgrade .wrong", "cannot run here");
     let bad = "document.querySelector('#upgrade li.bad').innerText";
     assert!(user.browser.evaluate(bad).as_str().unwrap().contains("Unpacking"));
-    user.browser.picture("agent-upgrade-failed-1440-light");
+    looks_well(user, "agent-upgrade-failed");
     user.browser.open("/app/fleet/agents");
     user.browser
         .sees("#agent-list tbody", &format!("Upgrade to {version}: failed"));
-    user.browser.picture("agents-upgrade-failed-1440-light");
+    looks_well(user, "agents-upgrade-failed");
 }
 
 /// Slow enough for each state to be seen.
@@ -153,7 +163,7 @@ fn many_are_upgraded_and_the_failed_ones_again(user: &mut User<'_>, id: &str, ve
     user.browser.fill("#spread", "600");
     user.browser
         .evaluate("document.querySelector('[name=force]').checked = true");
-    user.browser.picture("agents-upgrade-asked-1440-light");
+    looks_well(user, "agents-upgrade-asked");
     user.browser.fill("#spread", "");
     user.browser.follow(".panel-foot .primary");
     user.browser.until(
@@ -164,7 +174,7 @@ fn many_are_upgraded_and_the_failed_ones_again(user: &mut User<'_>, id: &str, ve
     for expected in ["Upgrade 2 agents", "cannot run here", "was not installed as a service"] {
         assert!(row.contains(expected), "{expected} in {row}");
     }
-    user.browser.picture("activity-upgrade-1440-light");
+    looks_well(user, "activity-upgrade");
     user.browser.follow("#activity tbody tr a.button");
     user.browser.sees("h1", "Upgrade 2 agents");
     let kuery = user.browser.evaluate("document.querySelector('[name=kuery]').value");

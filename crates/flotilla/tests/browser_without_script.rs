@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::{Browser, Flotilla, User, eventually};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
@@ -162,7 +162,7 @@ fn a_policy_is_made_and_deleted_after_a_question(user: &mut User<'_>) {
     let path = user.browser.evaluate("location.pathname");
     let path = path.as_str().unwrap().to_owned();
     user.browser.open(&format!("{path}?tab=settings"));
-    user.browser.fill("[name=description]", "Read on paper");
+    user.browser.type_into("description", "Read on paper");
     user.browser.follow(".panel-foot .primary");
     user.browser.sees("main .facts", "Read on paper");
     user.browser.open(&format!("{path}?tab=settings"));

@@ -127,7 +127,7 @@ impl Browser {
 
     /// Puts `text` into the field of that name.
     pub fn type_into(&mut self, name: &str, text: &str) {
-        self.fill(&format!("[name={}]", json!(name)), text);
+        self.fill(&format!(":is(input, select, textarea)[name={}]", json!(name)), text);
     }
 
     /// Sends the form that `selector` finds, as Enter in one of its fields does, and waits for the next page.

@@ -22,6 +22,10 @@ const FIELDS: [&str; 9] = [
     "slider",
     "switch",
 ];
+/// What is said of a thing beside its name.
+const STATES: [&str; 8] = [
+    "level", "expanded", "checked", "selected", "disabled", "invalid", "required", "live",
+];
 /// Of the whole document, which is read first anyway.
 const ROOT: &str = "RootWebArea";
 
@@ -220,24 +224,7 @@ fn read(node: &Node, depth: usize, lines: &mut Vec<String>) {
         || (node.role == "StaticText" && node.name.is_empty());
     let deeper = if is_silent { depth } else { depth + 1 };
     if !is_silent {
-        let mut line = format!("{}{}", "  ".repeat(depth), node.words());
-        for (word, text) in [("value", &node.value), ("described", &node.description)] {
-            if !text.is_empty() {
-                line += &format!(", {word} `{text}`");
-            }
-        }
-        for state in [
-            "level", "expanded", "checked", "selected", "disabled", "invalid", "required", "live",
-        ] {
-            if let Some(value) = node
-                .properties
-                .get(state)
-                .filter(|value| **value != "false" && **value != false)
-            {
-                line += &format!(", {state} {value}");
-            }
-        }
-        lines.push(line);
+        lines.push(format!("{}{}", "  ".repeat(depth), said(node)));
     }
     for child in &node.children {
         // A name that is made of what is inside is heard once.
@@ -246,6 +233,19 @@ fn read(node: &Node, depth: usize, lines: &mut Vec<String>) {
             read(child, deeper, lines);
         }
     }
+}
+
+/// Role, name, and what is said beside them.
+fn said(node: &Node) -> String {
+    let texts = [("value", &node.value), ("described", &node.description)];
+    let texts = texts.into_iter().filter(|(_, text)| !text.is_empty());
+    let texts = texts.map(|(word, text)| format!("{word} `{text}`"));
+    let states = STATES.iter().filter_map(|state| {
+        let value = node.properties.get(*state)?;
+        (*value != "false" && *value != false).then(|| format!("{state} {value}"))
+    });
+    let all: Vec<String> = std::iter::once(node.words()).chain(texts).chain(states).collect();
+    all.join(", ")
 }
 
 #[cfg(test)]

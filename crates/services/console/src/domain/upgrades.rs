@@ -1,6 +1,6 @@
 //! How far upgrades are: what agents say of theirs, and what they were asked for and say nothing of yet.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use protocol::{ActionDocument, UpgradeDetails, UpgradeState, indices};
 use query::{Query, SearchRequest, SortOrder};
@@ -46,7 +46,7 @@ pub async fn asked_last(console: &Console, agent: &str) -> Result<Option<ActionD
 ///
 /// # Errors
 /// The store cannot answer.
-pub async fn progress(console: &Console, actions: HashSet<String>) -> Result<HashMap<String, Progress>, FleetError> {
+pub async fn progress(console: &Console, actions: BTreeSet<String>) -> Result<HashMap<String, Progress>, FleetError> {
     if actions.is_empty() {
         return Ok(HashMap::new());
     }
