@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Starts two Elasticsearch APIs, two Fleet Servers and a console over an OpenSearch that is running, on this machine, to try
-# such a set out. Ctrl-C stops them; kill one of them by its FOLDER/*.pid to see the others go on. Usage:
-#   [API_PORTS="9201 9202" FLEET_PORTS="8221 8222" CONSOLE_PORT=5601] FLOTILLA=./flotilla OPENSEARCH=https://127.0.0.1:9200 OPENSEARCH_CA=ca.crt OPENSEARCH_PASSWORD=.. try-cluster.sh FOLDER
+# Starts two Elasticsearch APIs, two Fleet Servers and a console over an OpenSearch or Elasticsearch that is running, on this
+# machine, to try such a set out. Ctrl-C stops them; kill one of them by its FOLDER/*.pid to see the others go on. Usage:
+#   [API_PORTS="9201 9202" FLEET_PORTS="8221 8222" CONSOLE_PORT=5601] FLOTILLA=./flotilla \
+#   STORE="https://node1:9200 https://node2:9200" STORE_CA=ca.crt STORE_USER=admin STORE_PASSWORD=.. try-cluster.sh FOLDER
 set -euo pipefail
-[ $# -eq 1 ] || { sed -n '2,5p' "$0"; exit 2; }
+[ $# -eq 1 ] || { sed -n '2,6p' "$0"; exit 2; }
 flotilla=${FLOTILLA:-flotilla}
-store=${OPENSEARCH:-https://127.0.0.1:9200}
-store_ca=$(realpath "${OPENSEARCH_CA:?the CA file of the OpenSearch}")
-: "${OPENSEARCH_USER:=admin}" "${OPENSEARCH_PASSWORD:?the password of the user of the OpenSearch}"
-export OPENSEARCH_PASSWORD OPENSEARCH_USER
+read -ra nodes <<<"${STORE:-https://127.0.0.1:9200}"
+store_ca=$(realpath "${STORE_CA:?the CA file of the OpenSearch or Elasticsearch}")
+: "${STORE_USER:?its administrator: admin or elastic}" "${STORE_PASSWORD:?the password of that user}"
+export STORE_PASSWORD STORE_USER
 read -ra api_ports <<<"${API_PORTS:-9201 9202}"
 read -ra fleet_ports <<<"${FLEET_PORTS:-8221 8222}"
 console_port=${CONSOLE_PORT:-5601}
@@ -32,14 +33,16 @@ fingerprint=$(openssl x509 -in ca/ca.crt -outform der | sha256sum | cut -d' ' -f
 configuration() { # FILE WHAT-IS-ITS-OWN
   cat >"$1" <<YML
 output.elasticsearch:
-  hosts: ["$store"]
-  username: "\${OPENSEARCH_USER}"
-  password: "\${OPENSEARCH_PASSWORD}"
+  hosts: [$(printf '"%s",' "${nodes[@]}")]
+  username: "\${STORE_USER}"
+  password: "\${STORE_PASSWORD}"
   ssl.certificate_authorities: ["$store_ca"]
 $2
 YML
 }
 pair="{certificate: $folder/node/chain.crt, key: $folder/node/node.key}"
+# Shippers may show a certificate in place of a key; its common name is the user's.
+either="{certificate: $folder/node/chain.crt, key: $folder/node/node.key, certificate_authorities: [$folder/ca/ca.crt], client_authentication: optional}"
 
 pids=()
 stop() { trap - EXIT INT TERM; kill "${pids[@]}" 2>/dev/null || true; wait; }
@@ -58,7 +61,7 @@ until_answers() { # URL
 
 for port in "${api_ports[@]}"; do
   configuration "api-$port.yml" "elastic_password_path: $folder/elastic-password
-elasticsearch-api: {host: 127.0.0.1, port: $port, ssl: $pair}"
+elasticsearch-api: {host: 127.0.0.1, port: $port, ssl: $either}"
   start "api-$port" elasticsearch-api -c "api-$port.yml"
   until_answers "https://127.0.0.1:$port"
 done

@@ -132,18 +132,15 @@ struct Shared {
 impl Shared {
     async fn open(configuration: &Configuration, reloader: &Reloader) -> Result<Self> {
         let remote = connect_store(&configuration.settings.output, reloader).await?;
-        if remote.has_native_api_keys() {
+        if remote.product() == "Flotilla" {
             return Err(Hint::error(
-                format!(
-                    "the store is {} {}, which keeps users and API keys itself; this command keeps them in an OpenSearch",
-                    remote.product(),
-                    remote.version()
-                ),
-                "agents, shippers and people use that store's own API; `flotilla fleet-server` runs on it as it is",
+                "the store is another Flotilla, which has an API and a console itself".to_owned(),
+                "agents, shippers and people use those; `flotilla fleet-server` runs on it as it is",
             ));
         }
+        let native = remote.native_identities();
         let store: Arc<dyn Store> = remote;
-        let access = Access::open(Arc::clone(&store), clock::system())
+        let access = Access::open_beside(Arc::clone(&store), clock::system(), native)
             .await
             .context("cannot read users and keys")?;
         fleet_server::create_indices(&*store)

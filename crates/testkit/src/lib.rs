@@ -17,7 +17,7 @@ pub use browser::{Browser, Loaded, User};
 pub use installed::{InstalledHost, version_of};
 pub use kafka::{KafkaTls, RealKafka};
 pub use network::OtherHost;
-pub use node::{Engine, RealNode, shared_tools};
+pub use node::{Engine, RealCluster, RealNode, shared_tools};
 pub use process::{Curl, Flotilla, Link, run};
 pub use signer::Signer;
 pub use wait::eventually;

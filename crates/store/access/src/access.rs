@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::cache::Cache;
 use crate::credential::Credential;
+use crate::native::NativeIdentities;
 use crate::principal::Principal;
 use crate::random;
 use crate::role::{BUILTIN_ROLES, Rights, RoleDescriptor, RoleError, builtin};
@@ -47,6 +48,8 @@ pub struct Access {
     /// Random for each process, so that a memory dump of the cache does not hold plain hashes of passwords.
     pub(crate) password_salt: [u8; 16],
     pub(crate) fleet_server: Arc<Principal>,
+    /// Whom the store knows itself.
+    pub(crate) native: Option<Arc<dyn NativeIdentities>>,
 }
 
 /// Why the request could not be done.
@@ -97,6 +100,15 @@ pub enum AuthenticationError {
 impl Access {
     /// Opens the identities that `store` keeps, making the indices at first.
     pub async fn open(store: Arc<dyn Store>, clock: SharedClock) -> Result<Arc<Self>, AccessError> {
+        Self::open_beside(store, clock, None).await
+    }
+
+    /// The same beside identities that the store keeps itself.
+    pub async fn open_beside(
+        store: Arc<dyn Store>,
+        clock: SharedClock,
+        native: Option<Arc<dyn NativeIdentities>>,
+    ) -> Result<Arc<Self>, AccessError> {
         make_index(&*store, SECURITY_INDEX, &security_mapping()).await?;
         make_index(&*store, SECRETS_INDEX, &json!({ "dynamic": false, "properties": {} })).await?;
         Ok(Arc::new(Self {
@@ -108,6 +120,7 @@ impl Access {
             password_checks: Semaphore::new(PASSWORD_CHECKS_AT_ONCE),
             password_salt: random::bytes(),
             fleet_server: Arc::new(crate::service_account::fleet_server("internal")),
+            native,
         }))
     }
 
@@ -143,7 +156,7 @@ impl Access {
         let created = self
             .write(Operation::index(SECURITY_INDEX, role_id(name), Source::of(&document)))
             .await?;
-        self.forget_everything();
+        self.forget_checked();
         Ok(created)
     }
 
@@ -177,7 +190,7 @@ impl Access {
             )));
         }
         let deleted = self.remove(SECURITY_INDEX, &role_id(name)).await?;
-        self.forget_everything();
+        self.forget_checked();
         Ok(deleted)
     }
 
@@ -197,7 +210,8 @@ impl Access {
         Ok((rights, descriptors))
     }
 
-    pub(crate) fn forget_everything(&self) {
+    /// Checks each credential anew.
+    pub fn forget_checked(&self) {
         self.keys.clear();
         self.passwords.clear();
     }

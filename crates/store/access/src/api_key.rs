@@ -10,7 +10,9 @@ use serde_json::{Map, Value, json};
 use store::{Operation, Outcome, Refresh, SeqNo, Source};
 
 use crate::access::{Access, AccessError, AuthenticationError, SECURITY_INDEX, is_conflict, rejected, secret_matches};
+use crate::credential::Credential;
 use crate::fleet::Issued;
+use crate::native::NativeIdentities;
 use crate::principal::{OwnDescriptors, Principal, PrincipalKind};
 use crate::privilege::{ClusterPrivilege, Privilege};
 use crate::random;
@@ -168,6 +170,11 @@ impl Access {
                 "[expiration] of an API key must be in the future".to_owned(),
             ));
         }
+        if let Some(native) = self.native_keys_of(owner) {
+            let metadata = Value::Object(metadata);
+            let new = NewApiKey { name, metadata, ..new };
+            return native.create(new).await.map(Issued::from);
+        }
         let limits = Limits::of(owner, &new.role_descriptors)?;
         self.keep_role_set(&new.role_descriptors).await?;
         let (id, key) = (random::id(now), random::key());
@@ -205,7 +212,10 @@ impl Access {
     pub async fn api_key(&self, id: &str) -> Result<Option<ApiKeyInfo>, AccessError> {
         match self.read::<KeyDocument>(&document_id(id)).await? {
             Some(document) => Ok(Some(self.info(document).await?)),
-            None => Ok(None),
+            None => match &self.native {
+                Some(native) => native.read(id).await,
+                None => Ok(None),
+            },
         }
     }
 
@@ -223,7 +233,30 @@ impl Access {
             let key = self.info(key).await?;
             matching.extend(filter.matches(&key, now).then_some(key));
         }
+        if let Some(native) = &self.native {
+            matching.extend(self.native_keys(&**native, filter, &matching).await?);
+        }
         Ok(matching)
+    }
+
+    /// Those that match of the keys that are none of ours.
+    async fn native_keys(
+        &self,
+        native: &dyn NativeIdentities,
+        filter: &ApiKeyFilter,
+        ours: &[ApiKeyInfo],
+    ) -> Result<Vec<ApiKeyInfo>, AccessError> {
+        let is_ours = |id: &String| ours.iter().any(|key| key.id == *id);
+        let mut asked = filter.clone();
+        asked.ids.retain(|id| !is_ours(id));
+        if asked.ids.is_empty() && !filter.ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut keys = native.keys(&asked).await?;
+        let now = self.clock.now();
+        keys.retain(|key| filter.matches(key, now));
+        keys.sort_by(|left, right| (left.created, &left.id).cmp(&(right.created, &right.id)));
+        Ok(keys)
     }
 
     async fn role_set_of(&self, key: &KeyDocument) -> Result<RoleSet, AccessError> {
@@ -264,6 +297,16 @@ impl Access {
             self.keys.invalidate(id);
         }
         written?;
+        if let Some(native) = &self.native {
+            let ours = |id: &String| result.invalidated.contains(id) || result.previously_invalidated.contains(id);
+            let others: Vec<String> = ids.iter().filter(|id| !ours(id)).cloned().collect();
+            let done = native.invalidate(&others).await?;
+            for id in &others {
+                self.keys.invalidate(id);
+            }
+            result.invalidated.extend(done.invalidated);
+            result.previously_invalidated.extend(done.previously_invalidated);
+        }
         Ok(result)
     }
 
@@ -277,6 +320,13 @@ impl Access {
         roles: Option<&RoleDescriptors>,
         metadata: Option<Value>,
     ) -> Result<bool, AccessError> {
+        if let Some(native) = &self.native
+            && self.read::<KeyDocument>(&document_id(id)).await?.is_none()
+        {
+            let changed = native.change_key(id, roles, metadata).await?;
+            self.keys.invalidate(id);
+            return Ok(changed);
+        }
         let metadata = metadata.map(|metadata| object("metadata", metadata)).transpose()?;
         if let Some(roles) = roles {
             self.keep_role_set(roles).await?;
@@ -347,7 +397,13 @@ impl Access {
         }
         let epoch = self.keys.epoch();
         let Some(document) = self.read::<KeyDocument>(&document_id(id)).await? else {
-            return Err(rejected(format!("unable to find apikey with id {id}")));
+            let Some(native) = self.native.as_deref() else {
+                return Err(rejected(format!("unable to find apikey with id {id}")));
+            };
+            let principal = self.identify(native, &Credential::ApiKey(pair.clone())).await?;
+            let hash = random::hash(key.expose());
+            self.keys.put(id, (hash, Arc::clone(&principal)), now, epoch);
+            return Ok(principal);
         };
         let hash = decode_hash(&document)?;
         if !secret_matches(&key, &hash) {

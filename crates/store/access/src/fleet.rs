@@ -123,7 +123,10 @@ impl ApiKeys for Access {
     }
 
     async fn issue_secret(&self, value: &Secret) -> Result<Issued<String>, AccessError> {
-        Ok(secret_store::issue_secret(value, self.clock.now()))
+        match &self.native {
+            Some(native) => native.issue_secret(value).await,
+            None => Ok(secret_store::issue_secret(value, self.clock.now())),
+        }
     }
 
     async fn secret(&self, id: &str) -> Result<Option<Secret>, AccessError> {

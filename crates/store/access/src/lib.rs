@@ -15,6 +15,7 @@ mod role;
 
 mod api_key;
 mod fleet;
+mod native;
 mod role_descriptors;
 mod service_account;
 mod user;
@@ -27,8 +28,9 @@ pub use access::{Access, AccessError, AuthenticationError, SECRETS_INDEX, SECURI
 pub use api_key::{ApiKey, ApiKeyFilter, ApiKeyInfo, Invalidated, NewApiKey};
 pub use credential::{Credential, CredentialError};
 pub use fleet::{ApiKeys, Issued};
+pub use native::{NativeIdentities, NativeIdentity};
 pub use principal::{Principal, PrincipalKind, is_restricted};
-pub use privilege::{ClusterPrivilege, FleetPrivilege, IndexPrivilege, Privilege};
+pub use privilege::{ClusterPrivilege, FleetPrivilege, IndexPrivilege, Privilege, privilege_names};
 pub use role::{RoleDescriptor, RoleError};
 pub use role_descriptors::RoleDescriptors;
 pub use secret::Secret;

@@ -100,6 +100,14 @@ impl Principal {
         self.may(Privilege::Index { index, privilege })
     }
 
+    /// The roles of a user: name to role. `None` for API keys and service accounts.
+    pub fn role_descriptors(&self) -> Option<&Map<String, Value>> {
+        match &self.own_descriptors {
+            OwnDescriptors::Roles(roles) => Some(roles),
+            OwnDescriptors::Account(_) | OwnDescriptors::ApiKey => None,
+        }
+    }
+
     /// The agent that this key was made for by a Fleet Server; `None` when nobody vouches for the key's metadata.
     pub fn verified_agent_id(&self) -> Option<&str> {
         match &self.kind {

@@ -205,6 +205,58 @@ pub(crate) fn cluster_privileges(name: &str) -> Option<PrivilegeSet> {
     })
 }
 
+/// The names that are understood in `cluster` and in `indices`, sorted.
+pub fn privilege_names() -> (Vec<&'static str>, Vec<&'static str>) {
+    let mut cluster = [CLUSTER_NAMES, GUARDS_NOTHING_HERE].concat();
+    cluster.sort_unstable();
+    (cluster, INDEX_NAMES.to_vec())
+}
+
+const CLUSTER_NAMES: &[&str] = &[
+    "all",
+    "manage",
+    "manage_api_key",
+    "manage_ilm",
+    "manage_index_templates",
+    "manage_ingest_pipelines",
+    "manage_own_api_key",
+    "manage_pipeline",
+    "manage_security",
+    "monitor",
+    "read_fleet_secrets",
+    "read_ilm",
+    "read_pipeline",
+    "read_security",
+    "write_fleet_secrets",
+];
+
+const INDEX_NAMES: &[&str] = &[
+    "all",
+    "auto_configure",
+    "create",
+    "create_doc",
+    "create_index",
+    "cross_cluster_replication",
+    "cross_cluster_replication_internal",
+    "delete",
+    "delete_index",
+    "index",
+    "maintenance",
+    "manage",
+    "manage_data_stream_lifecycle",
+    "manage_failure_store",
+    "manage_follow_index",
+    "manage_ilm",
+    "manage_leader_index",
+    "monitor",
+    "none",
+    "read",
+    "read_cross_cluster",
+    "read_failure_store",
+    "view_index_metadata",
+    "write",
+];
+
 /// Cluster privileges of Elasticsearch for parts that do not exist here.
 const GUARDS_NOTHING_HERE: &[&str] = &[
     "cancel_task",
@@ -266,5 +318,17 @@ pub(crate) fn fleet_privileges(name: &str) -> PrivilegeSet {
             PrivilegeSet(FleetPrivilege::Read as u32)
         }
         _ => PrivilegeSet::NONE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_that_is_told_is_understood() {
+        let (cluster, index) = privilege_names();
+        assert!(cluster.iter().all(|name| cluster_privileges(name).is_some()));
+        assert!(index.iter().all(|name| index_privileges(name).is_some()));
     }
 }

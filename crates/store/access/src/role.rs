@@ -151,6 +151,26 @@ impl Rights {
         Ok(rights)
     }
 
+    /// Of roles that another server keeps: what is not understood grants nothing.
+    pub(crate) fn of_another_server(descriptors: &Map<String, Value>) -> Self {
+        let mut rights = Self::default();
+        for (name, value) in descriptors {
+            let role = serde_json::from_value::<RoleDescriptor>(value.clone());
+            let Some(mut role) = role.ok().filter(|role| role.restriction.is_none()) else {
+                continue;
+            };
+            role.cluster.retain(|privilege| cluster_privileges(privilege).is_some());
+            role.indices.retain(|grant| !restricts_documents(grant));
+            for grant in &mut role.indices {
+                grant
+                    .privileges
+                    .retain(|privilege| index_privileges(privilege).is_some());
+            }
+            rights.add(name, &role).expect("what is not understood was taken out");
+        }
+        rights
+    }
+
     /// Adds what `role` grants.
     pub(crate) fn add(&mut self, name: &str, role: &RoleDescriptor) -> Result<(), RoleError> {
         for privilege in &role.cluster {
@@ -173,7 +193,7 @@ impl Rights {
     }
 
     fn add_indices(&mut self, role: &str, grant: &IndexGrant) -> Result<(), RoleError> {
-        if grant.query.as_ref().is_some_and(|query| !query.is_null()) || restricts_fields(grant) {
+        if restricts_documents(grant) {
             return Err(RoleError::DocumentSecurity { role: role.to_owned() });
         }
         let mut granted = PrivilegeSet::NONE;
@@ -208,6 +228,10 @@ impl Rights {
             .iter()
             .any(|(pattern, set)| set.has(privilege as u32) && pattern.matches(index))
     }
+}
+
+fn restricts_documents(grant: &IndexGrant) -> bool {
+    grant.query.as_ref().is_some_and(|query| !query.is_null()) || restricts_fields(grant)
 }
 
 fn restricts_fields(grant: &IndexGrant) -> bool {

@@ -29,6 +29,9 @@ pub(crate) fn issue_secret(value: &Secret, now: jiff::Timestamp) -> Issued<Strin
 impl Access {
     /// Keeps `value` and gives it an id.
     pub async fn put_secret(&self, value: &Secret) -> Result<String, AccessError> {
+        if let Some(native) = &self.native {
+            return native.put_secret(value).await;
+        }
         let Issued { value: id, writes } = issue_secret(value, self.clock.now());
         for write in writes {
             self.write(write).await?;
@@ -38,6 +41,9 @@ impl Access {
 
     /// The value of that id.
     pub async fn secret(&self, id: &str) -> Result<Option<Secret>, AccessError> {
+        if let Some(native) = &self.native {
+            return native.secret(id).await;
+        }
         let Some(document) = self.store.get(SECRETS_INDEX, id).await? else {
             return Ok(None);
         };
@@ -53,6 +59,9 @@ impl Access {
 
     /// Forgets it; `false` when there is none.
     pub async fn delete_secret(&self, id: &str) -> Result<bool, AccessError> {
+        if let Some(native) = &self.native {
+            return native.delete_secret(id).await;
+        }
         self.remove(SECRETS_INDEX, id).await
     }
 }

@@ -13,7 +13,7 @@ use store::{Operation, Source};
 use crate::access::{
     Access, AccessError, AuthenticationError, SECURITY_INDEX, check_name, is_conflict, rejected, secret_matches,
 };
-use crate::credential::decode;
+use crate::credential::{Credential, decode};
 use crate::principal::{OwnDescriptors, Principal, PrincipalKind};
 use crate::random;
 use crate::role::{Rights, RoleDescriptor, grant, role};
@@ -42,6 +42,9 @@ impl Access {
     pub async fn create_service_token(&self, account: &str, name: &str) -> Result<Secret, AccessError> {
         known(account)?;
         check_token_name(name)?;
+        if let Some(native) = &self.native {
+            return native.create_service_token(account, name).await;
+        }
         let secret = random::key();
         let document = TokenDocument {
             kind: "service_token".to_owned(),
@@ -65,12 +68,19 @@ impl Access {
         let found: Vec<TokenDocument> = self
             .all("service_token", query::Query::term("account", account))
             .await?;
-        Ok(found.into_iter().map(|token| token.name).collect())
+        let mut names: Vec<_> = found.into_iter().map(|token| token.name).collect();
+        if let Some(native) = &self.native {
+            names.extend(native.service_tokens(account).await?);
+        }
+        Ok(names)
     }
 
     /// Revokes a token; `false` when there is none.
     pub async fn delete_service_token(&self, account: &str, name: &str) -> Result<bool, AccessError> {
-        let deleted = self.remove(SECURITY_INDEX, &document_id(account, name)).await?;
+        let mut deleted = self.remove(SECURITY_INDEX, &document_id(account, name)).await?;
+        if let Some(native) = self.native.as_ref().filter(|_| !deleted) {
+            deleted = native.delete_service_token(account, name).await?;
+        }
         self.keys.invalidate(&document_id(account, name));
         Ok(deleted)
     }
@@ -98,7 +108,13 @@ impl Access {
         }
         let epoch = self.keys.epoch();
         let Some(document) = self.read::<TokenDocument>(&id).await? else {
-            return Err(wrong());
+            let Some(native) = self.native.as_deref() else {
+                return Err(wrong());
+            };
+            let principal = self.identify(native, &Credential::Bearer(token.clone())).await?;
+            let hash = random::hash(secret.expose());
+            self.keys.put(&id, (hash, Arc::clone(&principal)), now, epoch);
+            return Ok(principal);
         };
         let mut hash = [0; 32];
         hex::decode_to_slice(&document.hash, &mut hash).map_err(|error| AccessError::Unreadable {
@@ -136,6 +152,11 @@ fn of_account(account: &str, token: &str) -> Principal {
         limited_by: None,
         own_descriptors: OwnDescriptors::Account(account.to_owned()),
     }
+}
+
+/// Who showed the token `token` of `account`; `None` for an account that has no rights here.
+pub(crate) fn principal(account: &str, token: &str) -> Option<Principal> {
+    rights(account).map(|_| of_account(account, token))
 }
 
 /// The rights of `account`.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use store::{Operation, Source};
 
 use crate::access::{Access, AccessError, AuthenticationError, SECURITY_INDEX, check_name, rejected};
+use crate::credential::Credential;
 use crate::principal::{OwnDescriptors, Principal, PrincipalKind};
 
 /// Elasticsearch's lower bound.
@@ -163,6 +164,16 @@ impl Access {
         }
         let epoch = self.passwords.epoch();
         let document = self.read::<UserDocument>(&document_id(username)).await?;
+        if let (None, Some(native)) = (&document, self.native.as_deref()) {
+            let credential = Credential::Basic {
+                username: username.to_owned(),
+                password: password.clone(),
+            };
+            let principal = self.identify(native, &credential).await?;
+            self.passwords
+                .put(username, (keyed, Arc::clone(&principal)), now, epoch);
+            return Ok(principal);
+        }
         let hash = document.as_ref().and_then(|document| document.password.clone());
         // Unknown users cost as much as known ones, so that the duration does not tell which names exist.
         let right = self.verify_password(password.clone(), hash).await?;

@@ -9,7 +9,7 @@ use access::{
 };
 use async_trait::async_trait;
 use clock::SharedClock;
-use http::Method;
+use http::{HeaderValue, Method};
 use jiff::Timestamp;
 use secret::Secret;
 use serde::de::DeserializeOwned;
@@ -36,10 +36,12 @@ const MOST_RECENT: usize = 15_000;
 /// API keys that the peer keeps.
 #[derive(Debug)]
 pub(crate) struct NativeKeys {
-    store: Arc<RemoteStore>,
+    pub(crate) store: Arc<RemoteStore>,
     clock: SharedClock,
     /// `owner=true`: a service account may see only its own keys.
     own_only: bool,
+    /// Makes and changes keys in place of the store's credential: with it they belong to the Fleet Servers' account.
+    account: Option<HeaderValue>,
     recent: Mutex<HashMap<String, Instant>>,
 }
 
@@ -53,13 +55,13 @@ struct Made {
 }
 
 #[derive(Deserialize)]
-struct Listed {
-    api_keys: Vec<ListedKey>,
+pub(crate) struct Listed {
+    pub(crate) api_keys: Vec<ListedKey>,
 }
 
 #[derive(Deserialize)]
-struct ListedKey {
-    id: String,
+pub(crate) struct ListedKey {
+    pub(crate) id: String,
     #[serde(default)]
     name: Option<String>,
     creation: i64,
@@ -76,6 +78,9 @@ struct ListedKey {
     metadata: Option<Map<String, Value>>,
     #[serde(default)]
     role_descriptors: Option<Map<String, Value>>,
+    /// One object for each principal behind the key; there is one.
+    #[serde(default)]
+    limited_by: Vec<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -126,20 +131,22 @@ struct SecretDocument {
 }
 
 impl NativeKeys {
-    pub(crate) fn new(store: Arc<RemoteStore>, settings: &RemoteSettings) -> Self {
+    /// `account`: a token of the Fleet Servers' account, where the store's credential is another's.
+    pub(crate) fn new(store: Arc<RemoteStore>, settings: &RemoteSettings, account: Option<&Secret>) -> Self {
         Self {
             store,
             clock: settings.clock.clone(),
             own_only: settings.credential.owns_its_keys(),
+            account: account.map(|token| sensitive(&format!("Bearer {}", token.expose()))),
             recent: Mutex::default(),
         }
     }
 
-    async fn send(&self, call: Call) -> Result<Answer, AccessError> {
+    pub(crate) async fn send(&self, call: Call) -> Result<Answer, AccessError> {
         Ok(self.store.inner().send(call).await?)
     }
 
-    async fn ask<T: DeserializeOwned + Send + 'static>(&self, call: Call) -> Result<T, AccessError> {
+    pub(crate) async fn ask<T: DeserializeOwned + Send + 'static>(&self, call: Call) -> Result<T, AccessError> {
         let answer = self.send(call).await?;
         if answer.is_success() {
             Ok(answer.parse().await?)
@@ -162,14 +169,29 @@ impl NativeKeys {
         }
     }
 
+    fn seen(&self, id: &str) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// A key that somebody has just shown: it is there, and may not be seen yet.
+    pub(crate) async fn read_shown(&self, id: &str) -> Result<Option<ApiKeyInfo>, AccessError> {
+        self.made_now(id);
+        self.read(id).await
+    }
+
     /// Whether the key may be there and not be seen yet.
-    fn may_be_unseen(&self, id: &str) -> bool {
+    pub(crate) fn may_be_unseen(&self, id: &str) -> bool {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.get(id).is_some_and(|made| made.elapsed() < UNSEEN)
     }
 
     async fn look(&self, id: &str) -> Result<Option<ListedKey>, AccessError> {
-        let path = format!("/_security/api_key?id={}&owner={}", segment(id), self.own_only);
+        let path = format!(
+            "/_security/api_key?id={}&owner={}&with_limited_by={}",
+            segment(id),
+            self.own_only,
+            !self.own_only
+        );
         let answer = self.send(Call::get(path)).await?;
         if answer.status == 404 {
             return Ok(None);
@@ -179,6 +201,30 @@ impl NativeKeys {
         }
         let listed: Listed = answer.parse().await?;
         Ok(listed.api_keys.into_iter().find(|key| key.id == id))
+    }
+
+    /// Changes keys; those of the last seconds are asked for until they are seen.
+    pub(crate) async fn bulk_update(&self, ids: &[String], body: &Value) -> Result<Vec<String>, AccessError> {
+        let mut call = Call::new(Method::POST, "/_security/api_key/_bulk_update")
+            .json(body)
+            .repeatable();
+        call.authorization.clone_from(&self.account);
+        let mut updated = Vec::new();
+        loop {
+            let done: Updated = self.ask(call.clone()).await?;
+            updated.extend(
+                done.updated
+                    .iter()
+                    .filter(|id| !updated.contains(*id))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
+            let answered = |id: &String| updated.contains(id) || done.noops.contains(id);
+            if !ids.iter().any(|id| !answered(id) && self.may_be_unseen(id)) {
+                return Ok(updated);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn invalidate_seen(&self, ids: &[String]) -> Result<Invalidated, AccessError> {
@@ -242,6 +288,7 @@ impl ApiKeys for NativeKeys {
         // Without a refresh, as the original: with one the peer makes one key a second.
         let mut call = Call::new(Method::PUT, "/_security/api_key?refresh=false").json(&body);
         call.repeatable = false;
+        call.authorization.clone_from(&self.account);
         let made: Made = self.ask(call).await?;
         self.made_now(&made.id);
         Ok(ApiKey {
@@ -255,7 +302,10 @@ impl ApiKeys for NativeKeys {
     async fn read(&self, id: &str) -> Result<Option<ApiKeyInfo>, AccessError> {
         loop {
             match self.look(id).await? {
-                Some(key) => return key.into_info().map(Some),
+                Some(key) => {
+                    self.seen(id);
+                    return key.into_info().map(Some);
+                }
                 None if self.may_be_unseen(id) => tokio::time::sleep(LOOK_AGAIN).await,
                 None => return Ok(None),
             }
@@ -267,25 +317,7 @@ impl ApiKeys for NativeKeys {
             return Ok(Vec::new());
         }
         let body = json!({ "ids": ids, "role_descriptors": **roles });
-        let call = Call::new(Method::POST, "/_security/api_key/_bulk_update")
-            .json(&body)
-            .repeatable();
-        let mut updated = Vec::new();
-        loop {
-            let done: Updated = self.ask(call.clone()).await?;
-            updated.extend(
-                done.updated
-                    .iter()
-                    .filter(|id| !updated.contains(*id))
-                    .cloned()
-                    .collect::<Vec<_>>(),
-            );
-            let answered = |id: &String| updated.contains(id) || done.noops.contains(id);
-            if !ids.iter().any(|id| !answered(id) && self.may_be_unseen(id)) {
-                return Ok(updated);
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        self.bulk_update(ids, &body).await
     }
 
     async fn invalidate(&self, ids: &[String]) -> Result<Invalidated, AccessError> {
@@ -364,7 +396,7 @@ impl NativeKeys {
 }
 
 impl ListedKey {
-    fn into_info(self) -> Result<ApiKeyInfo, AccessError> {
+    pub(crate) fn into_info(self) -> Result<ApiKeyInfo, AccessError> {
         let time = |milliseconds: i64| {
             Timestamp::from_millisecond(milliseconds).map_err(|error| {
                 AccessError::Store(StoreError::Unavailable(format!(
@@ -383,12 +415,12 @@ impl ListedKey {
             realm: self.realm,
             metadata: self.metadata.unwrap_or_default(),
             role_descriptors: self.role_descriptors.unwrap_or_default().into(),
-            limited_by: None,
+            limited_by: self.limited_by.into_iter().next(),
         })
     }
 }
 
-fn refused(status: u16, body: &[u8]) -> AccessError {
+pub(crate) fn refused(status: u16, body: &[u8]) -> AccessError {
     let failure = Failure::of_body(body);
     let reason = failure.reason().to_owned();
     match status {

@@ -188,11 +188,7 @@ impl Inner {
             Refresh::WaitFor => "&refresh=true",
         };
         // Documents that come over our own API have been through their pipelines already.
-        let pipelines = match self.peer.kind {
-            Kind::Elasticsearch => "",
-            Kind::OpenSearch | Kind::Flotilla => "&pipeline=_none",
-        };
-        let path = format!("/_bulk?filter_path={WANTED}{visible}{pipelines}");
+        let path = format!("/_bulk?filter_path={WANTED}{visible}&pipeline=_none");
         let answer = self.send(Call::ask(path).lines(Bytes::from(lines))).await?;
         let repeated = answer.repeated;
         let body: BulkBody = answer.ok("_bulk").await?;

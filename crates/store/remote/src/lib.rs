@@ -35,7 +35,9 @@ mod mappings;
 mod ready;
 mod templates;
 
+mod account_token;
 mod api_keys;
+mod identities;
 
 pub use error::ConnectError;
 pub use settings::{RemoteCredential, RemoteSettings};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Access, ApiKeys};
+use access::{Access, ApiKeys, NativeIdentities};
 use async_trait::async_trait;
 use query::{Query, SearchRequest};
 use serde_json::Value;
@@ -11,6 +11,7 @@ use store::{
     DataStreamInfo, Document, IndexInfo, Name, Operation, Outcome, Refresh, SearchResponse, SeqNo, Store, StoreError,
 };
 
+use crate::account_token;
 use crate::api_keys::NativeKeys;
 use crate::checkpoint::Refreshed;
 use crate::error::ConnectError;
@@ -25,6 +26,7 @@ use crate::wire::{Answer, Call, Wire};
 pub struct RemoteStore {
     inner: Arc<Inner>,
     keys: Option<Arc<dyn ApiKeys>>,
+    native: Option<Arc<NativeKeys>>,
 }
 
 /// What all parts share.
@@ -73,15 +75,22 @@ impl RemoteStore {
         let bare = Arc::new(Self {
             inner: inner.clone(),
             keys: None,
+            native: None,
         });
-        let keys: Arc<dyn ApiKeys> = if inner.peer.api_keys {
-            Arc::new(NativeKeys::new(bare, &settings))
-        } else {
-            Access::open(bare, settings.clock.clone()).await?
-        };
+        if !inner.peer.api_keys {
+            let keys: Arc<dyn ApiKeys> = Access::open(bare, settings.clock.clone()).await?;
+            return Ok(Arc::new(Self {
+                inner,
+                keys: Some(keys),
+                native: None,
+            }));
+        }
+        let account = account_token::of(&bare, &settings.credential).await?;
+        let native = Arc::new(NativeKeys::new(bare, &settings, account.as_ref()));
         Ok(Arc::new(Self {
+            keys: Some(native.clone()),
+            native: (inner.peer.kind == Kind::Elasticsearch).then_some(native),
             inner,
-            keys: Some(keys),
         }))
     }
 
@@ -102,11 +111,13 @@ impl RemoteStore {
         let bare = Arc::new(Self {
             inner: inner.clone(),
             keys: None,
+            native: None,
         });
-        let keys: Arc<dyn ApiKeys> = Arc::new(NativeKeys::new(bare, &settings));
+        let keys: Arc<dyn ApiKeys> = Arc::new(NativeKeys::new(bare, &settings, None));
         Ok(Arc::new(Self {
             inner,
             keys: Some(keys),
+            native: None,
         }))
     }
 
@@ -117,6 +128,12 @@ impl RemoteStore {
                 .as_ref()
                 .expect("`connect`, the only way to a store, sets them"),
         )
+    }
+
+    /// Users, keys and tokens that the peer keeps itself, for an [`Access`] beside them; `None` where it keeps none.
+    pub fn native_identities(&self) -> Option<Arc<dyn NativeIdentities>> {
+        let native = self.native.clone()?;
+        Some(native)
     }
 
     /// The peer's product: `Elasticsearch`, `OpenSearch` or `Flotilla`.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{AuthenticationError, NewApiKey, Secret};
+use access::{Access, AccessError, ApiKeyFilter, AuthenticationError, Credential, IndexPrivilege, NewApiKey, Secret};
 use query::{Query, SearchRequest};
-use remote::RemoteStore;
+use remote::{RemoteCredential, RemoteStore};
 use serde_json::{Map, Value, json};
 use store::{Action, Operation, Refresh, Source, Store, StoreError, Update, WriteResult, Written};
 
 use crate::node::Node;
+use testkit::eventually;
 
 fn map(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap()
@@ -61,10 +62,8 @@ async fn pipelines_are_for_those_who_write_directly(node: &Node) {
         .await;
     let read = async |id: &str| store.get("piped-1", id).await.unwrap().unwrap().source.to_value();
     assert!(!read("direct").await["by"].is_null());
-    if !store.has_native_api_keys() {
-        one(&*store, Operation::create("piped-1", "ours", Source::of(&direct))).await;
-        assert_eq!(read("ours").await.get("by"), None);
-    }
+    one(&*store, Operation::create("piped-1", "ours", Source::of(&direct))).await;
+    assert_eq!(read("ours").await.get("by"), None);
     store.delete_index_template("piped").await.unwrap();
     store.delete_index("piped-1").await.unwrap();
     store.delete_pipeline("flotilla-test").await.unwrap();
@@ -179,6 +178,147 @@ pub(crate) async fn keys_and_secrets(store: &Arc<RemoteStore>) {
     assert_eq!(keys.secret(&id).await.unwrap(), Some(Secret::from("id:key")));
     assert!(keys.delete_secret(&id).await.unwrap());
     assert_eq!(keys.secret(&id).await.unwrap(), None);
+}
+
+/// An API in front of an Elasticsearch knows whom that knows, with the rights that it gives, and makes the fleet's keys there.
+pub(crate) async fn native_identities(node: &Node, fleet_server: &Arc<RemoteStore>, token: &Secret) {
+    let store = node.store(node.admin()).await;
+    let native = store.native_identities();
+    let access = Access::open_beside(store.clone(), clock::system(), native)
+        .await
+        .unwrap();
+    let other = node.store(node.admin()).await;
+    let beside = Access::open_beside(other.clone(), clock::system(), other.native_identities())
+        .await
+        .unwrap();
+    people(node, &access).await;
+
+    let who = access.authenticate(&Credential::Bearer(token.clone())).await.unwrap();
+    assert_eq!(who.username, "elastic/fleet-server");
+    let roles = json!({ "r": { "indices": [{ "names": ["*"], "privileges": ["auto_configure", "create_doc"] }] } });
+    let new = NewApiKey {
+        name: "agent-2".to_owned(),
+        role_descriptors: roles.try_into().unwrap(),
+        metadata: json!({ "agent_id": "a-2" }),
+        expires: None,
+    };
+    // One made by a Fleet Server that is connected to the node, and one by an API of ours for a Fleet Server in front of it.
+    let direct = fleet_server.api_keys().create(new.clone()).await.unwrap();
+    let ours = access.create_api_key(&who, new).await.unwrap();
+    for key in [&direct, &ours] {
+        let agent = beside.authenticate(&Credential::ApiKey(key.pair())).await.unwrap();
+        assert_eq!(agent.verified_agent_id(), Some("a-2"));
+        assert!(agent.may_index("logs-x-y", IndexPrivilege::CreateDocument));
+        assert!(
+            !agent.may_index("logs-x-y", IndexPrivilege::Read)
+                && !agent.may_index("mine", IndexPrivilege::CreateDocument)
+        );
+        let wrong = Secret::from(format!("{}:wrong", key.id));
+        access.authenticate(&Credential::ApiKey(wrong)).await.unwrap_err();
+    }
+    let found = access.api_key(&ours.id).await.unwrap().unwrap();
+    assert_eq!(
+        (found.username.as_str(), found.realm.as_str()),
+        ("elastic/fleet-server", "_service_account")
+    );
+    let narrower = json!({ "r": { "indices": [{ "names": ["metrics-*"], "privileges": ["create_doc"] }] } });
+    assert!(
+        access
+            .update_api_key(&ours.id, Some(&narrower.try_into().unwrap()), None)
+            .await
+            .unwrap()
+    );
+    let ids = [direct.id.clone(), ours.id.clone()];
+    let filter = ApiKeyFilter {
+        name: Some("agent-2".to_owned()),
+        ..ApiKeyFilter::default()
+    };
+    let find = || tokio::runtime::Handle::current().block_on(access.api_keys(&filter));
+    tokio::task::block_in_place(|| {
+        eventually("the node finds them", Duration::from_secs(10), || {
+            (find().unwrap().len() == 2).then_some(())
+        });
+    });
+    // A Fleet Server may revoke what an API of ours has made for it.
+    fleet_server.api_keys().invalidate(&ids[1..]).await.unwrap();
+    access.invalidate_api_keys(&ids).await.unwrap();
+    beside.invalidate_api_keys(&ids).await.unwrap();
+    for key in [&direct, &ours] {
+        access.authenticate(&Credential::ApiKey(key.pair())).await.unwrap_err();
+    }
+
+    let secret = access.put_secret(&Secret::from("s")).await.unwrap();
+    let seen = fleet_server.api_keys().secret(&secret).await.unwrap();
+    assert_eq!(
+        seen,
+        Some(Secret::from("s")),
+        "a Fleet Server reads what a console has put"
+    );
+    let made = access
+        .create_service_token("elastic/fleet-server", "by-console")
+        .await
+        .unwrap();
+    node.store(RemoteCredential::ServiceToken(made.clone())).await;
+    assert!(
+        access
+            .service_tokens("elastic/fleet-server")
+            .await
+            .unwrap()
+            .contains(&"by-console".to_owned())
+    );
+    assert!(
+        access
+            .delete_service_token("elastic/fleet-server", "by-console")
+            .await
+            .unwrap()
+    );
+    assert!(
+        !access
+            .delete_service_token("elastic/fleet-server", "by-console")
+            .await
+            .unwrap()
+    );
+    beside.authenticate(&Credential::Bearer(made)).await.unwrap_err();
+}
+
+/// Users of the node and of ours.
+async fn people(node: &Node, access: &Access) {
+    let basic = |username: &str, password: &str| Credential::Basic {
+        username: username.to_owned(),
+        password: Secret::from(password),
+    };
+    let role = json!({ "indices": [{ "names": ["mine"], "privileges": ["read"] }] });
+    node.call("PUT", "/_security/role/reader", Some(role)).await;
+    let user = json!({ "password": "reads-only", "roles": ["reader", "viewer"], "full_name": "R. Eader" });
+    node.call("PUT", "/_security/user/reader", Some(user)).await;
+    let reader = access.authenticate(&basic("reader", "reads-only")).await.unwrap();
+    assert_eq!(reader.full_name.as_deref(), Some("R. Eader"));
+    assert!(reader.may_index("mine", IndexPrivilege::Read) && !reader.may_index("mine", IndexPrivilege::Delete));
+    access.authenticate(&basic("reader", "wrong-one")).await.unwrap_err();
+    let RemoteCredential::Basic { username, password } = node.admin() else {
+        unreachable!("the node's administrator has a password")
+    };
+    let administrator = access.authenticate(&basic(&username, password.expose())).await.unwrap();
+    assert!(administrator.may_index("mine", IndexPrivilege::Delete));
+    access
+        .set_password("elastic", Secret::from("ours-not-theirs"))
+        .await
+        .unwrap();
+    access.authenticate(&basic("elastic", "ours-not-theirs")).await.unwrap();
+    access
+        .authenticate(&basic("elastic", password.expose()))
+        .await
+        .unwrap_err();
+    // Keys of people are ours: limited by what their maker may, here and nowhere else.
+    let new = NewApiKey {
+        name: "of-reader".to_owned(),
+        role_descriptors: json!({ "r": { "cluster": ["manage_own_api_key"] } })
+            .try_into()
+            .unwrap(),
+        ..NewApiKey::default()
+    };
+    let refused = access.create_api_key(&reader, new).await.unwrap_err();
+    assert!(matches!(refused, AccessError::Forbidden(_)), "{refused}");
 }
 
 /// As a Fleet Server.

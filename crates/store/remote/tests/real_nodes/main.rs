@@ -38,8 +38,9 @@ async fn elasticsearch() {
     let path = "/_security/service/elastic/fleet-server/credential/token/test";
     let made: Value = node.call("POST", path, None).await;
     let token = Secret::from(made["token"]["value"].as_str().unwrap());
-    let fleet_server = node.store(RemoteCredential::ServiceToken(token)).await;
+    let fleet_server = node.store(RemoteCredential::ServiceToken(token.clone())).await;
     checks::keys_and_secrets(&fleet_server).await;
+    checks::native_identities(&node, &fleet_server, &token).await;
     checks::fleet_documents(&fleet_server).await;
 }
 
