@@ -38,6 +38,11 @@ impl Aliases {
         Self(Arc::clone(catalog))
     }
 
+    /// Whether somebody has closed the index.
+    pub(crate) fn is_closed(&self, index: &str) -> bool {
+        self.0.get(Kind::Closed, index).is_some()
+    }
+
     /// The indices of an alias, each with what the alias says of it; `None` when there is no such alias.
     pub(crate) fn members(&self, alias: &str) -> Option<impl Iterator<Item = (&str, &Value)>> {
         self.0.get(Kind::Alias, alias).map(members_of)

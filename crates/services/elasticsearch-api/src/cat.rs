@@ -82,17 +82,20 @@ async fn indices_of(
     let params = params.only(PARAMETERS)?;
     let unit = params.text("bytes");
     let found = listed(api, caller, expression).await?;
+    let aliases = Aliases::current(api).await?;
     let rows = found.into_iter().map(|index| {
-        let size = size_in(index.bytes, unit);
+        let closed = aliases.is_closed(&index.name);
+        let unless_closed = |text: String| if closed { String::new() } else { text };
+        let size = unless_closed(size_in(index.bytes, unit));
         vec![
             "green".to_owned(),
-            "open".to_owned(),
+            if closed { "close" } else { "open" }.to_owned(),
             index.name,
             index.uuid,
             "1".to_owned(),
             "0".to_owned(),
-            index.documents.to_string(),
-            "0".to_owned(),
+            unless_closed(index.documents.to_string()),
+            unless_closed("0".to_owned()),
             size.clone(),
             size.clone(),
             size,
@@ -114,6 +117,31 @@ async fn indices_of(
     Table {
         columns,
         rows: rows.collect(),
+    }
+    .answer(&params)
+}
+
+/// `GET /_cat/allocation`: the one node; how full its disk is, the system tells.
+pub(crate) async fn allocation(
+    State(api): State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let params = params.only(PARAMETERS)?;
+    caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/stats")?;
+    let indices = api.store.indices(&["*".to_owned(), ".*".to_owned()]).await?;
+    let bytes = indices.iter().map(|index| index.bytes).sum();
+    let row = vec![
+        indices.len().to_string(),
+        size_in(bytes, params.text("bytes")),
+        "127.0.0.1".to_owned(),
+        "127.0.0.1".to_owned(),
+        api.settings.node_name.clone(),
+        "dim".to_owned(),
+    ];
+    Table {
+        columns: &["shards", "disk.indices", "host", "ip", "node", "node.role"],
+        rows: vec![row],
     }
     .answer(&params)
 }

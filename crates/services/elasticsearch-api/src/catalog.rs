@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     LegacyTemplate,
     /// `indices`: index to its part in the alias.
     Alias,
+    /// The index of that name is closed.
+    Closed,
     /// Of one data stream, where the store cannot keep it.
     Retention,
 }
@@ -43,6 +45,7 @@ impl Kind {
             Self::Pipeline => "pipeline",
             Self::LegacyTemplate => "legacy-template",
             Self::Alias => "alias",
+            Self::Closed => "closed",
             Self::Retention => "retention",
         };
         format!("{kind}-{name}")

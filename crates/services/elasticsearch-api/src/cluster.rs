@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use access::ClusterPrivilege;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value, json};
 
@@ -79,13 +79,14 @@ pub(crate) async fn xpack(
     })))
 }
 
-/// `GET /_cluster/health`.
+/// `GET /_cluster/health`, `/_cluster/health/{index}`.
 pub(crate) async fn health(
     State(api): State<Arc<ElasticsearchApi>>,
     caller: Caller,
+    index: Option<Path<String>>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    params.only(&[
+    let params = params.only(&[
         "expand_wildcards",
         "level",
         "local",
@@ -99,19 +100,60 @@ pub(crate) async fn health(
         "wait_for_status",
     ])?;
     caller.needs_cluster(ClusterPrivilege::Monitor, "cluster:monitor/health")?;
-    Ok(answer::json(&health_of(&api).await?))
+    let (with_indices, with_shards) = match params.text("level") {
+        None | Some("cluster") => (false, false),
+        Some("indices") => (true, false),
+        Some("shards") => (true, true),
+        Some(other) => {
+            let reason = format!("level parameter must be one of [cluster] or [indices] or [shards] but was [{other}]");
+            return Err(ApiError::illegal(reason));
+        }
+    };
+    let patterns: Vec<String> = match &index {
+        Some(Path(names)) => names.split(',').map(str::to_owned).collect(),
+        None => EVERYTHING.map(str::to_owned).to_vec(),
+    };
+    let indices = api.store.indices(&patterns).await?;
+    let mut health = health_with(&api, indices.len());
+    if with_indices {
+        let of_one = |info: store::IndexInfo| (info.name, health_of_index(with_shards));
+        health["indices"] = Value::Object(indices.into_iter().map(of_one).collect());
+    }
+    Ok(answer::json(&health))
 }
+
+fn health_of_index(with_shards: bool) -> Value {
+    let mut health = json!({
+        "status": "green", "number_of_shards": 1, "number_of_replicas": 0, "active_primary_shards": 1,
+        "active_shards": 1, "relocating_shards": 0, "initializing_shards": 0, "unassigned_shards": 0,
+        "unassigned_primary_shards": 0,
+    });
+    if with_shards {
+        health["shards"] = json!({ "0": {
+            "status": "green", "primary_active": true, "active_shards": 1, "relocating_shards": 0,
+            "initializing_shards": 0, "unassigned_shards": 0, "unassigned_primary_shards": 0,
+        } });
+    }
+    health
+}
+
+/// Hidden ones, too.
+const EVERYTHING: [&str; 2] = ["*", ".*"];
 
 /// There is one copy of everything and it is here, or the store could not have answered.
 pub(crate) async fn health_of(api: &ElasticsearchApi) -> Result<Value, ApiError> {
-    let shards = api.store.indices(&["*".to_owned(), ".*".to_owned()]).await?.len();
-    Ok(json!({
+    let shards = api.store.indices(&EVERYTHING.map(str::to_owned)).await?.len();
+    Ok(health_with(api, shards))
+}
+
+fn health_with(api: &ElasticsearchApi, shards: usize) -> Value {
+    json!({
         "cluster_name": api.settings.cluster_name, "status": "green", "timed_out": false,
         "number_of_nodes": 1, "number_of_data_nodes": 1, "active_primary_shards": shards, "active_shards": shards,
         "relocating_shards": 0, "initializing_shards": 0, "unassigned_shards": 0, "unassigned_primary_shards": 0,
         "delayed_unassigned_shards": 0, "number_of_pending_tasks": 0, "number_of_in_flight_fetch": 0,
         "task_max_waiting_in_queue_millis": 0, "active_shards_percent_as_number": 100.0,
-    }))
+    })
 }
 
 /// `GET /_cluster/settings`.
@@ -154,6 +196,21 @@ pub(crate) async fn nodes(
         "cluster_name": settings.cluster_name,
         "nodes": nodes,
     })))
+}
+
+/// `GET /_nodes/{node}/{what}`: there is one node, whatever it is called.
+pub(crate) async fn node(
+    state: State<Arc<ElasticsearchApi>>,
+    caller: Caller,
+    Path((_, what)): Path<(String, String)>,
+    params: Params,
+    headers: http::HeaderMap,
+) -> Result<Response, ApiError> {
+    if what == "stats" {
+        nodes_stats(state, caller, params).await
+    } else {
+        nodes(state, caller, params, headers).await
+    }
 }
 
 /// `PUT /_cluster/settings`: shown again, and without effect: there is one node.

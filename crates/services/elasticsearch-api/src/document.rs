@@ -22,7 +22,7 @@ use crate::error::ApiError;
 use crate::params::Params;
 use crate::payload::{Media, Payload};
 use crate::write::{Body, External, Kind, Targets, Write, prepare, refresh_of};
-use crate::{answer, dated_names, names, search};
+use crate::{answer, closing, dated_names, names, search};
 
 const WRITE_PARAMETERS: &[&str] = &[
     "if_primary_term",
@@ -327,11 +327,15 @@ pub(crate) async fn read(
     let dated = dated_names::resolve(index, api.clock.now())?;
     let index = dated.as_ref();
     names::check(index)?;
-    let read = Aliases::current(api).await?.read_index(index)?;
+    let aliases = Aliases::current(api).await?;
+    let read = aliases.read_index(index)?;
     if !caller.0.may_index(&read, IndexPrivilege::Read) {
         caller.needs_index(index, IndexPrivilege::Read, "indices:data/read/get")?;
     }
     let index = read.as_str();
+    if aliases.is_closed(index) {
+        return Err(closing::is_closed(index));
+    }
     let document = api.store.get(index, id).await?;
     if document.is_none() && !names::exists(api, index).await? {
         return Err(ApiError::no_such_index(index));

@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::names::Options;
 use crate::params::Params;
 use crate::payload::Payload;
-use crate::{answer, dated_names, names};
+use crate::{answer, closing, dated_names, names};
 
 pub(crate) const TUNING: &[&str] = &[
     "allow_no_indices",
@@ -121,6 +121,7 @@ pub(crate) async fn delete(
         }
         api.store.delete_index(&name).await?;
         aliases::forget_index(&api, &name).await?;
+        closing::forget(&api, &name).await?;
     }
     Ok(answer::acknowledged())
 }
@@ -141,7 +142,7 @@ pub(crate) async fn get(
         for info in api.store.indices(&concrete(&api, &name).await?).await? {
             let mappings = api.store.mapping(&info.name).await?.unwrap_or_else(|| json!({}));
             let of_index = aliases.of_index(&info.name);
-            let settings = shown_settings(&info, flat);
+            let settings = shown_settings(&info, aliases.is_closed(&info.name), flat);
             let mappings = crate::mappings::without_empty(mappings);
             let mut about = json!({ "aliases": of_index, "mappings": mappings, "settings": settings });
             keep_features(&mut about, &features);
@@ -214,10 +215,11 @@ async fn settings_of(
 ) -> Result<Response, ApiError> {
     let params = params.only(TUNING)?;
     let flat = params.flag("flat_settings")?;
+    let aliases = Aliases::current(api).await?;
     let mut found = Map::new();
     for name in visible(api, caller, expression, &params, "indices:monitor/settings/get").await? {
         for info in api.store.indices(&concrete(api, &name).await?).await? {
-            let mut settings = shown_settings(&info, false);
+            let mut settings = shown_settings(&info, aliases.is_closed(&info.name), false);
             if let Some(Value::Object(map)) = settings.get_mut("index") {
                 map.retain(|key, _| {
                     wanted
@@ -232,10 +234,13 @@ async fn settings_of(
     Ok(answer::json(&found))
 }
 
-fn shown_settings(info: &store::IndexInfo, flat: bool) -> Value {
-    let settings = json!({ "index": {
+fn shown_settings(info: &store::IndexInfo, closed: bool, flat: bool) -> Value {
+    let mut settings = json!({ "index": {
         "uuid": info.uuid, "number_of_shards": "1", "number_of_replicas": "0", "provided_name": info.name,
     } });
+    if closed {
+        settings["index"]["verified_before_close"] = json!("true");
+    }
     if flat { flattened(&settings) } else { settings }
 }
 

@@ -23,6 +23,7 @@ mod write;
 
 mod async_search;
 mod by_query;
+mod closing;
 mod collapse;
 mod counting;
 mod dated_names;

@@ -8,6 +8,7 @@ use store::NameKind;
 use crate::aliases::Aliases;
 use crate::api::ElasticsearchApi;
 use crate::caller::Caller;
+use crate::closing;
 use crate::dated_names;
 use crate::error::ApiError;
 
@@ -200,7 +201,7 @@ impl Lookup<'_> {
                 if !self.caller.0.may_index(name, self.privilege) {
                     self.caller.needs_index(index, self.privilege, self.action)?;
                 }
-                found.add(index.to_owned(), part.get("filter"));
+                self.add_named(index, part.get("filter"), found)?;
             }
             return Ok(());
         }
@@ -211,8 +212,21 @@ impl Lookup<'_> {
             }
             return Err(ApiError::no_such_index(name));
         }
-        found.add(name.to_owned(), None);
+        self.add_named(name, None, found)
+    }
+
+    fn add_named(&self, index: &str, filter: Option<&Value>, found: &mut Resolved) -> Result<(), ApiError> {
+        if !self.is_shut(index) {
+            found.add(index.to_owned(), filter);
+        } else if !self.options.ignore_unavailable {
+            return Err(closing::is_closed(index));
+        }
         Ok(())
+    }
+
+    /// What a closed index holds cannot be reached; what is known of it can.
+    fn is_shut(&self, index: &str) -> bool {
+        matches!(self.privilege, IndexPrivilege::Read | IndexPrivilege::Maintenance) && self.aliases.is_closed(index)
     }
 
     async fn pattern(&self, pattern: &str, found: &mut Resolved) -> Result<(), ApiError> {
@@ -225,14 +239,15 @@ impl Lookup<'_> {
         for one in known {
             // Backing indices are asked for through their stream.
             let shown = matches!(one.kind, NameKind::Index | NameKind::DataStream);
-            if shown && matches(pattern, &one.name) && allowed(&one.name) {
+            if shown && matches(pattern, &one.name) && allowed(&one.name) && !self.is_shut(&one.name) {
                 found.add(one.name, None);
             }
         }
         for (alias, members) in self.aliases.all().filter(|(alias, _)| matches(pattern, alias)) {
             for (index, part) in members {
                 let through_alias = self.caller.0.may_index(alias, self.privilege);
-                if (hidden || !alias.starts_with('.')) && (through_alias || allowed(index)) {
+                let shown = (hidden || !alias.starts_with('.')) && (through_alias || allowed(index));
+                if shown && !self.is_shut(index) {
                     found.add(index.to_owned(), part.get("filter"));
                 }
             }

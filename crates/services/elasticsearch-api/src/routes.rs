@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::api::ElasticsearchApi;
 use crate::caller::Caller;
 use crate::{
-    aliases, analyze, answer, async_search, bulk, by_query, cat, cluster, counting, document, explain, fields, fleet,
-    indices, lifecycle, maintenance, mappings, pipelines, reindex, scroll, search, security, tasks, templates,
+    aliases, analyze, answer, async_search, bulk, by_query, cat, closing, cluster, counting, document, explain, fields,
+    fleet, indices, lifecycle, maintenance, mappings, pipelines, reindex, scroll, search, security, tasks, templates,
     terms_enum,
 };
 
@@ -91,7 +91,10 @@ fn whole() -> Vec<Route> {
         route("/_tasks/{id}/_cancel", post(tasks::missing)),
         route("/_nodes", get(cluster::nodes)),
         route("/_nodes/stats", get(cluster::nodes_stats)),
+        route("/_nodes/stats/{metric}", get(cluster::nodes_stats)),
         route("/_nodes/{what}", get(cluster::nodes)),
+        route("/_nodes/{node}/{what}", get(cluster::node)),
+        route("/_nodes/{node}/stats/{metric}", get(cluster::nodes_stats)),
         route("/_cat", get(cat::help)),
         route("/_cat/indices", get(cat::indices)),
         route("/_cat/indices/{index}", get(cat::indices_in)),
@@ -105,6 +108,8 @@ fn whole() -> Vec<Route> {
         route("/_cat/templates/{name}", get(cat::templates)),
         route("/_cat/component_templates", get(cat::component_templates)),
         route("/_cat/component_templates/{name}", get(cat::component_templates)),
+        route("/_cat/allocation", get(cat::allocation)),
+        route("/_cat/allocation/{node}", get(cat::allocation)),
         route("/_cat/shards", get(cat::shards)),
         route("/_cat/shards/{index}", get(cat::shards)),
         route("/_cat/master", get(cat::master)),
@@ -221,6 +226,8 @@ fn names() -> Vec<Route> {
         route("/{index}/_forcemerge", post(maintenance::some)),
         route("/_cache/clear", post(maintenance::all)),
         route("/{index}/_cache/clear", post(maintenance::some)),
+        route("/{index}/_close", post(closing::close)),
+        route("/{index}/_open", post(closing::open)),
         route("/{index}/_rollover", post(lifecycle::rollover)),
         route("/{index}/_rollover/{new_index}", post(lifecycle::rollover_to)),
         route("/_stats", get(indices::stats)),
@@ -340,7 +347,14 @@ fn security_routes() -> Vec<Route> {
             "/_security/_query/api_key",
             get(security::query_api_keys).post(security::query_api_keys),
         ),
+        route("/_security/privilege", get(security::none)),
+        route("/_security/privilege/_builtin", get(security::builtin_privileges)),
+        route("/_security/role_mapping", get(security::none)),
+        route("/_security/role/{name}/_clear_cache", post(security::clear_cache)),
+        route("/_security/realm/{name}/_clear_cache", post(security::clear_cache)),
+        route("/_security/api_key/{id}/_clear_cache", post(security::clear_cache)),
         route("/_security/user", get(security::users)),
+        route("/_security/user/_privileges", get(security::own_privileges)),
         route(
             "/_security/user/_has_privileges",
             get(security::has_privileges).post(security::has_privileges),

@@ -18,7 +18,7 @@ use crate::caller::Caller;
 use crate::catalog::Catalog;
 use crate::error::ApiError;
 use crate::params::Params;
-use crate::{dated_names, indices, names, pipelines};
+use crate::{closing, dated_names, indices, names, pipelines};
 
 /// Longer ids are refused, as in the original.
 const LONGEST_ID: usize = 512;
@@ -235,12 +235,16 @@ impl Target {
         let principal = &caller.0;
         let aliases = Aliases::of(catalog);
         let written = aliases.write_index(index)?;
+        let closed = aliases.is_closed(&written);
         let may = |privilege| principal.may_index(index, privilege) || principal.may_index(&written, privilege);
         let allowed = Kind::ALL.map(|kind| may(kind.privilege()));
         let may_create_it = may(IndexPrivilege::AutoCreate);
         let exists = names::exists(api, &written).await?;
         if allowed.contains(&true) && !may_create_it && !exists {
             return Err(caller.index_refusal(index, IndexPrivilege::AutoCreate, "indices:admin/auto_create"));
+        }
+        if closed && allowed.contains(&true) {
+            return Err(closing::is_closed(&written));
         }
         let target = Self {
             allowed,

@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod people;
+mod privileges;
 
 pub(crate) use api_keys::{
     bulk_update_api_keys, create_api_key, get_api_keys, invalidate_api_keys, query_api_keys, update_api_key,
@@ -10,6 +11,8 @@ pub(crate) use people::{
     change_own_password, change_password, create_service_token, create_service_token_unnamed, delete_role,
     delete_service_token, delete_user, disable_user, enable_user, put_role, put_user, roles, service_tokens, users,
 };
+
+pub(crate) use privileges::{builtin_privileges, clear_cache, none, own_privileges};
 
 use std::sync::Arc;
 

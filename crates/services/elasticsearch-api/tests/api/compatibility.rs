@@ -343,3 +343,51 @@ async fn templates_make_indices() {
         refused.2
     );
 }
+
+#[tokio::test]
+async fn the_one_node_answers_under_any_name() {
+    let server = Server::start().await;
+    server.call("PUT", "/mine", "").await.ok();
+    for path in [
+        "/_nodes/stats/os,jvm",
+        "/_nodes/_all/stats",
+        "/_nodes/_local/http",
+        "/_nodes/node1/stats/fs",
+    ] {
+        let answer = server.call("GET", path, "").await.ok();
+        assert_eq!(answer["_nodes"]["successful"], 1, "{path}");
+    }
+    let health = server.call("GET", "/_cluster/health/mine?level=shards", "").await.ok();
+    assert_eq!(health["active_shards"], 1, "{health}");
+    assert_eq!(health["indices"]["mine"]["shards"]["0"]["status"], "green", "{health}");
+    let refused = server
+        .call("GET", "/_cluster/health?level=nonsense", "")
+        .await
+        .refusal();
+    assert!(refused.2.contains("[nonsense]"), "{refused:?}");
+    let rows = server.call("GET", "/_cat/allocation?format=json", "").await.ok();
+    assert!(
+        rows[0]["disk.indices"].is_string() && rows[0]["node"].is_string(),
+        "{rows}"
+    );
+}
+
+#[tokio::test]
+async fn a_closed_index_stays_closed_for_patterns_and_ends_with_its_index() {
+    let server = Server::start().await;
+    server.call("PUT", "/shut/_doc/1?refresh=true", "{\"a\":1}").await.ok();
+    server.call("PUT", "/ajar/_doc/1?refresh=true", "{\"a\":1}").await.ok();
+    server.call("POST", "/shut/_close", "").await.ok();
+    let found = server.call("GET", "/_search", "").await.ok();
+    assert_eq!(found["hits"]["total"]["value"], 1, "{found}");
+    let (status, kind, _) = server.call("GET", "/shut/_search", "").await.refusal();
+    assert_eq!((status, kind.as_str()), (400, "index_closed_exception"));
+    let rows = server.call("GET", "/_cat/indices/shut?format=json", "").await.ok();
+    assert_eq!(rows[0]["status"], "close", "{rows}");
+    server.call("DELETE", "/shut", "").await.ok();
+    server.call("PUT", "/shut/_doc/1?refresh=true", "{\"a\":1}").await.ok();
+    let line = "{\"create\":{\"_index\":\"logs-x-y\"}}\n{\"@timestamp\":\"2026-01-02T03:04:05Z\"}\n";
+    server.call("POST", "/_bulk", line).await.ok();
+    let refused = server.call("POST", "/logs-x-y/_close", "").await.refusal();
+    assert!(refused.2.contains("[logs-x-y]"), "{refused:?}");
+}

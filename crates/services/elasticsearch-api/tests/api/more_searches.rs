@@ -211,6 +211,18 @@ async fn what_would_be_ignored_is_refused_by_its_name() {
         (json!({ "query": { "intervals": {} } }), "[intervals]"),
         (json!({ "aggs": { "m": { "moving_fn": {} } } }), "[moving_fn]"),
         (
+            json!({ "aggs": { "h": { "top_hits": { "docvalue_fields": ["n"] } } } }),
+            "[docvalue_fields]",
+        ),
+        (
+            json!({ "aggs": { "p": { "percentiles": { "field": "n", "hdr": {} } } } }),
+            "[hdr]",
+        ),
+        (
+            json!({ "aggs": { "c": { "composite": { "sources": [{ "n": { "terms": { "field": "n", "script": {} } } }] } } } }),
+            "[script]",
+        ),
+        (
             json!({ "highlight": { "fields": { "title": { "highlight_query": {} } } } }),
             "[highlight_query]",
         ),
@@ -229,7 +241,7 @@ async fn what_would_be_ignored_is_refused_by_its_name() {
     for (method, path, body) in [
         ("POST", "/_query", "{\"query\":\"FROM books\"}"),
         ("POST", "/books/_search/template", "{}"),
-        ("POST", "/books/_close", ""),
+        ("POST", "/books/_clone/others", ""),
         ("POST", "/books/_eql/search", "{}"),
     ] {
         let reply = server.call(method, path, body).await;

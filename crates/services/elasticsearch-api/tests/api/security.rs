@@ -310,3 +310,62 @@ async fn questions_about_privileges_are_answered() {
         .ok();
     assert_eq!(all["has_all_requested"], true);
 }
+
+#[tokio::test]
+async fn privileges_are_told() {
+    let server = Server::start().await;
+    let all = server.call("GET", "/_security/privilege/_builtin", "").await.ok();
+    assert!(all["index"].as_array().unwrap().contains(&json!("create_doc")), "{all}");
+    assert!(
+        all["cluster"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("manage_own_api_key")),
+        "{all}"
+    );
+    let own = server.call("GET", "/_security/user/_privileges", "").await.ok();
+    assert_eq!(own["cluster"], json!(["all"]));
+    assert_eq!(own["indices"][0]["names"], json!(["*"]));
+    assert_eq!(server.call("GET", "/_security/privilege", "").await.ok(), json!({}));
+    assert_eq!(server.call("GET", "/_security/role_mapping", "").await.ok(), json!({}));
+    let reader = server.user("reader", &["viewer"]).await;
+    assert_eq!(
+        server
+            .call_as(&reader, "GET", "/_security/privilege/_builtin", "")
+            .await
+            .status,
+        403
+    );
+    assert_eq!(
+        server
+            .call_as(&reader, "GET", "/_security/user/_privileges", "")
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn what_is_remembered_can_be_forgotten() {
+    let server = Server::start().await;
+    for path in [
+        "/_security/role/x/_clear_cache",
+        "/_security/realm/native/_clear_cache",
+        "/_security/api_key/x/_clear_cache",
+    ] {
+        let answer = server.call("POST", path, "").await.ok();
+        assert_eq!(
+            answer["_nodes"],
+            json!({"total": 1, "successful": 1, "failed": 0}),
+            "{path}"
+        );
+    }
+    let reader = server.user("reader", &["viewer"]).await;
+    assert_eq!(
+        server
+            .call_as(&reader, "POST", "/_security/role/x/_clear_cache", "")
+            .await
+            .status,
+        403
+    );
+}

@@ -169,6 +169,7 @@ pub(crate) struct Terms {
     pub(crate) include: Option<Selection>,
     pub(crate) exclude: Option<Selection>,
     pub(crate) format: Option<String>,
+    pub(crate) show_errors: bool,
 }
 
 impl Terms {
@@ -190,9 +191,13 @@ impl Terms {
         sort_buckets(&self.order, nodes, &mut list);
         let others: u64 = list.iter().skip(self.size).map(|(_, bucket)| bucket.count).sum();
         list.truncate(self.size);
-        let shown = list
-            .into_iter()
-            .map(|(key, bucket)| bucket.finish(nodes, key_entries(&key, self.format.as_deref(), None), buckets));
+        let shown = list.into_iter().map(|(key, bucket)| {
+            let mut entries = key_entries(&key, self.format.as_deref(), None);
+            if self.show_errors {
+                entries.insert("doc_count_error_upper_bound".to_owned(), json!(0));
+            }
+            bucket.finish(nodes, entries, buckets)
+        });
         let shown: Vec<Value> = shown.collect::<Result<_, _>>()?;
         Ok(json!({ "doc_count_error_upper_bound": 0, "sum_other_doc_count": others, "buckets": shown }))
     }
@@ -340,6 +345,7 @@ pub(crate) enum Fixed {
         dates: bool,
         keyed: bool,
         format: Option<String>,
+        zone: TimeZone,
     },
 }
 
@@ -418,12 +424,16 @@ impl Fixed {
             Self::One(_) | Self::Missing(_) => None,
             Self::Several { filters, other } => filters.get(place).map_or(other.clone(), |(name, _)| name.clone()),
             Self::Ranges {
-                slots, dates, format, ..
+                slots,
+                dates,
+                format,
+                zone,
+                ..
             } => {
                 let slot = &slots[place];
                 let text = |end: Option<f64>| match end {
                     None => "*".to_owned(),
-                    Some(end) if *dates => date_text(end, format.as_deref(), None),
+                    Some(end) if *dates => date_text(end, format.as_deref(), Some(zone)),
                     Some(end) => format!("{end:?}"),
                 };
                 let name = slot

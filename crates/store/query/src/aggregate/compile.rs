@@ -126,6 +126,7 @@ impl Compiler {
             include: super::bucket::Selection::parse("include", parameters.get("include"))?,
             exclude: super::bucket::Selection::parse("exclude", parameters.get("exclude"))?,
             format: parameters.get("format").and_then(Value::as_str).map(ToOwned::to_owned),
+            show_errors: flag(parameters, "show_term_doc_count_error", false)?,
         }))
     }
 
@@ -167,6 +168,7 @@ impl Compiler {
     }
 
     fn with_interval(&mut self, parameters: &Value, interval: Interval, dates: bool) -> Result<Kind, QueryError> {
+        let zone = interval.zone().cloned().unwrap_or(TimeZone::UTC);
         Ok(Kind::Histogram(Histogram {
             field: self.field(parameters)?,
             dates,
@@ -175,8 +177,8 @@ impl Compiler {
             keyed: flag(parameters, "keyed", false)?,
             format: parameters.get("format").and_then(Value::as_str).map(ToOwned::to_owned),
             order: super::bucket::order(parameters.get("order").or(Some(&json!({"_key": "asc"}))))?,
-            extended: self.limits(parameters.get("extended_bounds"), "extended_bounds")?,
-            hard: self.limits(parameters.get("hard_bounds"), "hard_bounds")?,
+            extended: self.limits(parameters.get("extended_bounds"), "extended_bounds", &zone)?,
+            hard: self.limits(parameters.get("hard_bounds"), "hard_bounds", &zone)?,
             interval,
         }))
     }
@@ -189,13 +191,10 @@ impl Compiler {
         }
     }
 
-    fn limits(&self, bounds: Option<&Value>, owner: &str) -> Result<Option<(f64, f64)>, QueryError> {
+    fn limits(&self, bounds: Option<&Value>, owner: &str, zone: &TimeZone) -> Result<Option<(f64, f64)>, QueryError> {
         let Some(bounds) = bounds else { return Ok(None) };
         let wrong = || QueryError::argument(format!("[{owner}] needs [min] and [max] as numbers or dates"));
-        let bound = |key: &str| {
-            self.point(bounds.get(key).ok_or_else(wrong)?, &TimeZone::UTC)
-                .ok_or_else(wrong)
-        };
+        let bound = |key: &str| self.point(bounds.get(key).ok_or_else(wrong)?, zone).ok_or_else(wrong);
         Ok(Some((bound("min")?, bound("max")?)))
     }
 
@@ -267,6 +266,7 @@ impl Compiler {
             dates,
             keyed: flag(parameters, "keyed", false)?,
             format: format.map(ToOwned::to_owned),
+            zone,
         }))
     }
 
@@ -301,6 +301,7 @@ impl Compiler {
         for source in list {
             let (name, body) = crate::parse::single("sources", source)?;
             let (kind, inner) = crate::parse::single(name, body)?;
+            only(inner, name, SOURCE_KEYS)?;
             let interval = match kind {
                 "terms" => None,
                 "date_histogram" => Some(Self::date_interval(inner)?),
@@ -326,6 +327,28 @@ impl Compiler {
             });
         }
         Composite::new(sources, number(parameters, "size", 10)?, parameters.get("after")).map(Kind::Composite)
+    }
+}
+
+/// Of a source of `composite`.
+const SOURCE_KEYS: &[&str] = &[
+    "calendar_interval",
+    "field",
+    "fixed_interval",
+    "format",
+    "interval",
+    "missing_bucket",
+    "offset",
+    "order",
+    "time_zone",
+];
+
+/// Refuses what would be passed over otherwise.
+fn only(body: &Value, owner: &str, known: &[&str]) -> Result<(), QueryError> {
+    let keys = body.as_object().into_iter().flat_map(Map::keys);
+    match keys.into_iter().find(|key| !known.contains(&key.as_str())) {
+        Some(unknown) => Err(QueryError::argument(format!("[{owner}] does not support [{unknown}]"))),
+        None => Ok(()),
     }
 }
 

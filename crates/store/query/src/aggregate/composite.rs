@@ -3,12 +3,14 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::bucket::{Bucket, key_entries};
 use super::interval::Interval;
 use super::plan::Node;
 use super::{Scalar, View};
+use crate::date_math;
 use crate::dsl::QueryError;
 
 /// One field of the combination.
@@ -21,6 +23,31 @@ pub(crate) struct Source {
     pub(crate) descending: bool,
     pub(crate) missing_bucket: bool,
     pub(crate) format: Option<String>,
+}
+
+impl Source {
+    fn zone(&self) -> Option<&TimeZone> {
+        self.interval.as_ref().and_then(Interval::zone)
+    }
+
+    /// A part of `after`, which is written as the part of a key was shown.
+    fn shown_before(&self, value: &Value) -> Result<Option<Scalar>, QueryError> {
+        if let (true, Value::String(text)) = (self.dates, value) {
+            let format = self
+                .format
+                .as_deref()
+                .unwrap_or("strict_date_optional_time||epoch_millis");
+            let zone = self.zone().cloned().unwrap_or(TimeZone::UTC);
+            let time = date_math::parse_format(text, format, &zone, false)
+                .map_err(|error| QueryError::argument(format!("[after] of [{}]: {error}", self.name)))?;
+            return Ok(Some(Scalar::Fraction(time.as_millisecond() as f64)));
+        }
+        Ok(Scalar::of(value).map(|scalar| match scalar {
+            Scalar::Whole(number) if self.interval.is_some() => Scalar::Fraction(number as f64),
+            Scalar::Date(millis) if self.interval.is_some() => Scalar::Fraction(millis as f64),
+            other => other,
+        }))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -66,12 +93,7 @@ impl Composite {
                     let value = after
                         .get(&source.name)
                         .ok_or_else(|| QueryError::argument(format!("[after] lacks [{}]", source.name)))?;
-                    let scalar = Scalar::of(value).map(|scalar| match scalar {
-                        Scalar::Whole(number) if source.interval.is_some() => Scalar::Fraction(number as f64),
-                        Scalar::Date(millis) if source.interval.is_some() => Scalar::Fraction(millis as f64),
-                        other => other,
-                    });
-                    Ok((scalar, source.descending))
+                    Ok((source.shown_before(value)?, source.descending))
                 };
                 Some(Key(sources.iter().map(value).collect::<Result<_, QueryError>>()?))
             }
@@ -153,7 +175,7 @@ impl Composite {
                 Some(Scalar::Flag(flag)) => json!(flag),
                 Some(scalar) if source.dates => {
                     let date = Scalar::Date(scalar.as_f64().unwrap_or(0.0) as i64);
-                    let entries = key_entries(&date, source.format.as_deref(), None);
+                    let entries = key_entries(&date, source.format.as_deref(), source.zone());
                     let part = if source.format.is_some() {
                         "key_as_string"
                     } else {
