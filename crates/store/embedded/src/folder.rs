@@ -7,7 +7,13 @@ use fs_err as fs;
 use rustix::fs::{FlockOperation, flock};
 
 /// The version that this program writes. A folder of an older version is upgraded step by step when it is opened.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = STEPS.len() as u32 + 1;
+
+/// Makes of a folder of one version one of the next. A crash leaves the old number, so it has to work on its own half-done work.
+type Step = fn(&Utf8Path) -> std::io::Result<()>;
+
+/// The first is for folders of version 1.
+const STEPS: &[Step] = &[];
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +84,7 @@ impl Folder {
         fs::create_dir_all(path).map_err(failed)?;
         refuse_foreign(path)?;
         let lock = lock(path)?;
-        check_format(path)?;
+        check_format(path, STEPS)?;
         for sub in ["wal", "streams"] {
             fs::create_dir_all(path.join(sub)).map_err(failed)?;
         }
@@ -147,24 +153,31 @@ fn lock(path: &Utf8Path) -> Result<fs::File, OpenError> {
     Ok(file)
 }
 
-fn check_format(path: &Utf8Path) -> Result<(), OpenError> {
+fn check_format(path: &Utf8Path, steps: &[Step]) -> Result<(), OpenError> {
+    let newest = steps.len() as u32 + 1;
     let name = path.join("format");
     let failed = |source| OpenError::Folder {
         path: path.to_owned(),
         source,
     };
     if !name.exists() {
-        return write_beside(&name, format!("{FORMAT}\n").as_bytes()).map_err(failed);
+        return write_beside(&name, format!("{newest}\n").as_bytes()).map_err(failed);
     }
     let text = fs::read_to_string(&name).map_err(failed)?;
     match text.trim().parse::<u32>() {
-        Ok(found) if found > FORMAT => Err(OpenError::NewerFormat {
+        Ok(found) if found > newest => Err(OpenError::NewerFormat {
             path: path.to_owned(),
             found,
         }),
-        // Version 1 is the first: there is nothing to upgrade from yet.
-        Ok(_) => Ok(()),
-        Err(_) => Err(OpenError::Damaged {
+        Ok(found) if found > 0 => {
+            for number in found..newest {
+                tracing::info!(%path, from = number, to = number + 1, "upgrading the data folder");
+                steps[number as usize - 1](path).map_err(failed)?;
+                write_beside(&name, format!("{}\n", number + 1).as_bytes()).map_err(failed)?;
+            }
+            Ok(())
+        }
+        _ => Err(OpenError::Damaged {
             path: name,
             reason: "it does not hold a version number".to_owned(),
         }),
@@ -198,4 +211,36 @@ pub(crate) fn bytes_below(path: &Utf8Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_an_older_version_is_upgraded_step_by_step() {
+        let guard = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(guard.path()).unwrap();
+        let steps: [Step; 2] = [
+            |path| fs::write(path.join("made-by-1"), ""),
+            |path| fs::rename(path.join("made-by-1"), path.join("made-by-2")),
+        ];
+        let number = || fs::read_to_string(path.join("format")).unwrap();
+        check_format(path, &[]).unwrap();
+        assert_eq!(number(), "1\n");
+        // One that fails leaves the folder where it was, and the next start goes on from there.
+        let failing: [Step; 2] = [steps[0], |_| Err(std::io::Error::other("no room"))];
+        check_format(path, &failing).unwrap_err();
+        assert_eq!(number(), "2\n");
+        check_format(path, &steps).unwrap();
+        assert_eq!(number(), "3\n");
+        assert!(path.join("made-by-2").exists());
+        check_format(path, &steps).unwrap();
+        assert!(matches!(
+            check_format(path, &steps[..1]),
+            Err(OpenError::NewerFormat { found: 3, .. })
+        ));
+        fs::write(path.join("format"), "0\n").unwrap();
+        assert!(matches!(check_format(path, &steps), Err(OpenError::Damaged { .. })));
+    }
 }
