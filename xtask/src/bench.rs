@@ -5,6 +5,7 @@ mod commands;
 mod fleet_server;
 mod process;
 mod shipper;
+mod store;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,6 +16,7 @@ use clap::Subcommand;
 pub(crate) use commands::CommandsBench;
 pub(crate) use fleet_server::FleetServerBench;
 pub(crate) use shipper::ShipperBench;
+pub(crate) use store::StoreBench;
 
 /// What can be measured.
 #[derive(Subcommand)]
@@ -25,6 +27,8 @@ pub(crate) enum Bench {
     Agent(ShipperBench),
     /// What people wait for at an agent, and what one that has nothing to do takes.
     Commands(CommandsBench),
+    /// The embedded store behind its API, and OpenSearch with the same documents.
+    Store(StoreBench),
 }
 
 /// Runs one.
@@ -36,6 +40,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
         Bench::FleetServer(bench) => fleet_server::run(&bench),
         Bench::Agent(bench) => shipper::run(&bench),
         Bench::Commands(bench) => commands::run(&bench),
+        Bench::Store(bench) => store::run(&bench),
     }
 }
 
