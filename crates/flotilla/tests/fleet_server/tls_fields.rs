@@ -99,7 +99,7 @@ fn every_tls_field_that_is_saved_reaches_an_agent() {
 }
 
 /// What an agent that enrols into the policy gets with its first check-in.
-fn policy_of_an_agent(flotilla: &Flotilla, policy: &str) -> Value {
+pub(crate) fn policy_of_an_agent(flotilla: &Flotilla, policy: &str) -> Value {
     let keys = flotilla.console().get(&format!(
         "/api/fleet/enrollment_api_keys?kuery=policy_id:%22{policy}%22"
     ));
