@@ -1,5 +1,4 @@
 //! `elastic-agent upgrade` as processes: a version that works stays, one that does not is taken back.
-#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
 use std::time::Duration;
 

@@ -26,10 +26,12 @@ while read -r line; do
 done
 "#;
 
-/// Starts and stops what a unit names; everything else of a service manager has nothing to do here.
+/// Starts and stops what a unit names; everything else of a service manager has nothing to do here. The terminal that the command was
+/// typed at may be gone before the service has left its session.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 case "$1" in
-start) setsid $(sed -n 's/^ExecStart=//p' "/etc/systemd/system/$2.service") >/dev/null 2>&1 </dev/null &
+start) trap '' HUP
+  setsid $(sed -n 's/^ExecStart=//p' "/etc/systemd/system/$2.service") >/dev/null 2>&1 </dev/null &
   echo $! >"$SCRATCH/$2.pid" ;;
 stop) pid=$(cat "$SCRATCH/$2.pid"); kill "$pid"
   while [ -d "/proc/$pid" ] && ! grep -q '^State:.*Z' "/proc/$pid/status"; do sleep 0.05; done ;;

@@ -23,7 +23,6 @@ mod tls_fields;
 mod files;
 mod host;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
@@ -32,13 +31,6 @@ use testkit::{Flotilla, eventually};
 pub(crate) const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 /// Nothing here takes as long, even on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
-
-/// The turn of a test with a Fleet Server under an agent: each takes port 8221 for its own agent, as the original does, and two in a
-/// row would wait for each other, longer each time.
-pub(crate) fn turn_on_8221() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The first step of the documents: the URL of the new Fleet Server is put under Settings, for all agents.
 pub(crate) fn add_fleet_server_host(elasticsearch: &Flotilla, port: u16) {

@@ -1,4 +1,4 @@
-//! Serves the API over plain HTTP on loopback for a try with other programs: `serve FOLDER`; prints the address.
+//! Serves the API over plain HTTP on loopback for a try with other programs: `serve_api FOLDER`; prints the address.
 #![expect(clippy::print_stdout, reason = "an example talks to the person who runs it")]
 
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! Searches over many documents find the same as one that looks at each: what passes documents over must not lose one.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use camino::Utf8PathBuf;
 use embedded::{EmbeddedOptions, EmbeddedStore};

@@ -107,7 +107,7 @@ async fn render(reader: &SignedIn, wanted: &Wanted, token: Option<&str>) -> Resu
         selected: id == chosen,
     };
     show(&Page {
-        frame: Frame::new(reader, "Agents", "Add Fleet Server"),
+        frame: Frame::new(reader, "Agents", "Add Fleet Server: the command"),
         commands: if token.is_some() {
             commands(console, &options, pem.as_deref())
         } else {
