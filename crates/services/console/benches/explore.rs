@@ -134,7 +134,6 @@ async fn requests(server: &Server) {
         server.timed_page(what, &format!("/app/explore/suggest?{query}")).await;
     }
     server.timed_page("the page Hosts", "/app/hosts").await;
-    server.timed_page("the page of a host", "/app/hosts/web-042").await;
     server
         .timed_page("the page Data streams", "/app/fleet/data-streams")
         .await;
