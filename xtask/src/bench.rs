@@ -6,6 +6,7 @@ mod fleet_server;
 mod process;
 mod shipper;
 mod store;
+mod training;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,6 +18,7 @@ pub(crate) use commands::CommandsBench;
 pub(crate) use fleet_server::FleetServerBench;
 pub(crate) use shipper::ShipperBench;
 pub(crate) use store::StoreBench;
+pub(crate) use training::train;
 
 /// What can be measured.
 #[derive(Subcommand)]

@@ -9,6 +9,7 @@
 
 mod redhat;
 mod target;
+mod training;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// Builds for this kind of machine; may be repeated. Without it, for all
     #[arg(long, value_name = "TRIPLE", value_parser = Target::named)]
     target: Vec<&'static Target>,
+    /// Builds once, and tells the compiler nothing of how the program is used: sooner done, larger in memory
+    #[arg(long, conflicts_with = "binary")]
+    untrained: bool,
     /// Folder to fill
     #[arg(long, value_name = "FOLDER", default_value = "dist")]
     out: PathBuf,
@@ -64,11 +68,18 @@ fn programs(arguments: &Arguments, root: &Path) -> Result<Vec<(&'static Target, 
         chosen => chosen.to_vec(),
     };
     let build = |target: &'static Target| {
-        let program = target.build(root)?;
-        check_size(&program, false)?;
+        let counts = training(target, arguments, root)?;
+        let program = target.build(root, counts.as_deref())?;
+        check_size(&program, arguments.untrained)?;
         Ok((target, program))
     };
     targets.into_iter().map(build).collect()
+}
+
+/// What was counted, for the programs that nearly all users have: those of this kind of machine, with its C library.
+fn training(target: &Target, arguments: &Arguments, root: &Path) -> Result<Option<PathBuf>> {
+    let trained = !arguments.untrained && target.triple == Target::of_this_machine()?.triple;
+    trained.then(|| training::train(root, target)).transpose()
 }
 
 /// All packages of all programs, and where they lie until they are moved.
@@ -81,13 +92,13 @@ fn make(root: &Path, programs: &[(&'static Target, PathBuf)], staging: &Path) ->
     Ok(made)
 }
 
-/// A program that was handed in may be a debug build, to try the packing.
-fn check_size(program: &Path, handed_in: bool) -> Result<()> {
+/// A program that was handed in may be a debug build, and an untrained one is larger than what is released: to try the packing.
+fn check_size(program: &Path, may_be_larger: bool) -> Result<()> {
     let metadata = std::fs::metadata(program).with_context(|| format!("cannot read `{}`", program.display()))?;
     let size = metadata.len();
     if size > LARGEST_PROGRAM {
         ensure!(
-            handed_in,
+            may_be_larger,
             "the program has {size} bytes, more than the {LARGEST_PROGRAM} that are promised"
         );
         eprintln!("warning: the program has {size} bytes; what is released may have {LARGEST_PROGRAM}");

@@ -1,6 +1,6 @@
 //! `cargo xtask bench commands`: what people wait for at an agent, and what one that has nothing to do takes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,17 @@ pub(crate) struct CommandsBench {
     /// A release binary; without it one is built
     #[arg(long)]
     binary: Option<PathBuf>,
+}
+
+impl CommandsBench {
+    /// Enough for each part to run.
+    pub(super) fn short(binary: &Path) -> Self {
+        Self {
+            runs: 5,
+            idle: 30,
+            binary: Some(binary.to_owned()),
+        }
+    }
 }
 
 /// Prints the rows.

@@ -39,7 +39,25 @@ pub(crate) struct FleetServerBench {
     binary: Option<PathBuf>,
 }
 
+impl FleetServerBench {
+    /// Enough for each part to run.
+    pub(super) fn small(binary: &Path) -> Self {
+        Self {
+            agents: 300,
+            concurrency: 50,
+            checkin_concurrency: 100,
+            hold: 5,
+            binary: Some(binary.to_owned()),
+        }
+    }
+}
+
 pub(super) fn run(bench: &FleetServerBench) -> Result<()> {
+    run_and_look(bench, |_| Ok(()))
+}
+
+/// `look` gets the server with all its agents when everything is measured.
+pub(super) fn run_and_look(bench: &FleetServerBench, look: impl FnOnce(&Up) -> Result<()>) -> Result<()> {
     let binary = match &bench.binary {
         Some(binary) => binary.clone(),
         None => super::release_binary()?,
@@ -50,7 +68,9 @@ pub(super) fn run(bench: &FleetServerBench) -> Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?
-        .block_on(measure(bench, up));
+        .block_on(measure(bench, &up))
+        .and_then(|()| look(&up))
+        .and_then(|()| up.stop());
     std::fs::remove_dir_all(&folder)?;
     measured
 }
@@ -69,8 +89,8 @@ fn started_twice(binary: &Path, data_dir: &Path) -> Result<Up> {
     Ok(second)
 }
 
-async fn measure(bench: &FleetServerBench, up: Up) -> Result<()> {
-    let target = Arc::new(target(&up)?);
+async fn measure(bench: &FleetServerBench, up: &Up) -> Result<()> {
+    let target = Arc::new(target(up)?);
     idle_latencies(&target).await?;
     let at_start = up.figures()?;
 
@@ -139,7 +159,7 @@ async fn measure(bench: &FleetServerBench, up: Up) -> Result<()> {
     row("whole process", format!("{:.0} MB", rested.rss as f64 * 1024.0 / 1e6));
 
     let changed = Instant::now();
-    edit_policy(&up)?;
+    edit_policy(up)?;
     let times = wait_for(bench.agents, &mut arrived, &mut swarm).await?;
     let after = |time: Option<&Instant>| time.map_or(0.0, |time| time.duration_since(changed).as_secs_f64());
     let spent = rested.until(up.figures()?);
@@ -153,7 +173,7 @@ async fn measure(bench: &FleetServerBench, up: Up) -> Result<()> {
         ),
     );
     swarm.shutdown().await;
-    up.stop()
+    Ok(())
 }
 
 fn target(up: &Up) -> Result<Target> {

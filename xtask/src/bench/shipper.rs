@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::process::Figures;
+use super::process::{Figures, Up};
 use super::{release_binary, row};
 
 const LOOK: Duration = Duration::from_millis(100);
@@ -76,6 +76,50 @@ fn measure(bench: &ShipperBench, binary: &Path, folder: &Path) -> Result<()> {
     );
     agent.stop()?;
     idle(bench, binary, folder, &output)
+}
+
+/// Ships lines and host metrics to an `up` of the same program, which is what most of its users do with it; `look` gets that one when all
+/// has arrived.
+pub(super) fn ship_to_up(binary: &Path, lines: u64, look: impl FnOnce(&Up) -> Result<()>) -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("flotilla-bench-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    write_lines(&folder.join("app.log"), lines)?;
+    let up = Up::start(binary, &folder.join("data"))?;
+    let output = format!(
+        "type: elasticsearch, hosts: ['{}'], username: elastic, password: '{}', ssl.certificate_authorities: ['{}']",
+        up.text("/urls/elasticsearch")?,
+        up.text("/password")?,
+        up.text("/ca/path")?
+    );
+    let inputs = format!("{}{}", filestream(&folder), METRICS);
+    let agent = Agent::start(binary, &folder, &output, &inputs)?;
+    eventually("the lines", || Ok(count(&up)? >= lines))?;
+    std::thread::sleep(SETTLE);
+    look(&up)?;
+    agent.stop()?;
+    up.stop()?;
+    Ok(fs::remove_dir_all(&folder)?)
+}
+
+/// The lines that `up` has.
+fn count(up: &Up) -> Result<u64> {
+    let output = Command::new("curl")
+        .args(["-sSk", "-u", &format!("elastic:{}", up.text("/password")?)])
+        .arg(format!("{}/logs-bench-default/_count", up.text("/urls/elasticsearch")?))
+        .output()?;
+    let answer: Value = serde_json::from_slice(&output.stdout).context("`up` does not answer")?;
+    // Before the first line there is no such stream.
+    Ok(answer["count"].as_u64().unwrap_or(0))
+}
+
+/// Looks until it is so.
+fn eventually(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !is_so()? {
+        ensure!(Instant::now() < until, "{what}: not after {PATIENCE:?}");
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// A new agent with host metrics each 10 s and one log file that has little in it.

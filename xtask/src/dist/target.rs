@@ -83,6 +83,9 @@ pub(super) const TARGETS: &[Target] = &[
     },
 ];
 
+/// Functions that never ran in the training lie apart from those that did.
+const COLD_IS_APART: &str = "-Clink-arg=-Wl,-z,keep-text-section-prefix";
+
 impl Target {
     /// The one with this name.
     ///
@@ -104,20 +107,38 @@ impl Target {
             .with_context(|| format!("nothing is packed for {} yet", std::env::consts::ARCH))
     }
 
-    /// Builds the program, and says where it is.
-    pub(super) fn build(&self, root: &Path) -> Result<PathBuf> {
+    /// Builds the program, with what a training has taught when there was one, and says where it is.
+    pub(super) fn build(&self, root: &Path, profile: Option<&Path>) -> Result<PathBuf> {
+        let flags = profile.map(|profile| format!("-Cprofile-use={} {COLD_IS_APART}", profile.display()));
+        self.compile(root, &target_folder(root), flags)
+    }
+
+    /// A program that counts what it does, and writes that into `counts` when it ends.
+    pub(super) fn build_counting(&self, root: &Path, counts: &Path) -> Result<PathBuf> {
+        // Apart from the others, whose libraries have other flags.
+        let folder = target_folder(root).join("training");
+        // Its profile is part of the names of functions: it stays the same, and what takes long is taken back by flags.
+        let flags = format!(
+            "-Cprofile-generate={} -Clto=off -Clinker-plugin-lto=no",
+            counts.display()
+        );
+        self.compile(root, &folder, Some(flags))
+    }
+
+    fn compile(&self, root: &Path, folder: &Path, flags: Option<String>) -> Result<PathBuf> {
         self.provide()?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let flags = std::env::var("RUSTFLAGS").into_iter().chain(flags);
         let status = Command::new(cargo)
             .args(["build", "--locked", "--profile", "dist", "-p", "flotilla"])
             .args(["--target", self.triple])
+            .env("CARGO_TARGET_DIR", folder)
+            .env("RUSTFLAGS", flags.collect::<Vec<_>>().join(" "))
             .envs(self.compilers())
             .current_dir(root)
             .status()
             .context("cannot start cargo")?;
         ensure!(status.success(), "no program for {}: {status}", self.triple);
-        // A relative one is meant from where cargo ran.
-        let folder = root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
         Ok(folder.join(self.triple).join("dist").join(super::PROGRAM))
     }
 
@@ -170,4 +191,9 @@ impl Target {
             _ => Command::new(program),
         }
     }
+}
+
+/// A relative one is meant from where cargo runs.
+pub(super) fn target_folder(root: &Path) -> PathBuf {
+    root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
