@@ -1,5 +1,7 @@
 //! Names of indices and data streams: what is valid, what an expression with `*` stands for, for whom.
 
+use std::collections::HashSet;
+
 use access::{IndexPrivilege, is_restricted};
 use query::Query;
 use serde_json::Value;
@@ -62,6 +64,8 @@ pub(crate) struct Resolved {
     /// Indices that are seen through filtered aliases alone, with the filters.
     pub(crate) filters: Vec<(String, Value)>,
     unfiltered: Vec<String>,
+    /// Backing indices that a pattern stands for, with their streams.
+    backing: Vec<(String, String)>,
 }
 
 impl Resolved {
@@ -73,6 +77,19 @@ impl Resolved {
         if !self.names.contains(&name) {
             self.names.push(name);
         }
+    }
+
+    fn add_backing(&mut self, index: String, stream: String) {
+        self.backing.push((index.clone(), stream));
+        self.add(index, None);
+    }
+
+    /// A stream stands for its backing indices: none is there twice.
+    fn leave_out_what_streams_hold(&mut self) {
+        let names: HashSet<String> = self.names.iter().cloned().collect();
+        let held = self.backing.iter().filter(|(_, stream)| names.contains(stream));
+        let held: HashSet<&String> = held.map(|(index, _)| index).collect();
+        self.names.retain(|name| !held.contains(name));
     }
 
     fn remove(&mut self, pattern: &str) {
@@ -175,6 +192,7 @@ pub(crate) async fn resolve_filtered(
             lookup.name(part, &mut found).await?;
         }
     }
+    found.leave_out_what_streams_hold();
     if found.names.is_empty() && options.refuse_no_indices {
         return Err(ApiError::no_such_index(expression));
     }
@@ -237,10 +255,16 @@ impl Lookup<'_> {
         let mut known = self.api.store.names(&[pattern.to_owned()]).await?;
         known.sort_by(|left, right| left.name.cmp(&right.name));
         for one in known {
-            // Backing indices are asked for through their stream.
-            let shown = matches!(one.kind, NameKind::Index | NameKind::DataStream);
-            if shown && matches(pattern, &one.name) && allowed(&one.name) && !self.is_shut(&one.name) {
-                found.add(one.name, None);
+            if !matches(pattern, &one.name) || self.is_shut(&one.name) {
+                continue;
+            }
+            match one.kind {
+                NameKind::Index | NameKind::DataStream if allowed(&one.name) => found.add(one.name, None),
+                // Hidden: a pattern has to begin as they do.
+                NameKind::Backing(stream) if hidden && (allowed(&one.name) || allowed(&stream)) => {
+                    found.add_backing(one.name, stream);
+                }
+                NameKind::Index | NameKind::DataStream | NameKind::Backing(_) => {}
             }
         }
         for (alias, members) in self.aliases.all().filter(|(alias, _)| matches(pattern, alias)) {

@@ -136,7 +136,7 @@ impl Client {
 
     /// Documents and octets of a data stream.
     pub(super) async fn size_of(&mut self, stream: &str) -> Result<(u64, u64)> {
-        let path = format!("/_cat/indices/.ds-{stream}-*?format=json&bytes=b&h=docs.count,store.size");
+        let path = format!("/_cat/indices/{stream}?format=json&bytes=b&h=docs.count,store.size");
         let rows = self.ask(Method::GET, &path, "").await?;
         let sum = |column: &str| {
             let cells = rows.as_array().into_iter().flatten();

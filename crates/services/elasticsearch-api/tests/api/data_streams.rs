@@ -41,6 +41,23 @@ async fn streams_come_to_be_and_roll_over() {
 }
 
 #[tokio::test]
+async fn a_pattern_that_begins_with_a_dot_stands_for_backing_indices_too() {
+    let server = filled().await;
+    for (pattern, expected) in [
+        (".ds-logs-x-*", 1),
+        ("logs-*,.ds-logs-*", 1),
+        (".ds-logs-*,logs-x-default", 1),
+        ("ds-logs-*", 0),
+    ] {
+        let count = server.call("GET", &format!("/{pattern}/_count"), "").await.ok();
+        assert_eq!(count["count"], expected, "{pattern}");
+        let path = format!("/_cat/indices/{pattern}?format=json");
+        let rows = server.call("GET", &path, "").await.ok();
+        assert_eq!(rows.as_array().map(Vec::len), Some(expected), "{pattern}");
+    }
+}
+
+#[tokio::test]
 async fn tables_for_people() {
     let server = filled().await;
     server
