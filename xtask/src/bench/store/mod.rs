@@ -102,8 +102,9 @@ async fn theirs(bench: &StoreBench, folder: &std::path::Path) -> Result<()> {
 }
 
 async fn both_shapes(name: &str, bench: &StoreBench, server: &Server) -> Result<()> {
-    measure_shape(name, server, Shape::Log, bench.side_by_side).await?;
-    measure_shape(name, server, Shape::Agent, bench.side_by_side / 3).await
+    measure_shape(name, server, Shape::Log, bench.side_by_side.next_multiple_of(BATCH)).await?;
+    let third = (bench.side_by_side / 3).next_multiple_of(BATCH);
+    measure_shape(name, server, Shape::Agent, third).await
 }
 
 async fn measure_shape(name: &str, server: &Server, shape: Shape, documents: u64) -> Result<()> {

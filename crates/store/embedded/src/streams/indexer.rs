@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::Stream;
 use super::backing::{Backing, CommitPoint, index_error};
+use super::room::Place;
 use super::wal::Position;
 
 /// From the first document to its commit.
@@ -25,7 +26,7 @@ const COMMIT_AFTER: Duration = Duration::from_millis(700);
 /// The same where nobody looks, for as many documents as wait without a writer.
 const COMMIT_UNASKED_AFTER: Duration = Duration::from_mins(5);
 /// Documents in one commit.
-const COMMIT_DOCUMENTS: usize = 50_000;
+const COMMIT_DOCUMENTS: usize = 30_000;
 /// So many documents between two commits are worth a writer that stays open.
 const WRITER_DOCUMENTS: usize = 1_000;
 /// A writer that had no such commit for this long is closed: it holds threads and some 10 MB.
@@ -50,7 +51,11 @@ pub(crate) struct Placed {
 
 pub(crate) enum IndexJob {
     /// Documents of one log record.
-    Add { position: Position, documents: Vec<Placed> },
+    Add {
+        position: Position,
+        documents: Vec<Placed>,
+        place: Place,
+    },
     /// Commit all and answer.
     Flush(oneshot::Sender<Result<(), StoreError>>),
     /// Merge the segments of an index into one, and answer.
@@ -139,7 +144,6 @@ impl Indexer {
         loop {
             let job = jobs.recv_timeout(self.next_deadline());
             match job {
-                Ok(IndexJob::Add { position, documents }) => self.add(position, documents),
                 Ok(IndexJob::Flush(reply)) => self.flush_for(reply, jobs),
                 Ok(other) => self.other(other),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -256,7 +260,6 @@ impl Indexer {
         // Whoever else waits already is served by the same commit; documents in between are taken along.
         while let Ok(job) = jobs.try_recv() {
             match job {
-                IndexJob::Add { position, documents } => self.add(position, documents),
                 IndexJob::Flush(reply) => replies.push(reply),
                 other => self.other(other),
             }
@@ -276,7 +279,11 @@ impl Indexer {
 
     fn other(&mut self, job: IndexJob) {
         match job {
-            IndexJob::Add { position, documents } => self.add(position, documents),
+            IndexJob::Add {
+                position,
+                documents,
+                place: _until_they_are_added,
+            } => self.add(position, documents),
             IndexJob::Flush(reply) => drop(reply.send(self.commit_all())),
             IndexJob::Compact(stream, backing, reply) => drop(reply.send(self.compact(stream, backing))),
             IndexJob::Forget(backing, reply) => {

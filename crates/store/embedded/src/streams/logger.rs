@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 
 use super::backing::{Backing, io_error};
 use super::indexer::{IndexJob, Placed};
-use super::wal::{Entry, Wal};
+use super::room::Room;
+use super::wal::{Entry, Position, Wal};
 use super::{Pending, Prepared, complete, search};
 
 /// Bulk requests that share one sync, at most.
@@ -33,11 +34,23 @@ struct Numbered {
 pub(crate) struct Logger {
     wal: Arc<Mutex<Wal>>,
     index: SyncSender<IndexJob>,
+    room: Arc<Room>,
 }
 
 impl Logger {
     pub(crate) fn new(wal: Arc<Mutex<Wal>>, index: SyncSender<IndexJob>) -> Self {
-        Self { wal, index }
+        let room = Arc::default();
+        Self { wal, index, room }
+    }
+
+    /// Waits until the index thread has room for them.
+    fn to_add(&self, position: Position, documents: Vec<Placed>) -> IndexJob {
+        let place = self.room.take(documents.len());
+        IndexJob::Add {
+            position,
+            documents,
+            place,
+        }
     }
 
     pub(crate) fn run(&mut self, queue: &Receiver<LogJob>) {
@@ -91,9 +104,9 @@ impl Logger {
         let mut position = first;
         for one in group {
             let has_record = !one.placed.is_empty();
-            let documents = one.placed.into_iter().map(|(placed, _)| placed).collect();
+            let documents: Vec<Placed> = one.placed.into_iter().map(|(placed, _)| placed).collect();
             if has_record {
-                if self.index.send(IndexJob::Add { position, documents }).is_err() {
+                if self.index.send(self.to_add(position, documents)).is_err() {
                     tracing::error!("the index thread has ended; the log is replayed at the next start");
                 }
                 position += 1;

@@ -9,6 +9,7 @@ mod document;
 pub(crate) mod fast_aggregations;
 mod indexer;
 mod logger;
+mod room;
 pub(crate) mod schema;
 pub(crate) mod search;
 pub(crate) mod translate;
