@@ -272,7 +272,7 @@ pub struct ActionDocument {
     pub other: Map<String, Value>,
 }
 
-/// A document of `.fleet-actions-results`, `_id` = `<action id>:<agent id>`.
+/// A document of `.fleet-actions-results`, `_id` = `<action id>:<agent id>`, or an [outcome](Self::UPGRADE_OUTCOME).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ActionResultDocument {
     /// The action.
@@ -306,6 +306,12 @@ pub struct ActionResultDocument {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<String>,
+}
+
+impl ActionResultDocument {
+    /// The `action_input_type` of a second result, `_id` = `<action id>:<agent id>:outcome`: how an upgrade ended badly that
+    /// the agent had acknowledged when it took it.
+    pub const UPGRADE_OUTCOME: &'static str = "upgrade_outcome";
 }
 
 /// A document of `.fleet-enrollment-api-keys`.

@@ -172,7 +172,7 @@ fn upgrade_change(server: &FleetServer, id: &AgentId, action_type: &ActionType, 
 }
 
 /// Writes all at once. A result that is there already was acknowledged before.
-async fn write(server: &FleetServer, writes: Vec<Operation>) -> Result<(), ApiError> {
+pub(crate) async fn write(server: &FleetServer, writes: Vec<Operation>) -> Result<(), ApiError> {
     if writes.is_empty() {
         return Ok(());
     }

@@ -27,8 +27,8 @@ pub(crate) struct AgentRecord {
     pub(crate) namespaces: Vec<String>,
     pub(crate) has_checked_in: bool,
     pub(crate) has_upgrade_details: bool,
-    /// The upgrade that it tells of has only been waiting for its time.
-    pub(crate) is_upgrade_scheduled: bool,
+    /// The upgrade that it tells of has only been waiting for its time, has failed, or was taken back.
+    pub(crate) is_as_before_upgrade: bool,
     pub(crate) has_upgrade_attempts: bool,
     pub(crate) audit_reason: Option<String>,
     pub(crate) is_unenrolled: bool,
@@ -173,9 +173,10 @@ impl AgentRecord {
             namespaces: raw.namespaces.unwrap_or_default(),
             has_checked_in: raw.last_checkin.is_some(),
             has_upgrade_details: raw.upgrade_details.is_some(),
-            is_upgrade_scheduled: raw
-                .upgrade_details
-                .is_some_and(|details| details.get().contains("UPG_SCHEDULED")),
+            is_as_before_upgrade: raw.upgrade_details.is_some_and(|details| {
+                let states = ["UPG_SCHEDULED", "UPG_FAILED", "UPG_ROLLBACK"];
+                states.iter().any(|state| details.get().contains(state))
+            }),
             has_upgrade_attempts: raw.upgrade_attempts.is_some(),
             audit_reason: raw.audit_unenrolled_reason,
             is_unenrolled: raw.unenrolled_at.is_some(),

@@ -1,9 +1,14 @@
 //! How far an agent's upgrade is: `upgrade_details` of a check-in, checked and written to the agent's document.
+//!
+//! Agents acknowledge an upgrade when they take it, and what they say of it later is replaced by the next one. That it
+//! failed is therefore also kept as a second result of its action, beside the acknowledgement.
 
-use protocol::{AgentId, UpgradeDetails, UpgradeState};
+use protocol::{ActionResultDocument, AgentId, UpgradeDetails, UpgradeState, indices};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use store::{Operation, Source};
 
+use crate::acks;
 use crate::agent_record::{AgentRecord, digest};
 use crate::audit::write_agent;
 use crate::error::ApiError;
@@ -36,6 +41,9 @@ pub(crate) async fn record(
         tracing::debug!(agent.id = %id, action.id = %details.action_id, "upgrade details of an unknown action");
         return Ok(());
     }
+    if let Some(reason) = why_it_failed(&details) {
+        acks::write(server, vec![outcome(server, id, record, &details, reason)]).await?;
+    }
     let mut change = Map::new();
     change.insert("upgrade_details".into(), json!(details));
     if details.state == UpgradeState::Watching && record.has_upgrade_attempts {
@@ -46,12 +54,43 @@ pub(crate) async fn record(
     Ok(())
 }
 
-/// No details any more: the upgrade is over, and went well; one that was waiting for its time was taken back.
+fn why_it_failed(details: &UpgradeDetails) -> Option<&str> {
+    match details.state {
+        UpgradeState::Failed => details.metadata.as_ref()?.get("error_msg")?.as_str(),
+        UpgradeState::Rollback => Some("the new version did not pass its probation, and the one before was put back"),
+        _ => None,
+    }
+}
+
+/// Results can only be added to, so it has an id of its own; whoever reads results sees an error of this agent.
+fn outcome(
+    server: &FleetServer,
+    id: &AgentId,
+    record: &AgentRecord,
+    details: &UpgradeDetails,
+    reason: &str,
+) -> Operation {
+    let now = server.now_text();
+    let document = ActionResultDocument {
+        action_id: details.action_id.clone(),
+        agent_id: id.clone(),
+        namespaces: record.namespaces.clone(),
+        timestamp: now.clone(),
+        action_input_type: Some(ActionResultDocument::UPGRADE_OUTCOME.to_owned()),
+        error: Some(reason.to_owned()),
+        completed_at: Some(now),
+        ..ActionResultDocument::default()
+    };
+    let id = format!("{}:{id}:outcome", details.action_id);
+    Operation::create(indices::ACTION_RESULTS, id, Source::of(&document))
+}
+
+/// No details any more: the upgrade is over, and went well unless it had failed or was waiting for its time.
 fn finished(server: &FleetServer, record: &AgentRecord) -> Map<String, Value> {
     let mut change = Map::new();
     change.insert("upgrade_details".into(), Value::Null);
     change.insert("upgrade_started_at".into(), Value::Null);
-    if !record.is_upgrade_scheduled {
+    if !record.is_as_before_upgrade {
         change.insert("upgraded_at".into(), server.now_text().into());
     }
     change

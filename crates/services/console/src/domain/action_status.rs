@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use protocol::{ActionDocument, indices};
+use protocol::{ActionDocument, ActionResultDocument, indices};
 use query::{Query, RangeBound, SearchRequest, SortOrder, SourceFilter};
 use serde_json::{Value, json};
 
@@ -127,17 +127,21 @@ async fn item(
     errors: usize,
 ) -> Result<Value, FleetError> {
     let of_action = || Query::term("action_id", action.action_id.as_str());
-    let results = answers(console, of_action(), 1).await?;
+    let outcome = Query::term("action_input_type", ActionResultDocument::UPGRADE_OUTCOME);
+    let acknowledged = Query::all_of(vec![of_action(), Query::none_of(vec![outcome])]);
+    let results = answers(console, acknowledged, 1).await?;
     let failed = Query::all_of(vec![of_action(), Query::Exists("error".into())]);
     let failed = answers(console, failed, errors).await?;
     let total = action.other.get("total").and_then(Value::as_u64);
     let total = total.unwrap_or(action.agents.len() as u64);
+    // An agent may have refused an upgrade and have told of it as well.
+    let failures = failed.total.min(total);
     let is_complete = results.total >= total;
     let mut item = json!({
         "actionId": action.action_id, "type": action.action_type,
-        "status": status(console.clock.now(), action, cancelled_at.is_some(), is_complete, failed.total > 0),
+        "status": status(console.clock.now(), action, cancelled_at.is_some(), is_complete, failures > 0),
         "nbAgentsActionCreated": total, "nbAgentsActioned": action.agents.len(),
-        "nbAgentsAck": results.total, "nbAgentsFailed": failed.total,
+        "nbAgentsAck": results.total, "nbAgentsFailed": failures,
         "creationTime": action.timestamp, "expiration": action.expiration, "is_automatic": false,
         "hasRolloutPeriod": action.rollout_duration_seconds.is_some(),
     });
@@ -156,7 +160,7 @@ async fn item(
             item[name] = value.clone();
         }
     }
-    if failed.total > 0 {
+    if failures > 0 {
         item["latestErrors"] = latest_errors(console, failed.hits).await?;
     }
     Ok(item)

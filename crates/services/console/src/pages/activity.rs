@@ -88,8 +88,12 @@ pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
         if let Some(states) = progress.get(&row.id) {
             row.told(states, item["version"].as_str().unwrap_or_default());
             if row.retry.is_some() {
-                let failed = upgrades::failed(console, &row.id, REASONS).await?;
-                row.errors.extend(failed.iter().map(Failure::of));
+                row.add(
+                    upgrades::failed(console, &row.id, REASONS)
+                        .await?
+                        .iter()
+                        .map(Failure::of),
+                );
             }
         }
         rows.push(row);
@@ -126,6 +130,16 @@ impl Failure {
 }
 
 impl Row {
+    /// What agents still say themselves, where the action's results do not have it.
+    fn add(&mut self, failures: impl Iterator<Item = Failure>) {
+        for failure in failures {
+            if !self.errors.iter().any(|known| known.agent == failure.agent) {
+                self.errors.push(failure);
+            }
+        }
+        self.errors.truncate(REASONS);
+    }
+
     /// What agents say of an upgrade weighs more than that they have taken it.
     fn told(&mut self, states: &upgrades::Progress, version: &str) {
         let count = |state: &str| states.get(state).copied().unwrap_or_default();
@@ -133,8 +147,9 @@ impl Row {
         let under_way: u64 = states.values().sum::<u64>() - failed;
         self.states = upgrade::counted(states);
         let (all, answered, refused) = self.counts;
-        self.meter = meter(all, answered, refused + failed, under_way);
-        if self.look.tone == "ok" && under_way > 0 {
+        // Most of those that say so are among the results as well.
+        self.meter = meter(all, answered, refused.max(failed), under_way);
+        if matches!(self.look.tone, "ok" | "bad") && under_way > 0 {
             self.look = Look::new("act", "In progress");
         }
         if failed > 0 {

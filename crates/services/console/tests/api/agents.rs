@@ -225,6 +225,40 @@ async fn upgrades_are_checked_first() {
 }
 
 #[tokio::test]
+async fn an_upgrade_that_failed_after_its_acknowledgement_has_failed() {
+    let fleet = three_agents().await;
+    let body = json!({"agents": ["a1", "a2"], "version": "9.2.0"});
+    let answer = fleet.post("/api/fleet/agents/bulk_upgrade", body).await.ok();
+    let id = answer["actionId"].as_str().unwrap();
+    let result = async |name: &str, agent: &str, error: Value| {
+        let kind = name.is_empty().then_some(Value::Null);
+        let document = json!({"@timestamp": "2026-01-02T12:00:01Z", "action_id": id, "agent_id": agent, "error": error,
+            "action_input_type": kind.unwrap_or_else(|| json!("upgrade_outcome"))});
+        fleet
+            .write(".fleet-actions-results", &format!("{id}:{agent}{name}"), document)
+            .await;
+    };
+    result("", "a1", Value::Null).await;
+    result(":outcome", "a1", json!("no such file")).await;
+    let status = fleet.get("/api/fleet/agents/action_status").await.ok()["items"][0].clone();
+    assert_eq!(
+        (&status["status"], &status["nbAgentsAck"], &status["nbAgentsFailed"]),
+        (&json!("IN_PROGRESS"), &json!(1), &json!(1)),
+        "an outcome is no acknowledgement"
+    );
+    result("", "a2", Value::Null).await;
+    let status = fleet.get("/api/fleet/agents/action_status").await.ok()["items"][0].clone();
+    assert_eq!(
+        (
+            &status["status"],
+            &status["nbAgentsAck"],
+            &status["latestErrors"][0]["error"]
+        ),
+        (&json!("FAILED"), &json!(2), &json!("no such file"))
+    );
+}
+
+#[tokio::test]
 async fn an_acknowledged_action_is_complete() {
     let fleet = three_agents().await;
     let answer = fleet

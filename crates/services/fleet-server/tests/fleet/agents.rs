@@ -232,6 +232,52 @@ async fn acknowledging_twice_is_the_same_as_once() {
     assert!(answers.iter().all(|answer| answer.status == 200));
 }
 
+/// Agents acknowledge an upgrade when they take it; what they say of it later is replaced by the next one.
+#[tokio::test]
+async fn an_upgrade_that_failed_later_stays_known() {
+    let fleet = Fleet::start(quick()).await;
+    let agent = fleet.enroll(&fleet.enrollment_token("policy-1", json!({})).await).await;
+    let version = json!({"type": "UPGRADE", "data": {"version": "9.6.1"}});
+    for id in ["first", "second", "third"] {
+        fleet.act(id, &[&agent], version.clone()).await;
+        assert_eq!(fleet.ack(&agent, &format!("action-{id}")).await.status, 200);
+    }
+    let upgraded_at = fleet.agent_document(&agent.id).await["upgraded_at"].clone();
+    let says = async |details: Value| {
+        let mut report = online();
+        report["upgrade_details"] = details;
+        report["ack_token"] = json!("third");
+        assert_eq!(fleet.checkin(&agent, &report).await.status, 200);
+    };
+    let failed = json!({"failed_state": "UPG_DOWNLOADING", "error_msg": "no such file"});
+    let details = |action: &str, state: &str, metadata: &Value| json!({"target_version": "9.6.1", "action_id": action, "state": state, "metadata": metadata});
+    says(details("action-first", "UPG_FAILED", &failed)).await;
+    says(details("action-second", "UPG_ROLLBACK", &Value::Null)).await;
+    says(details("action-third", "UPG_WATCHING", &Value::Null)).await;
+    let outcome = async |action: &str, part: &str| {
+        let id = format!("{action}:{}{part}", agent.id);
+        fleet.document(indices::ACTION_RESULTS, &id).await
+    };
+    let first = outcome("action-first", ":outcome").await.unwrap();
+    assert_eq!(
+        (&first["error"], &first["agent_id"], &first["action_id"]),
+        (&json!("no such file"), &json!(agent.id), &json!("action-first"))
+    );
+    let second = outcome("action-second", ":outcome").await.unwrap();
+    assert!(second["error"].as_str().unwrap().contains("probation"), "{second}");
+    assert!(outcome("action-third", ":outcome").await.is_none());
+    let acknowledged = outcome("action-first", "").await.unwrap();
+    assert!(acknowledged["error"].is_null(), "the acknowledgement is left alone");
+    says(details("action-first", "UPG_FAILED", &failed)).await;
+    says(Value::Null).await;
+    let document = fleet.agent_document(&agent.id).await;
+    assert_eq!(
+        (&document["upgrade_details"], &document["upgraded_at"]),
+        (&Value::Null, &upgraded_at),
+        "nothing was upgraded"
+    );
+}
+
 #[tokio::test]
 async fn the_largest_item_is_the_status_of_an_acknowledgement() {
     let fleet = Fleet::start(quick()).await;
