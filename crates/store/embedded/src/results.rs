@@ -65,7 +65,8 @@ impl Page {
         }
     }
 
-    fn settle(&mut self) {
+    /// Puts what was found so far in order; from then on it is known what is too bad to get in.
+    pub(crate) fn settle(&mut self) {
         if !self.sort.is_empty() {
             let sort = &self.sort;
             self.hits

@@ -1,4 +1,5 @@
 //! Searches over many documents find the same as one that looks at each: what passes documents over must not lose one.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use camino::Utf8PathBuf;
 use embedded::{EmbeddedOptions, EmbeddedStore};
@@ -120,5 +121,119 @@ async fn numbers_are_counted_as_texts_are() {
         }
         let counts = buckets.iter().map(|bucket| bucket["doc_count"].as_u64());
         assert!(counts.is_sorted_by(|left, right| left >= right), "{buckets:?}");
+    }
+}
+
+const BATCH: u64 = 1_250;
+
+/// One for each second: a batch takes about twenty minutes.
+fn timed(number: u64) -> Value {
+    let time = jiff::Timestamp::from_second(1_767_225_600 + number as i64).unwrap();
+    let level = ["info", "warn", "error"][(number % 3) as usize];
+    json!({"@timestamp": time.to_string(), "number": number, "log": {"level": level}})
+}
+
+/// What is asked, and the numbers of the documents that it is about.
+struct Question {
+    from: u64,
+    to: u64,
+    level: Option<&'static str>,
+    is_excluded: bool,
+}
+
+impl Question {
+    fn query(&self) -> Query {
+        let time = |number: u64| timed(number)["@timestamp"].clone();
+        let range = vec![
+            Query::at_least("@timestamp", time(self.from)),
+            Query::less_than("@timestamp", time(self.to)),
+        ];
+        let level: Vec<Query> = self
+            .level
+            .map(|level| Query::term("log.level", level))
+            .into_iter()
+            .collect();
+        let (without, with) = if self.is_excluded {
+            (level, Vec::new())
+        } else {
+            (Vec::new(), level)
+        };
+        Query::Bool {
+            must: with,
+            filter: vec![Query::all_of(range)],
+            should: Vec::new(),
+            must_not: without,
+            minimum_should_match: 0,
+        }
+    }
+
+    fn matches(&self, number: u64) -> bool {
+        let is_level = |level: &str| timed(number)["log"]["level"] == level;
+        (self.from..self.to).contains(&number) && self.level.is_none_or(|level| is_level(level) != self.is_excluded)
+    }
+}
+
+async fn ask(store: &EmbeddedStore, question: &Question, written: u64) {
+    let levels = Aggregation {
+        name: "levels".to_owned(),
+        kind: AggregationKind::Validated("terms", json!({"field": "log.level", "size": 3})),
+        children: Vec::new(),
+    };
+    let request = SearchRequest {
+        indices: vec![STREAM.to_owned()],
+        query: question.query(),
+        aggregations: vec![levels],
+        track_total_hits: u64::MAX,
+        ..SearchRequest::default()
+    };
+    let request = request.size(5).sort_by("@timestamp", SortOrder::Descending);
+    let answer = store.search(request).await.unwrap();
+    let all: Vec<u64> = (0..written).filter(|number| question.matches(*number)).collect();
+    assert_eq!(answer.total, all.len() as u64);
+    let count = store.count(&[STREAM.to_owned()], &question.query()).await.unwrap();
+    assert_eq!(count, all.len() as u64);
+    let found = answer
+        .hits
+        .iter()
+        .map(|hit| hit.document.source.to_value()["number"].as_u64().unwrap());
+    let newest: Vec<u64> = all.iter().rev().take(5).copied().collect();
+    assert_eq!(found.collect::<Vec<_>>(), newest);
+    let counted: u64 = answer.aggregations["levels"]["buckets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bucket| bucket["doc_count"].as_u64().unwrap())
+        .sum();
+    assert_eq!(counted, all.len() as u64);
+}
+
+/// Segments that lie within the time that is asked for, outside of it, and on its edges, each asked again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_counted_before_stays_right_while_documents_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = Utf8PathBuf::from_path_buf(directory.path().join("data")).unwrap();
+    let store = EmbeddedStore::open(EmbeddedOptions::new(path, clock::system())).unwrap();
+    for batch in 0..4 {
+        let some =
+            (batch * BATCH..(batch + 1) * BATCH).map(|number| Operation::append(STREAM, Source::of(&timed(number))));
+        store.bulk(some.collect(), Refresh::WaitFor).await.unwrap();
+        for (from, to) in [
+            (0, 4 * BATCH),
+            (0, BATCH),
+            (600, BATCH + 600),
+            (BATCH, 2 * BATCH),
+            (2 * BATCH - 1, 3 * BATCH + 1),
+        ] {
+            for (level, is_excluded) in [(None, false), (Some("error"), false), (Some("error"), true)] {
+                let question = Question {
+                    from,
+                    to,
+                    level,
+                    is_excluded,
+                };
+                ask(&store, &question, (batch + 1) * BATCH).await;
+                ask(&store, &question, (batch + 1) * BATCH).await;
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use query::mapping::Mapping;
-use query::{SearchRequest, SortOrder, pattern};
+use query::pattern;
 use serde_json::{Map, Value, json};
 use store::{DataStreamInfo, IndexInfo, StoreError};
 
@@ -16,6 +16,7 @@ use crate::state::catalogue::{self, BackingRow, StreamRow};
 use crate::state::{mappings, search as state_search, store_error};
 use crate::streams::Stream;
 use crate::streams::backing::Backing;
+use crate::streams::search as stream_search;
 
 impl EmbeddedStore {
     pub(super) async fn make_index(&self, name: &str, body: Value) -> Result<(), StoreError> {
@@ -46,6 +47,8 @@ impl EmbeddedStore {
                 backing.declare(declared.clone());
             }
         }
+        // What a word means in a field has perhaps changed.
+        self.streams.answers.clear();
     }
 
     /// What the template of a new index says, and the call over it.
@@ -252,32 +255,19 @@ impl EmbeddedStore {
     }
 
     pub(super) async fn list_data_streams(&self, patterns: &[String]) -> Result<Vec<DataStreamInfo>, StoreError> {
-        let mut found = Vec::new();
+        let mut listed_streams = Vec::new();
         for stream in self.streams.all() {
-            if !listed(patterns, &stream.name) {
-                continue;
+            if listed(patterns, &stream.name) {
+                self.catch_up(std::slice::from_ref(&stream.name)).await;
+                let retention = self.own_retention(&stream.name);
+                listed_streams.push((stream, retention));
             }
-            let newest = SearchRequest::new(&stream.name)
-                .size(1)
-                .sort_by("@timestamp", SortOrder::Descending);
-            let newest = self.run_search(newest).await?;
-            let newest_timestamp = newest
-                .hits
-                .first()
-                .and_then(|hit| hit.sort.first()?.as_i64())
-                .and_then(rfc3339);
-            let backing = stream.parts().backing.clone();
-            found.push(DataStreamInfo {
-                name: stream.name.clone(),
-                backing_indices: backing.iter().map(|one| one.row.name.clone()).collect(),
-                documents: newest.total,
-                bytes: backing.iter().map(|one| one.bytes()).sum(),
-                newest_timestamp,
-                template: stream.template.clone(),
-                retention: self.own_retention(&stream.name),
-            });
         }
-        Ok(found)
+        blocking(move || {
+            let info = |(stream, retention): (Arc<Stream>, Option<Duration>)| info(&stream, retention);
+            listed_streams.into_iter().map(info).collect()
+        })
+        .await
     }
 
     /// Rolls over and retires what is due. To be called every minute or so.
@@ -413,8 +403,28 @@ fn rfc3339(millis: i64) -> Option<String> {
 }
 
 /// Milliseconds of the newest document, or of the creation.
+/// What there is to say of a stream, without a look at its documents.
+fn info(stream: &Stream, retention: Option<Duration>) -> Result<DataStreamInfo, StoreError> {
+    let backing = stream.parts().backing.clone();
+    let (mut documents, mut newest) = (0, None);
+    for one in &backing {
+        let searcher = one.searcher()?;
+        documents += searcher.num_docs();
+        newest = newest.max(stream_search::newest(&searcher)?);
+    }
+    Ok(DataStreamInfo {
+        name: stream.name.clone(),
+        backing_indices: backing.iter().map(|one| one.row.name.clone()).collect(),
+        documents,
+        bytes: backing.iter().map(|one| one.bytes()).sum(),
+        newest_timestamp: newest.and_then(rfc3339),
+        template: stream.template.clone(),
+        retention,
+    })
+}
+
 fn newest_of(backing: &Backing) -> Result<i64, StoreError> {
-    let newest = crate::streams::search::newest(&backing.searcher()?)?.unwrap_or(backing.row.created);
+    let newest = stream_search::newest(&backing.searcher()?)?.unwrap_or(backing.row.created);
     backing.newest.store(newest, Ordering::Relaxed);
     Ok(newest)
 }

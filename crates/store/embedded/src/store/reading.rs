@@ -92,11 +92,11 @@ impl EmbeddedStore {
         let now = self.options.clock.now();
         self.catch_up(indices).await;
         let targets = self.targets(indices, true)?;
-        let (state, query) = (self.state.clone(), query.clone());
+        let (state, streams, query) = (self.state.clone(), self.streams.clone(), query.clone());
         blocking(move || {
             let mut total = 0;
             for (backing, searcher) in &targets.backing {
-                total += stream_search::count(backing, searcher, &query, now)?;
+                total += stream_search::count(backing, searcher, &query, now, &streams.answers)?;
             }
             state.read(|connection| {
                 for name in &targets.indices {
@@ -227,7 +227,7 @@ fn search_in(
 ) -> Result<SearchResponse, StoreError> {
     let plan = Plan::compile_at(&request.aggregations, now)?;
     let mut gathered = plan.start();
-    let fast = fast_aggregations(targets, request, now)?;
+    let fast = fast_aggregations(targets, request, now, streams)?;
     let aggregating = (!request.aggregations.is_empty() && fast.is_none()).then_some(&plan);
     let keep = request.from.saturating_add(request.size);
     let mut page = Page::new(&order(request, targets), request.search_after.as_deref(), keep);
@@ -245,7 +245,15 @@ fn search_in(
     }
     for (backing, searcher) in &targets.backing {
         let aggregating = aggregating.map(|plan| (plan, &mut gathered));
-        total += stream_search::search(backing, searcher, request, now, &mut page, aggregating)?;
+        total += stream_search::search(
+            backing,
+            searcher,
+            request,
+            now,
+            &streams.answers,
+            &mut page,
+            aggregating,
+        )?;
     }
     let aggregations = match fast {
         Some(fast) => fast,
@@ -310,11 +318,13 @@ fn fast_aggregations(
     targets: &Targets,
     request: &SearchRequest,
     now: jiff::Timestamp,
+    streams: &Streams,
 ) -> Result<Option<Map<String, Value>>, StoreError> {
     if request.aggregations.is_empty() || !targets.indices.is_empty() || targets.backing.is_empty() {
         return Ok(None);
     }
-    fast_aggregations::aggregate(&targets.backing, &request.aggregations, &request.query, now)
+    let (aggregations, query) = (&request.aggregations, &request.query);
+    fast_aggregations::aggregate(&targets.backing, aggregations, query, now, &streams.answers)
 }
 
 /// Reads the source, cuts it down to what was asked for, and shows what was asked for beside it.

@@ -1,16 +1,25 @@
 //! The common aggregations, done by tantivy's own collectors: many times faster than document by document.
 //!
-//! Only what gives exactly the same results is done here; for the rest the general engine of `query` runs.
+//! Only what gives exactly the same results is done here; for the rest the general engine of `query` runs. What large segments
+//! had to say is kept; the others are asked side by side.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use query::{Aggregation, AggregationKind, Query, compare_values};
 use serde_json::{Map, Value, json};
 use store::StoreError;
-use tantivy::Searcher;
 use tantivy::aggregation::agg_req::Aggregations;
+use tantivy::aggregation::intermediate_agg_result::IntermediateAggregationResults;
 use tantivy::aggregation::{AggContextParams, AggregationLimitsGuard, DistributedAggregationCollector};
+use tantivy::collector::Collector;
 use tantivy::columnar::ColumnType;
+use tantivy::query::Weight;
+use tantivy::{Searcher, SegmentReader};
 
+use super::answers::{Answer, Answers};
 use super::backing::{Backing, index_error, io_error};
+use super::narrowed::Narrowed;
 use super::schema::{Kind, LAYOUT};
 use super::translate::{Translator, other_columns};
 
@@ -20,6 +29,13 @@ const MOST_TERMS: usize = 10_000;
 const MOST_NUMBERS: usize = 100_000;
 const MOST_BUCKETS: u32 = 1_000_000;
 const MEMORY: u64 = 200 << 20;
+/// Threads of one search.
+const MOST_WORKERS: usize = 4;
+/// Fewer documents are counted before a thread has started.
+const WORTH_A_THREAD: u64 = 100_000;
+
+/// What one segment says.
+type Part = Arc<IntermediateAggregationResults>;
 
 /// Results over these backing indices; `None` when the general engine must do it.
 pub(crate) fn aggregate(
@@ -27,29 +43,31 @@ pub(crate) fn aggregate(
     aggregations: &[Aggregation],
     query: &Query,
     now: jiff::Timestamp,
+    answers: &Answers,
 ) -> Result<Option<Map<String, Value>>, StoreError> {
     let fields = Fields::read(backing)?;
     let Some(request) = fields.translate_all(aggregations)? else {
         return Ok(None);
     };
+    let about = request.to_string();
     let Ok(request) = serde_json::from_value::<Aggregations>(request) else {
         return Ok(None);
     };
     let limits = AggregationLimitsGuard::new(Some(MEMORY), Some(MOST_BUCKETS));
     let context = AggContextParams::new(limits.clone(), super::schema::tokenizers());
-    let mut merged: Option<tantivy::aggregation::intermediate_agg_result::IntermediateAggregationResults> = None;
-    for (one, searcher) in backing {
-        let query = Translator::new(one, searcher, now).query(query)?;
-        let collector = DistributedAggregationCollector::from_aggs(request.clone(), context.clone());
-        let Ok(part) = searcher.search(&query, &collector) else {
-            return Ok(None);
-        };
-        match &mut merged {
-            Some(merged) => merged.merge_fruits(part).map_err(index_error)?,
-            None => merged = Some(part),
+    let collector = DistributedAggregationCollector::from_aggs(request.clone(), context);
+    let (mut merged, jobs) = known_and_not(backing, query, now, &about, answers)?;
+    let collect = |job: &Job<'_>| collector.collect_segment(&*job.weight, job.ordinal, job.segment);
+    for (job, found) in jobs.iter().zip(side_by_side(&jobs, collect)) {
+        // Too many values, or too much memory.
+        let Ok(Ok(found)) = found else { return Ok(None) };
+        let found = Arc::new(found);
+        if let Some(question) = &job.question {
+            answers.keep(job.segment.segment_id(), question, Answer::Aggregated(found.clone()));
         }
+        merged.push(found);
     }
-    let Some(Ok(found)) = merged.map(|merged| merged.into_final_result(request, limits)) else {
+    let Ok(found) = merge(merged)?.into_final_result(request, limits) else {
         return Ok(None);
     };
     let found = serde_json::to_value(found).unwrap_or(Value::Null);
@@ -57,6 +75,93 @@ pub(crate) fn aggregate(
         return Ok(None);
     }
     Ok(Some(shape_all(aggregations, &found)))
+}
+
+/// A segment that has to be asked.
+struct Job<'a> {
+    segment: &'a SegmentReader,
+    ordinal: u32,
+    weight: Arc<dyn Weight>,
+    /// What its answer is kept under.
+    question: Option<Arc<str>>,
+}
+
+/// What is known of some segments, and the others, largest first.
+fn known_and_not<'a>(
+    backing: &'a [(Arc<Backing>, Searcher)],
+    query: &Query,
+    now: jiff::Timestamp,
+    about: &str,
+    answers: &Answers,
+) -> Result<(Vec<Part>, Vec<Job<'a>>), StoreError> {
+    let (mut known, mut jobs) = (Vec::new(), Vec::new());
+    for (one, searcher) in backing {
+        let translator = Translator::new(one, searcher, now);
+        let mut narrowed = Narrowed::new(&translator, searcher, query, answers)?;
+        for (ordinal, segment) in (0_u32..).zip(searcher.segment_readers()) {
+            let inside = narrowed.in_segment(segment)?;
+            let question = inside.question(about);
+            let answer = question
+                .as_ref()
+                .and_then(|question| answers.get(segment.segment_id(), question));
+            if let Some(Answer::Aggregated(answer)) = answer {
+                known.push(answer);
+                continue;
+            }
+            jobs.push(Job {
+                segment,
+                ordinal,
+                weight: inside.weight,
+                question,
+            });
+        }
+    }
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.segment.max_doc()));
+    Ok((known, jobs))
+}
+
+fn merge(parts: Vec<Part>) -> Result<IntermediateAggregationResults, StoreError> {
+    let mut merged: Option<IntermediateAggregationResults> = None;
+    for part in parts {
+        let part = Arc::unwrap_or_clone(part);
+        match &mut merged {
+            Some(merged) => merged.merge_fruits(part).map_err(index_error)?,
+            None => merged = Some(part),
+        }
+    }
+    Ok(merged.unwrap_or_default())
+}
+
+/// Does the jobs on several processors when there is enough to do; results in the order of the jobs.
+fn side_by_side<R: Send>(jobs: &[Job<'_>], work: impl Fn(&Job<'_>) -> R + Sync) -> Vec<R> {
+    let documents: u64 = jobs.iter().map(|job| u64::from(job.segment.max_doc())).sum();
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = processors.min(jobs.len()).min(MOST_WORKERS);
+    if workers < 2 || documents < WORTH_A_THREAD {
+        return jobs.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(at) else { return done };
+            done.push((at, work(job)));
+        }
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..workers).map(|_| scope.spawn(run)).collect();
+        let mut done = run();
+        for other in others {
+            match other.join() {
+                Ok(more) => done.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
+    });
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Whether some values were not counted, because there are too many.

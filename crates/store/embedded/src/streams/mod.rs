@@ -4,11 +4,13 @@
 //! thread ([`indexer`]: add, commit within a second). What was acknowledged and is not committed yet is also held in
 //! memory, so that `get` and the check for duplicate ids see it.
 
+pub(crate) mod answers;
 pub(crate) mod backing;
 mod document;
 pub(crate) mod fast_aggregations;
 mod indexer;
 mod logger;
+mod narrowed;
 mod room;
 pub(crate) mod schema;
 pub(crate) mod search;
@@ -29,6 +31,7 @@ use store::{Document, Operation, Outcome, Rejection, RejectionKind, SeqNo, Sourc
 use tantivy::TantivyDocument;
 use tokio::sync::{oneshot, watch};
 
+use self::answers::Answers;
 use self::backing::Backing;
 use self::indexer::{IndexJob, Indexer, Placed};
 use self::logger::{LogJob, Logger};
@@ -223,6 +226,7 @@ pub(crate) struct Streams {
     /// Streams into which nobody looks for this long are committed rarely: a host has two dozen of them, and their commits
     /// are most of what a quiet host would spend.
     idle_after: Duration,
+    pub(crate) answers: Answers,
     all: RwLock<BTreeMap<String, Arc<Stream>>>,
     log: Mutex<Option<SyncSender<LogJob>>>,
     index: Mutex<Option<SyncSender<IndexJob>>>,
@@ -276,6 +280,7 @@ impl Streams {
         Ok(Self {
             directory,
             idle_after,
+            answers: Answers::default(),
             all: RwLock::new(all),
             log: Mutex::new(Some(log_jobs)),
             index: Mutex::new(Some(index_jobs)),

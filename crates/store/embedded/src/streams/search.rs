@@ -5,46 +5,54 @@ use query::aggregate::{Plan, State};
 use query::{Query, SearchRequest, Sort, SortOrder, compare_values};
 use serde_json::{Map, Value};
 use store::{Document, Hit, Source, StoreError};
-use tantivy::collector::Count;
 use tantivy::columnar::{Cardinality, Column, ColumnType, DynamicColumn, StrColumn};
 use tantivy::query::{EnableScoring, TermQuery};
 use tantivy::schema::IndexRecordOption;
 use tantivy::schema::document::Value as _;
 use tantivy::{DocAddress, DocId, Searcher, SegmentReader, TantivyDocument, Term};
 
+use super::answers::Answers;
 use super::backing::{Backing, index_error, io_error};
+use super::narrowed::Narrowed;
 use super::schema::{Kind, LAYOUT};
 use super::translate::{Translator, other_columns};
 use crate::aggregations::SegmentView;
 use crate::results::Page;
 
 /// Adds a backing index's part to a search; returns how many documents match.
+///
+/// The segments with the best documents come first: those whose best is worse than all of the page are only counted.
 pub(crate) fn search(
     backing: &Backing,
     searcher: &Searcher,
     request: &SearchRequest,
     now: Timestamp,
+    answers: &Answers,
     page: &mut Page,
     aggregating: Option<(&Plan, &mut State)>,
 ) -> Result<u64, StoreError> {
     let translator = Translator::new(backing, searcher, now);
-    let query = translator.query(&request.query)?;
-    let weight = query
-        .weight(EnableScoring::disabled_from_searcher(searcher))
-        .map_err(index_error)?;
+    let mut narrowed = Narrowed::new(&translator, searcher, &request.query, answers)?;
     let mut total = 0;
     let mut aggregating = aggregating;
-    for (ordinal, segment) in searcher.segment_readers().iter().enumerate() {
-        let keys = SortKeys::open(segment, backing, &request.sort)?;
+    for (ordinal, keys) in best_first(backing, searcher, &request.sort)? {
+        let segment = searcher.segment_reader(ordinal);
+        let query = narrowed.in_segment(segment)?;
         let mut best = Best::of(&keys, page);
+        if aggregating.is_none() && best.is_hopeless(page) {
+            total += query.count(segment, answers)?;
+            continue;
+        }
         let mut failed = None;
         let mut view = match &aggregating {
-            Some((plan, _)) => Some(SegmentView::open(plan, backing, searcher, ordinal as u32, &translator)?),
+            Some((plan, _)) => Some(SegmentView::open(plan, backing, searcher, ordinal, &translator)?),
             None => None,
         };
-        weight
+        let mut matching = 0;
+        query
+            .weight
             .for_each_no_score(segment, &mut |documents| {
-                total += documents.len() as u64;
+                matching += documents.len() as u64;
                 if let (Some(view), Some((plan, state))) = (&mut view, &mut aggregating) {
                     for document in documents {
                         view.document = *document;
@@ -60,25 +68,45 @@ pub(crate) fn search(
         if let Some(error) = failed.or_else(|| view.and_then(|view| view.error)) {
             return Err(error);
         }
+        query.counted(segment, matching, answers);
+        total += matching;
         for (keys, document) in best.settled(page) {
             if page.wants(&keys, None) {
-                let address = DocAddress::new(ordinal as u32, document);
+                let address = DocAddress::new(ordinal, document);
                 page.push(hit(backing, searcher, address, keys, request)?);
             }
         }
+        page.settle();
     }
     Ok(total)
 }
 
-pub(crate) fn count(backing: &Backing, searcher: &Searcher, query: &Query, now: Timestamp) -> Result<u64, StoreError> {
+/// The segments with what they are sorted by, those that begin with the best first.
+fn best_first(backing: &Backing, searcher: &Searcher, sort: &[Sort]) -> Result<Vec<(u32, SortKeys)>, StoreError> {
+    let segments = (0_u32..).zip(searcher.segment_readers());
+    let opened = segments.map(|(ordinal, segment)| Ok((ordinal, SortKeys::open(segment, backing, sort)?)));
+    let mut opened: Vec<(u32, SortKeys)> = opened.collect::<Result<_, StoreError>>()?;
+    opened.sort_by_key(|(_, keys)| keys.leading().map(|leading| leading.best()));
+    Ok(opened)
+}
+
+pub(crate) fn count(
+    backing: &Backing,
+    searcher: &Searcher,
+    query: &Query,
+    now: Timestamp,
+    answers: &Answers,
+) -> Result<u64, StoreError> {
     if *query == Query::MatchAll {
         return Ok(searcher.num_docs());
     }
-    let query = Translator::new(backing, searcher, now).query(query)?;
-    searcher
-        .search(&query, &Count)
-        .map(|count| count as u64)
-        .map_err(index_error)
+    let translator = Translator::new(backing, searcher, now);
+    let mut narrowed = Narrowed::new(&translator, searcher, query, answers)?;
+    let mut total = 0;
+    for segment in searcher.segment_readers() {
+        total += narrowed.in_segment(segment)?.count(segment, answers)?;
+    }
+    Ok(total)
 }
 
 fn hit(
@@ -357,6 +385,18 @@ impl Leading<'_> {
         self.rank_of(number.unwrap_or_default())
     }
 
+    /// That of the best document there could be.
+    fn best(&self) -> i64 {
+        let (least, most) = match self.column {
+            Whole::Dates(column) => (
+                column.min_value().into_timestamp_millis(),
+                column.max_value().into_timestamp_millis(),
+            ),
+            Whole::Numbers(column) => (column.min_value(), column.max_value()),
+        };
+        self.rank_of(if self.is_descending { most } else { least })
+    }
+
     fn rank_of(&self, number: i64) -> i64 {
         if self.is_descending {
             number.saturating_neg()
@@ -389,6 +429,11 @@ impl<'a> Best<'a> {
             limit: limit.unwrap_or(i64::MAX),
             found: Vec::new(),
         }
+    }
+
+    /// Whether no document of the segment can get into the page.
+    fn is_hopeless(&self, page: &Page) -> bool {
+        page.room() == 0 || self.leading.as_ref().is_some_and(|leading| leading.best() > self.limit)
     }
 
     fn offer(&mut self, documents: &[DocId], page: &Page) {

@@ -327,7 +327,7 @@ impl<'a> Translator<'a> {
         Ok(options)
     }
 
-    fn instant(&self, bound: &RangeBound, round_up: bool) -> Option<tantivy::DateTime> {
+    pub(crate) fn instant(&self, bound: &RangeBound, round_up: bool) -> Option<tantivy::DateTime> {
         let zone = bound
             .time_zone
             .as_deref()

@@ -49,6 +49,15 @@ pub(super) struct TopValue {
 }
 
 impl TopValue {
+    fn of(state: &State, (value, count): &(String, u64), total: u64) -> Self {
+        Self {
+            share: (*count as f64 * 100.0 / total.max(1) as f64).min(100.0),
+            count: figure(*count),
+            href: state.narrowed(|state| state.filters.push(kql(&state.field, value))),
+            value: value.clone(),
+        }
+    }
+
     /// `78`, or `0.3` when it is little.
     pub(super) fn percent(&self) -> String {
         if self.share >= 1.0 || self.share <= 0.0 {
@@ -67,19 +76,14 @@ pub(super) struct FieldList {
 }
 
 impl FieldList {
-    pub(super) async fn of(
-        console: &Console,
+    /// `values` are those of the open field, of which `total` documents may have one.
+    pub(super) fn of<'a>(
         state: &State,
-        query: &Query,
+        values: &[(String, u64)],
         total: u64,
-        documents: impl Iterator<Item = &Value>,
-    ) -> Result<Self, FleetError> {
+        documents: impl Iterator<Item = &'a Value>,
+    ) -> Self {
         let names = kinds(documents);
-        let values = if state.field.is_empty() {
-            Vec::new()
-        } else {
-            top_values(console, state, query, total).await?
-        };
         let field = |name: &str| Field {
             kind: names.get(name).copied().unwrap_or("t"),
             href: state.shown(|state| {
@@ -116,25 +120,26 @@ impl FieldList {
             .flat_map(|(_, fields)| fields)
             .find(|field| field.is_open);
         if let Some(open) = open {
-            open.values = values;
+            open.values = values.iter().map(|value| TopValue::of(state, value, total)).collect();
         }
         groups.retain(|(_, fields)| !fields.is_empty());
-        Ok(Self {
+        Self {
             count: names.len(),
             groups,
-        })
+        }
     }
 }
 
-async fn top_values(console: &Console, state: &State, query: &Query, total: u64) -> Result<Vec<TopValue>, FleetError> {
-    let found = frequent(console, &state.index, query.clone(), &state.field, None, VALUES).await?;
-    let value = |(value, count): (String, u64)| TopValue {
-        share: (count as f64 * 100.0 / total.max(1) as f64).min(100.0),
-        count: figure(count),
-        href: state.narrowed(|state| state.filters.push(kql(&state.field, &value))),
-        value,
-    };
-    Ok(found.into_iter().map(value).collect())
+/// The values of the open field that most documents have; none when no field is open.
+pub(super) async fn top_values(
+    console: &Console,
+    state: &State,
+    query: &Query,
+) -> Result<Vec<(String, u64)>, FleetError> {
+    if state.field.is_empty() {
+        return Ok(Vec::new());
+    }
+    frequent(console, &state.index, query.clone(), &state.field, None, VALUES).await
 }
 
 /// The values of `field` that most documents have, with their number; only those that begin with `prefix`, if given.

@@ -235,12 +235,17 @@ impl Found {
             track_total_hits: u64::MAX,
             ..SearchRequest::default()
         };
-        let answer = console.store.search(request).await?;
-        let of = if state.is_narrowed() {
-            figure(console.store.count(&indices, &time).await?)
-        } else {
-            String::new()
+        let of = async {
+            Ok(if state.is_narrowed() {
+                figure(console.store.count(&indices, &time).await?)
+            } else {
+                String::new()
+            })
         };
+        let found = async { Ok::<_, FleetError>(console.store.search(request).await?) };
+        // Side by side: each of them may go through all documents.
+        let values = fields::top_values(console, state, &query);
+        let (answer, of, values) = tokio::try_join!(found, of, values)?;
         let (chart, levels) = histogram(&timeline, state, &answer.aggregations);
         let sources: Vec<Value> = answer.hits.iter().map(|hit| hit.document.source.to_value()).collect();
         let mut rows = rows(console, state, &answer.hits, &words).await?;
@@ -254,7 +259,7 @@ impl Found {
             of,
             levels,
             chart,
-            fields: FieldList::of(console, state, &query, answer.total, sources.iter()).await?,
+            fields: FieldList::of(state, &values, answer.total, sources.iter()),
             rows,
             columns: columns(state),
             older: cursor.map(|cursor| {
