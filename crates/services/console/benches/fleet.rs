@@ -57,16 +57,45 @@ async fn lists(fleet: &Fleet, agents: usize) {
             "?kuery=local_metadata.os.kernel:6.1*",
         ),
         ("a page in the middle", "?page=150&perPage=50"),
+        ("a word in any field", "?kuery=web-012345"),
+        ("one of an id", "?kuery=_id:agent-000077"),
     ] {
         fleet
             .timed(&format!("agents: {what}"), ROUNDS, &format!("/api/fleet/agents{query}"))
             .await;
     }
+    after_check_ins(fleet).await;
+    after_removals(fleet).await;
     fleet.timed("agent_status", ROUNDS, "/api/fleet/agent_status").await;
     fleet.timed("tags of all", ROUNDS, "/api/fleet/agents/tags").await;
     fleet.server.timed_page("the page Agents", "/app/fleet/agents").await;
     fleet.server.timed_page("the page Home", "/").await;
     fleet.server.timed_page("the page TLS map", "/app/trust/map").await;
+}
+
+/// A hundred agents have checked in since the last list.
+async fn after_check_ins(fleet: &Fleet) {
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        fleet.write((0..100).map(|number| number * 200 + round).collect()).await;
+        times.push(
+            fleet
+                .took("/api/fleet/agents?kuery=status:online%20and%20tags:edge&sortField=last_checkin")
+                .await,
+        );
+    }
+    say("agents: after a hundred check-ins", times);
+}
+
+/// An agent has been removed since the last list.
+async fn after_removals(fleet: &Fleet) {
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        let path = format!("/api/fleet/agents/agent-{:06}", round * 17);
+        fleet.ask(Method::DELETE, &path, None).await;
+        times.push(fleet.took("/api/fleet/agents").await);
+    }
+    say("agents: after one was removed", times);
 }
 
 async fn fifty_integrations(fleet: &Fleet) {
@@ -136,21 +165,22 @@ impl Fleet {
 
     async fn enrol(&self, count: usize) {
         for start in (0..count).step_by(BATCH) {
-            let operations = (start..count.min(start + BATCH)).map(|number| {
-                Operation::index(
-                    ".fleet-agents",
-                    format!("agent-{number:06}"),
-                    Source::of(&agent(number)),
-                )
-            });
-            let outcomes = self
-                .server
-                .store
-                .bulk(operations.collect(), Refresh::WaitFor)
-                .await
-                .expect("it is written");
-            assert!(outcomes.into_iter().all(|outcome| outcome.written().is_ok()));
+            self.write((start..count.min(start + BATCH)).collect()).await;
         }
+    }
+
+    /// Writes the documents of these agents.
+    async fn write(&self, numbers: Vec<usize>) {
+        let operations = numbers.into_iter().map(|number| {
+            Operation::index(
+                ".fleet-agents",
+                format!("agent-{number:06}"),
+                Source::of(&agent(number)),
+            )
+        });
+        let written = self.server.store.bulk(operations.collect(), Refresh::WaitFor).await;
+        let outcomes = written.expect("it is written");
+        assert!(outcomes.into_iter().all(|outcome| outcome.written().is_ok()));
     }
 
     async fn new_policy(&self, name: &str) -> String {
@@ -180,11 +210,16 @@ impl Fleet {
     async fn timed(&self, what: &str, rounds: usize, path: &str) {
         let mut times = Vec::new();
         for _ in 0..rounds {
-            let start = Instant::now();
-            self.ask(Method::GET, path, None).await;
-            times.push(start.elapsed().as_secs_f64() * 1000.0);
+            times.push(self.took(path).await);
         }
         say(what, times);
+    }
+
+    /// Milliseconds.
+    async fn took(&self, path: &str) -> f64 {
+        let start = Instant::now();
+        self.ask(Method::GET, path, None).await;
+        start.elapsed().as_secs_f64() * 1000.0
     }
 }
 

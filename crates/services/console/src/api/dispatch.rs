@@ -1,6 +1,6 @@
 //! From an HTTP request to a handler: space prefix, limits, xsrf, credential, privilege, tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -42,25 +42,53 @@ struct Space(String);
 /// All routes, below `/` and `/s/{space}/`.
 pub(crate) fn router(console: Arc<Console>) -> Router {
     let mut router: Router<Arc<Console>> = Router::new();
-    let mut methods: BTreeMap<&'static str, MethodRouter<Arc<Console>>> = BTreeMap::new();
-    let mut allowed: BTreeMap<&'static str, Vec<&'static str>> = BTreeMap::new();
-    for route in routes::all() {
-        allowed.entry(route.path).or_default().push(route.method.as_str());
-        let present = methods.remove(route.path).unwrap_or_default();
-        methods.insert(
-            route.path,
-            present.on(route.filter(), move |state, peer, space, path, request| {
-                serve(route, state, peer, space, path, request)
-            }),
-        );
-    }
-    for (path, method_router) in methods {
-        let allow = allowed.get(path).map(|methods| methods.join(", ")).unwrap_or_default();
+    let paths: BTreeSet<&'static str> = routes::all().iter().map(|route| route.path).collect();
+    for path in paths {
+        let mut methods = MethodRouter::new();
+        let mut allowed = Vec::new();
+        for (route, words) in meant_by(path) {
+            allowed.push(route.method.as_str());
+            methods = methods.on(route.filter(), move |state, peer, space, path, request| {
+                serve(route, words, state, peer, space, path, request)
+            });
+        }
+        let allow = allowed.join(", ");
         let wrong_method = move || std::future::ready(ApiError::WrongMethod { allow: allow.clone() });
-        router = router.route(path, method_router.fallback(wrong_method));
+        router = router.route(path, methods.fallback(wrong_method));
     }
     let routes = router.fallback(no_route).with_state(Arc::clone(&console));
     Router::new().fallback(move |request: Request| strip_space(routes.clone(), request))
+}
+
+/// Parameters whose values are words of a path: their names and values.
+type Words = &'static [(&'static str, &'static str)];
+
+/// The routes of a path, one for each method. A method that it has none for is about the object whose id is the word in the path:
+/// `POST agent_policies/delete` deletes policies, `GET agent_policies/delete` reads the one of that name.
+fn meant_by(path: &'static str) -> Vec<(&'static Route, Words)> {
+    let own = routes::all().iter().filter(|route| route.path == path);
+    let mut meant: Vec<(&Route, Words)> = own.map(|route| (route, Words::default())).collect();
+    for route in routes::all() {
+        let is_free = meant.iter().all(|(present, _)| present.method != route.method);
+        if let Some(words) = words_in(path, route.path).filter(|_| is_free) {
+            meant.push((route, words.leak()));
+        }
+    }
+    meant
+}
+
+/// The words of `path` that stand where another path has parameters, when they differ in nothing else.
+fn words_in(path: &'static str, other: &'static str) -> Option<Vec<(&'static str, &'static str)>> {
+    let (parts, others): (Vec<_>, Vec<_>) = (path.split('/').collect(), other.split('/').collect());
+    if parts.len() != others.len() {
+        return None;
+    }
+    let mut words = Vec::new();
+    for (part, other) in parts.into_iter().zip(others).filter(|(part, other)| part != other) {
+        let name = other.strip_prefix('{')?.strip_suffix('}')?;
+        words.push((name, Some(part).filter(|part| !part.starts_with('{'))?));
+    }
+    Some(words).filter(|words| !words.is_empty())
 }
 
 async fn no_route() -> ApiError {
@@ -94,6 +122,7 @@ async fn strip_space(routes: Router, mut request: Request) -> Response {
 
 async fn serve(
     route: &'static Route,
+    words: Words,
     State(console): State<Arc<Console>>,
     peer: Option<Extension<Arc<Peer>>>,
     space: Option<Extension<Space>>,
@@ -103,6 +132,7 @@ async fn serve(
     let space = space.map_or_else(|| "default".to_owned(), |Extension(space)| space.0);
     let path = path
         .iter()
+        .chain(words.iter().copied())
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let address = peer.as_ref().map(|Extension(peer)| peer.address.ip());
@@ -330,4 +360,32 @@ fn parse_body(
 
 pub(crate) fn method_filter(method: &Method) -> axum::routing::MethodFilter {
     axum::routing::MethodFilter::try_from(method.clone()).expect("the table has ordinary methods only")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &'static str, method: Method, expected: Option<(&str, &[(&str, &str)])>) {
+        let meant = meant_by(path).into_iter().find(|(route, _)| route.method == method);
+        assert_eq!(
+            meant.map(|(route, words)| (route.path, words)),
+            expected,
+            "{method} {path}"
+        );
+    }
+
+    #[test]
+    fn a_word_of_a_path_is_an_id_for_other_methods() {
+        let policies = "/api/fleet/agent_policies/delete";
+        let one = "/api/fleet/agent_policies/{agentPolicyId}";
+        check(policies, Method::POST, Some((policies, &[])));
+        check(policies, Method::GET, Some((one, &[("agentPolicyId", "delete")])));
+        check(policies, Method::DELETE, None);
+        let stats = "/api/fleet/epm/packages/{pkgName}/stats";
+        let version = "/api/fleet/epm/packages/{pkgName}/{pkgVersion}";
+        check(stats, Method::GET, Some((stats, &[])));
+        check(stats, Method::DELETE, Some((version, &[("pkgVersion", "stats")])));
+        check(one, Method::POST, None);
+    }
 }

@@ -198,15 +198,19 @@ impl StatusRules {
 
     /// The status that follows from the signs; the first rule that matches wins.
     pub fn status(&self, agent: &Signs) -> AgentStatus {
+        self.status_within(agent, self.inactivity.get(&*agent.policy_id).copied())
+    }
+
+    /// As [`StatusRules::status`], where the limit of the agent's policy is known.
+    pub(crate) fn status_within(&self, agent: &Signs, inactive_after: Option<i64>) -> AgentStatus {
         let silent_for = |limit: SignedDuration| {
             agent
                 .silent_since
                 .is_some_and(|since| self.now.duration_since(since) > limit)
         };
-        let inactive_after = self.inactivity.get(&*agent.policy_id);
         if !agent.active {
             AgentStatus::Unenrolled
-        } else if inactive_after.is_some_and(|seconds| silent_for(SignedDuration::from_secs(*seconds))) {
+        } else if inactive_after.is_some_and(|seconds| silent_for(SignedDuration::from_secs(seconds))) {
             AgentStatus::Inactive
         } else if let Some(left) = agent.left {
             left

@@ -131,7 +131,7 @@ pub async fn list(console: &Console, filter: &AgentFilter, page: PageRequest) ->
     };
     let order = Order::by(&field, order, filter.search_after.clone());
     let (total, chosen) = taken(console, &rules, filter, move |agents, taken| {
-        (taken.len() as u64, agents.page(&taken, &order, offset, page.per_page))
+        (taken.count() as u64, agents.page(taken, &order, offset, page.per_page))
     })
     .await?;
     let ids: Vec<String> = chosen.iter().map(|(id, _)| id.to_string()).collect();
@@ -179,7 +179,7 @@ async fn taken<T: Send + 'static>(
     console: &Console,
     rules: &StatusRules,
     filter: &AgentFilter,
-    answer: impl FnOnce(&Agents, Vec<Taken<'_>>) -> T + Send + 'static,
+    answer: impl FnOnce(&Agents<'_>, &Taken) -> T + Send + 'static,
 ) -> Result<T, FleetError> {
     let mut query = kuery::parse(filter.kuery.as_deref())?;
     check_fields(&query)?;
@@ -194,23 +194,21 @@ async fn taken<T: Send + 'static>(
     let mut filter = roster::Filter::of(&query, filter.show_inactive, rules.now)?;
     filter.below = newest;
     filter.not_of = elsewhere;
-    let (agents, rules) = (console.roster.now(&*console.store).await?, rules.clone());
-    off_thread(move || {
-        let taken = agents.take(&rules, &filter);
-        answer(&agents, taken)
-    })
-    .await
+    let rules = rules.clone();
+    ask(console, move |agents| answer(agents, &agents.take(&rules, &filter))).await
+}
+
+/// What `question` finds out about all agents, beside other requests.
+pub(crate) async fn ask<T: Send + 'static>(
+    console: &Console,
+    question: impl FnOnce(&Agents<'_>) -> T + Send + 'static,
+) -> Result<T, FleetError> {
+    console.roster.ask(&*console.store, question).await
 }
 
 /// The version that agents can be upgraded to.
 pub(crate) fn newest_version(console: &Console) -> Option<semver::Version> {
     semver::Version::parse(&console.settings.version).ok()
-}
-
-/// Work that would hold up other requests.
-pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FleetError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| FleetError::invalid("the agents cannot be listed"))
 }
 
 /// How many of the agents that match have which status.
@@ -225,18 +223,13 @@ pub async fn summary(console: &Console, filter: &AgentFilter) -> Result<StatusSu
     };
     let newest = newest_version(console);
     taken(console, &rules, &filter, move |agents, taken| {
-        let upgrade = agents.names().upgrade_fields();
         let mut summary = StatusSummary {
             counts: AgentStatus::ALL.map(|status| (status, 0)).to_vec(),
-            upgradeable: 0,
+            upgradeable: newest.map_or(0, |newest| agents.count_below(taken, &newest) as u64),
         };
-        for one in &taken {
+        for status in taken.statuses() {
             // `ALL` has them in the order of their declaration.
-            summary.counts[one.status as usize].1 += 1;
-            let is_old = newest
-                .as_ref()
-                .is_some_and(|newest| one.brief.is_below(upgrade, newest));
-            summary.upgradeable += u64::from(is_old);
+            summary.counts[status as usize].1 += 1;
         }
         summary
     })
@@ -262,8 +255,7 @@ pub struct Tally {
 /// The store cannot answer.
 pub async fn tallies(console: &Console) -> Result<HashMap<String, Tally>, FleetError> {
     let rules = status_rules(console).await?;
-    let agents = console.roster.now(&*console.store).await?;
-    off_thread(move || {
+    ask(console, move |agents| {
         let field = |name: &str| agents.field(&format!("local_metadata.elastic.agent.{name}"));
         let (insecure, unprivileged) = (field("insecure"), field("unprivileged"));
         let mut tallies: HashMap<&str, Tally> = HashMap::new();
@@ -334,10 +326,8 @@ pub async fn select(console: &Console, selection: &Selection) -> Result<Vec<Agen
                 upgradeable: *upgradeable,
                 ..AgentFilter::default()
             };
-            taken(console, &rules, &filter, |_, taken| {
-                taken.into_iter().map(|taken| taken.id.to_string()).collect()
-            })
-            .await?
+            let ids = |agents: &Agents<'_>, chosen: &Taken| agents.ids(chosen);
+            taken(console, &rules, &filter, ids).await?
         }
     };
     ids.sort_unstable();
@@ -355,8 +345,7 @@ pub(crate) async fn versions_of(
     console: &Console,
     policies: BTreeSet<String>,
 ) -> Result<BTreeMap<String, u64>, FleetError> {
-    let agents = console.roster.now(&*console.store).await?;
-    off_thread(move || {
+    ask(console, move |agents| {
         let field = agents.field("agent.version");
         let of_policies = |brief: &&Brief| brief.signs.is_active() && policies.contains(brief.signs.policy_id());
         let mut versions = BTreeMap::new();
@@ -387,9 +376,8 @@ pub struct VersionUse {
 /// # Errors
 /// The store cannot answer.
 pub async fn upgrades_of(console: &Console, policy: &str) -> Result<Vec<VersionUse>, FleetError> {
-    let agents = console.roster.now(&*console.store).await?;
     let policy = policy.to_owned();
-    off_thread(move || {
+    ask(console, move |agents| {
         let mut versions: BTreeMap<String, VersionUse> = BTreeMap::new();
         let of_policy = |brief: &&Brief| brief.signs.is_active() && brief.signs.policy_id() == policy;
         for brief in agents.all().filter(of_policy) {
@@ -418,14 +406,16 @@ pub(crate) async fn host_names(
     console: &Console,
     ids: BTreeSet<String>,
 ) -> Result<HashMap<String, String>, FleetError> {
-    let agents = console.roster.now(&*console.store).await?;
-    let field = agents.field("local_metadata.host.hostname");
-    let known = ids.into_iter().filter_map(|id| {
-        let brief = agents.of_id(&id)?;
-        let host = brief.texts(field).next()?.to_owned();
-        Some((id, host))
-    });
-    Ok(known.collect())
+    ask(console, move |agents| {
+        let field = agents.field("local_metadata.host.hostname");
+        let known = ids.into_iter().filter_map(|id| {
+            let brief = agents.of_id(&id)?;
+            let host = brief.texts(field).next()?.to_owned();
+            Some((id, host))
+        });
+        known.collect()
+    })
+    .await
 }
 
 /// The revisions that the enrolled agents run, by the policy that they should run; 0 for none or another policy's.
@@ -433,8 +423,7 @@ pub(crate) async fn host_names(
 /// # Errors
 /// The store cannot answer.
 pub(crate) async fn running_revisions(console: &Console) -> Result<HashMap<String, Vec<i64>>, FleetError> {
-    let agents = console.roster.now(&*console.store).await?;
-    off_thread(move || {
+    ask(console, move |agents| {
         let field = agents.field("policy_revision_idx");
         let mut running: HashMap<&str, Vec<i64>> = HashMap::new();
         for brief in agents.all().filter(|brief| brief.signs.is_active()) {
@@ -609,6 +598,7 @@ pub async fn delete(console: &Console, actor: &Actor, id: &str) -> Result<(), Fl
     let was =
         json!({"policy_id": agent.document.policy_id, "tags": agent.document.tags, "active": agent.document.active});
     changes.other(Operation::delete(indices::AGENTS, id), "agent", id, (Some(was), None));
+    console.roster.suspect(id);
     changes::apply(console, actor, changes).await
 }
 
@@ -642,18 +632,11 @@ pub struct Facets {
 /// # Errors
 /// The store cannot answer.
 pub async fn facets(console: &Console) -> Result<Facets, FleetError> {
-    let agents = console.roster.now(&*console.store).await?;
-    off_thread(move || {
-        let (tag, version) = (agents.field("tags"), agents.field("agent.version"));
-        let (mut tags, mut versions) = (BTreeSet::new(), BTreeSet::new());
-        for brief in agents.all().filter(|brief| brief.signs.is_active()) {
-            tags.extend(brief.texts(tag));
-            versions.extend(brief.texts(version));
-        }
-        let mut versions: Vec<String> = versions.into_iter().map(str::to_owned).collect();
+    ask(console, move |agents| {
+        let mut versions = agents.texts_of_enrolled("agent.version");
         versions.sort_by_cached_key(|version| std::cmp::Reverse(semver::Version::parse(version).ok()));
         Facets {
-            tags: tags.into_iter().map(str::to_owned).collect(),
+            tags: agents.texts_of_enrolled("tags"),
             versions,
         }
     })
@@ -666,11 +649,5 @@ pub async fn facets(console: &Console) -> Result<Facets, FleetError> {
 /// KQL that is none.
 pub async fn tags(console: &Console, filter: &AgentFilter) -> Result<Vec<String>, FleetError> {
     let rules = status_rules(console).await?;
-    taken(console, &rules, filter, |agents, taken| {
-        let field = agents.field("tags");
-        let tags = taken.iter().flat_map(|taken| taken.brief.known(field));
-        let tags: BTreeSet<&str> = tags.filter_map(|tag| tag.value().as_str()).collect();
-        tags.into_iter().map(str::to_owned).collect()
-    })
-    .await
+    taken(console, &rules, filter, |agents, taken| agents.texts(taken, "tags")).await
 }

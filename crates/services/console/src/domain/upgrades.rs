@@ -50,8 +50,7 @@ pub async fn progress(console: &Console, actions: BTreeSet<String>) -> Result<Ha
     if actions.is_empty() {
         return Ok(HashMap::new());
     }
-    let agents = console.roster.now(&*console.store).await?;
-    agents::off_thread(move || {
+    agents::ask(console, move |agents| {
         let fields = ["upgrade_details.action_id", "upgrade_details.state"];
         let [action, state] = fields.map(|name| agents.field(name));
         let mut all: HashMap<String, Progress> = HashMap::new();

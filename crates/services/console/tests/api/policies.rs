@@ -466,3 +466,51 @@ async fn conditions_of_inputs_and_streams_read_back_and_reach_the_agent() {
         (&json!("${host.name} == 'a'"), &json!("${host.name} == 'b'"))
     );
 }
+
+/// Words of the paths are ids like any other: what a method does tells them apart.
+#[tokio::test]
+async fn a_policy_may_be_called_what_a_path_is_called() {
+    let fleet = Fleet::start().await;
+    for id in ["delete", "_bulk_get", "outputs", "copy"] {
+        let path = format!("/api/fleet/agent_policies/{id}");
+        assert_eq!(fleet.get(&path).await.status, 404, "{id}");
+        let body = json!({"id": id, "name": id, "namespace": "default"});
+        let made = fleet.post("/api/fleet/agent_policies", body).await.item();
+        assert_eq!(fleet.get(&path).await.item()["name"], made["name"]);
+        let body = json!({"name": id, "namespace": "default", "description": "changed"});
+        assert_eq!(fleet.put(&path, body).await.item()["description"], "changed");
+        let copied = fleet
+            .post(&format!("{path}/copy"), json!({"name": format!("copy of {id}")}))
+            .await;
+        assert_eq!(copied.item()["revision"], 1);
+    }
+    let wrong = fleet.delete("/api/fleet/agent_policies/delete").await;
+    assert_eq!(
+        (wrong.status.as_u16(), &wrong.headers["allow"]),
+        (405, &"POST, GET, PUT".parse().unwrap())
+    );
+    let gone = fleet
+        .post("/api/fleet/agent_policies/delete", json!({"agentPolicyId": "delete"}))
+        .await;
+    assert_eq!(gone.ok()["id"], "delete");
+    assert_eq!(fleet.get("/api/fleet/agent_policies/delete").await.status, 404);
+    for (path, body) in [
+        (
+            "/api/fleet/package_policies/upgrade",
+            "Package policy upgrade not found",
+        ),
+        ("/api/fleet/agents/bulk_upgrade", "Agent bulk_upgrade not found"),
+        (
+            "/api/fleet/enrollment_api_keys/_bulk_delete",
+            "EnrollmentAPIKey _bulk_delete not found",
+        ),
+    ] {
+        let answer = fleet.get(path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(
+            answer.body["message"].as_str().unwrap().contains(body),
+            "{}",
+            answer.body
+        );
+    }
+}

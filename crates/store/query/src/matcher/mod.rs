@@ -6,6 +6,7 @@
 mod compile;
 mod fields;
 mod loose;
+mod rows;
 mod score;
 mod text;
 mod typed;
@@ -23,6 +24,7 @@ use crate::mapping::Mapping;
 use crate::pattern;
 
 pub use fields::{FieldNames, field_names};
+pub use rows::{Columns, Rows};
 pub use score::Statistics;
 
 use loose::LooseTest;

@@ -1,15 +1,14 @@
 //! What is kept of each agent: all fields that lists may name, flat. Names and values that agents share, and most they do, are
 //! kept once for all.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use query::matcher;
+use query::matcher::Rows;
 use serde_json::{Map, Value};
 
 use super::known::Known;
-use crate::domain::agent_status::{AgentStatus, Signs};
+use crate::domain::agent_status::Signs;
 
 /// Values that are held before it is looked which of them nobody has any more.
 const FEWEST_VALUES: usize = 4_096;
@@ -19,7 +18,17 @@ const FEWEST_VALUES: usize = 4_096;
 pub(crate) struct Brief {
     pub(crate) signs: Signs,
     /// By their field's number, in the document's order.
-    fields: Box<[(u32, Known)]>,
+    fields: Box<[Held]>,
+}
+
+/// A value that an agent has.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    /// The number of its field.
+    field: u32,
+    /// The value's own.
+    pub(super) number: u32,
+    pub(super) value: Known,
 }
 
 /// What the agents have in common.
@@ -40,7 +49,10 @@ pub(crate) struct Names {
 
 #[derive(Debug, Default)]
 struct Values {
-    known: HashSet<Known>,
+    known: HashMap<Known, u32>,
+    by_number: Vec<Option<Known>>,
+    /// Numbers that are free again.
+    free: Vec<u32>,
     policies: HashSet<Arc<str>>,
     most: usize,
 }
@@ -53,15 +65,24 @@ impl Vocabulary {
         let mut fields = Vec::new();
         query::field::visit_all(source, &mut |name, value| {
             if is_kept(name) && !value.is_null() {
-                fields.push((names.number(name), values.one(value)));
+                fields.push(values.one(names.number(name), value));
             }
         });
         // Stable: the values of a field stay in their order.
-        fields.sort_by_key(|(number, _)| *number);
+        fields.sort_by_key(|held| held.field);
         Brief {
             signs: Signs::of_source(source).sharing(|policy| values.policy(policy)),
             fields: fields.into_boxed_slice(),
         }
+    }
+
+    /// The numbers of the values that pass.
+    pub(super) fn passing(&self, test: &mut dyn FnMut(&Value) -> bool) -> Rows {
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        Rows::of(values.by_number.len(), |number| {
+            let known = values.by_number[number].as_ref();
+            known.is_some_and(|known| test(known.value()))
+        })
     }
 
     /// The names, for as long as agents are looked at.
@@ -87,18 +108,41 @@ impl Names {
 }
 
 impl Values {
-    fn one(&mut self, value: &Value) -> Known {
-        if let Some(known) = self.known.get(value) {
-            return known.clone();
-        }
+    fn one(&mut self, field: u32, value: &Value) -> Held {
+        let (number, value) = match self.known.get_key_value(value) {
+            Some((known, number)) => (*number, known.clone()),
+            None => self.new_one(value),
+        };
+        Held { field, number, value }
+    }
+
+    fn new_one(&mut self, value: &Value) -> (u32, Known) {
         if self.known.len() > self.most.max(FEWEST_VALUES) {
-            self.known.retain(Known::is_used);
-            self.policies.retain(|policy| Arc::strong_count(policy) > 1);
-            self.most = self.known.len() * 2;
+            self.let_go();
         }
         let new = Known::new(value.clone());
-        self.known.insert(new.clone());
-        new
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.by_number.push(None);
+            u32::try_from(self.by_number.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.by_number[number as usize] = Some(new.clone());
+        self.known.insert(new.clone(), number);
+        (number, new)
+    }
+
+    /// Forgets what nobody has any more.
+    fn let_go(&mut self) {
+        let Self { by_number, free, .. } = self;
+        self.known.retain(|known, number| {
+            let is_used = known.is_used();
+            if !is_used {
+                by_number[*number as usize] = None;
+                free.push(*number);
+            }
+            is_used
+        });
+        self.policies.retain(|policy| Arc::strong_count(policy) > 1);
+        self.most = self.known.len() * 2;
     }
 
     fn policy(&mut self, policy: Arc<str>) -> Arc<str> {
@@ -118,26 +162,25 @@ impl Brief {
 
     /// The values of the field of that number, with what is known of them.
     pub(crate) fn known(&self, number: Option<u32>) -> impl Iterator<Item = &Known> {
-        let start = number.map_or(self.fields.len(), |number| {
-            self.fields.partition_point(|(other, _)| *other < number)
-        });
-        let rest = self.fields[start..].iter();
-        rest.take_while(move |(other, _)| Some(*other) == number)
-            .map(|(_, value)| value)
+        self.held(number).iter().map(|held| &held.value)
     }
 
-    fn has(&self, number: u32) -> bool {
-        self.fields.binary_search_by_key(&number, |(other, _)| *other).is_ok()
+    /// What it has at the field of that number.
+    pub(super) fn held(&self, number: Option<u32>) -> &[Held] {
+        let Some(number) = number else { return &[] };
+        let start = self.fields.partition_point(|held| held.field < number);
+        let rest = &self.fields[start..];
+        let count = rest.iter().take_while(|held| held.field == number).count();
+        &rest[..count]
     }
 
-    /// Whether it is of an older version, and can be upgraded.
-    pub(crate) fn is_below(&self, fields: UpgradeFields, version: &semver::Version) -> bool {
-        let present = self.known(fields.version).next().and_then(Known::version);
-        let cannot = || {
-            let said = self.known(fields.upgradeable).next().map(Known::value);
-            said == Some(&Value::Bool(false))
-        };
-        self.signs.is_active() && present.is_some_and(|present| present < version) && !cannot()
+    /// Everything that it has, with the number of each field.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Held)> {
+        self.fields.iter().map(|held| (held.field, held))
+    }
+
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.fields.binary_search_by_key(&number, |held| held.field).is_ok()
     }
 
     /// Whether a flag is on.
@@ -151,11 +194,11 @@ impl Brief {
     }
 }
 
-/// The numbers of the fields that say whether an agent can be upgraded.
+/// A field, and the fields below it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct UpgradeFields {
-    version: Option<u32>,
-    upgradeable: Option<u32>,
+pub(super) struct Place<'a> {
+    pub(super) number: Option<u32>,
+    pub(super) below: &'a [u32],
 }
 
 impl Names {
@@ -164,136 +207,31 @@ impl Names {
         self.numbers.get(field).copied()
     }
 
-    /// The fields that [`Brief::is_below`] looks at.
-    pub(crate) fn upgrade_fields(&self) -> UpgradeFields {
-        UpgradeFields {
-            version: self.number_of("agent.version"),
-            upgradeable: self.number_of("local_metadata.elastic.agent.upgradeable"),
-        }
-    }
-}
-
-/// The fields that a filter asks for: found once for all agents.
-pub(crate) struct Places<'a> {
-    names: &'a Names,
-    found: RefCell<Vec<(Box<str>, Place<'a>)>>,
-}
-
-/// A field, and the fields below it.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    number: Option<u32>,
-    below: &'a [u32],
-}
-
-impl<'a> Places<'a> {
-    pub(crate) fn of(names: &'a Names) -> Self {
-        Self {
-            names,
-            found: RefCell::default(),
+    /// Where a field is, and what is below it.
+    pub(super) fn place(&self, path: &str) -> Place<'_> {
+        Place {
+            number: self.number_of(path),
+            below: self.below.get(path).map(Vec::as_slice).unwrap_or_default(),
         }
     }
 
-    fn place(&self, path: &str) -> Place<'a> {
-        let mut found = self.found.borrow_mut();
-        if let Some((_, place)) = found.iter().find(|(known, _)| **known == *path) {
-            return *place;
-        }
-        let place = Place {
-            number: self.names.number_of(path),
-            below: self.names.below.get(path).map(Vec::as_slice).unwrap_or_default(),
-        };
-        found.push((path.into(), place));
-        place
+    /// All of them; each stands at its number.
+    pub(super) fn all(&self) -> &[Arc<str>] {
+        &self.by_number
     }
-}
-
-/// An agent as a document that is asked about, with its status as one more field.
-pub(crate) struct Seen<'a> {
-    pub(crate) places: &'a Places<'a>,
-    pub(crate) brief: &'a Brief,
-    pub(crate) status: AgentStatus,
 }
 
 /// That there is an object is all that can be asked of it.
-static OBJECT: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
-
-impl matcher::Document for Seen<'_> {
-    fn visit(&self, path: &str, each: &mut dyn FnMut(&Value)) {
-        if path == "status" {
-            return words_of(self.status).iter().for_each(each);
-        }
-        let place = self.places.place(path);
-        self.brief.known(place.number).map(Known::value).for_each(&mut *each);
-        if place.below.iter().any(|number| self.brief.has(*number)) {
-            each(&OBJECT);
-        }
-    }
-
-    fn visit_all(&self, each: &mut dyn FnMut(&str, &Value)) {
-        for word in words_of(self.status) {
-            each("status", word);
-        }
-        for (number, value) in &self.brief.fields {
-            each(&self.places.names.by_number[*number as usize], value.value());
-        }
-    }
-}
-
-/// The words that name a status in filters: the API's, and the one that pages show.
-fn words_of(status: AgentStatus) -> &'static [Value] {
-    static WORDS: LazyLock<[Vec<Value>; AgentStatus::ALL.len()]> =
-        LazyLock::new(|| AgentStatus::ALL.map(|status| status.words().map(Value::from).collect()));
-    // `ALL` has them in the order of their declaration: a test looks.
-    &WORDS[status as usize]
-}
+pub(super) static OBJECT: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
 
 #[cfg(test)]
 mod tests {
-    use query::matcher::Document;
     use serde_json::json;
 
     use super::*;
 
     fn everything(_: &str) -> bool {
         true
-    }
-
-    #[test]
-    fn an_agent_is_seen_as_its_document_with_its_status() {
-        let vocabulary = Vocabulary::default();
-        let source = json!({
-            "tags": ["edge", "harbour"], "agent": {"version": "9.6.0"}, "gone": null,
-            "components": [{"id": "a", "units": [{"status": "FAILED"}]}, {"id": "b"}],
-        });
-        let brief = vocabulary.brief(&source, everything);
-        let names = vocabulary.names();
-        let seen = Seen {
-            places: &Places::of(&names),
-            brief: &brief,
-            status: AgentStatus::Degraded,
-        };
-        let check = |path: &str, expected: Value| {
-            let mut found = Vec::new();
-            seen.visit(path, &mut |value| found.push(value.clone()));
-            assert_eq!(Value::Array(found), expected, "{path}");
-        };
-        check("tags", json!(["edge", "harbour"]));
-        check("components.id", json!(["a", "b"]));
-        check("components.units.status", json!(["FAILED"]));
-        check("agent", json!([{}]));
-        check("gone", json!([]));
-        check("status", json!(["degraded", "unhealthy"]));
-        let mut count = 0;
-        seen.visit_all(&mut |_, _| count += 1);
-        assert_eq!(count, 2 + 2 + 1 + 3);
-    }
-
-    #[test]
-    fn every_status_has_its_own_words() {
-        for status in AgentStatus::ALL {
-            assert_eq!(words_of(status)[0], status.name());
-        }
     }
 
     #[test]
@@ -308,6 +246,13 @@ mod tests {
         for number in 0..2 * FEWEST_VALUES {
             drop(vocabulary.brief(&of(number), everything));
         }
-        assert!(vocabulary.values.lock().unwrap().known.len() <= FEWEST_VALUES + 2);
+        let values = vocabulary.values.lock().unwrap();
+        assert!(values.known.len() <= FEWEST_VALUES + 2);
+        let mut numbers: Vec<u32> = values.known.values().copied().collect();
+        let largest = numbers.iter().copied().max().unwrap_or_default() as usize;
+        assert!(largest <= FEWEST_VALUES + 2, "numbers are used again");
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), values.known.len(), "and none twice");
     }
 }

@@ -58,9 +58,9 @@ impl Known {
         self.0.version.as_deref()
     }
 
-    /// Whether anybody but the vocabulary has it.
+    /// Whether anybody but the vocabulary has it, which has it twice.
     pub(super) fn is_used(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+        Arc::strong_count(&self.0) > 2
     }
 
     /// What it is sorted by: times as milliseconds.

@@ -4,17 +4,19 @@
 //! The roster follows the index of agents from the start on, so that no request waits for it to be read.
 
 mod brief;
+mod column;
 mod known;
+mod table;
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use protocol::indices;
-use query::matcher::Matcher;
-use query::{DocumentMeta, Query, Sort, SortOrder};
+use query::matcher::{Matcher, Rows};
+use query::{Query, Sort, SortOrder};
 use serde_json::Value;
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -23,11 +25,13 @@ use crate::Console;
 use crate::domain::agent_status::{AgentStatus, StatusRules};
 use crate::domain::agents;
 use crate::domain::error::FleetError;
-use crate::domain::mirror::{Entries, Mirror};
-use brief::{Places, Seen, Vocabulary};
+use crate::domain::mirror::Mirror;
+use brief::Names;
+use column::{Cell, Column, LAST};
 use known::Known;
+use table::{Seen, Shared, Table};
 
-pub(crate) use brief::{Brief, Names};
+pub(crate) use brief::Brief;
 
 /// How long the roster may be behind while nobody asks; each question reads what is new first.
 const EVERY: Duration = Duration::from_secs(5);
@@ -35,39 +39,46 @@ const EVERY: Duration = Duration::from_secs(5);
 /// All agents.
 #[derive(Debug)]
 pub(crate) struct Roster {
-    mirror: Mirror<Brief>,
-    vocabulary: Arc<Vocabulary>,
+    mirror: Mirror<Brief, Shared>,
 }
 
 impl Default for Roster {
     fn default() -> Self {
-        let vocabulary = Arc::new(Vocabulary::default());
-        let shared = Arc::clone(&vocabulary);
-        let keep = move |document: &store::Document| Ok(shared.brief(&document.source.to_value(), agents::is_field));
+        let shared = Shared::default();
+        let vocabulary = Arc::clone(&shared.vocabulary);
+        let keep =
+            move |document: &store::Document| Ok(vocabulary.brief(&document.source.to_value(), agents::is_field));
         Self {
-            mirror: Mirror::of(indices::AGENTS, keep),
-            vocabulary,
+            mirror: Mirror::kept_in(shared, indices::AGENTS, keep),
         }
     }
 }
 
 impl Roster {
-    /// The agents as they are now.
+    /// What `question` finds out about the agents as they are now, beside other requests.
     ///
     /// # Errors
     /// The store cannot answer.
-    pub(crate) async fn now(&self, store: &dyn Store) -> Result<Agents, FleetError> {
-        Ok(Agents {
-            entries: self.mirror.current(store).await?,
-            vocabulary: Arc::clone(&self.vocabulary),
-        })
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        store: &dyn Store,
+        question: impl FnOnce(&Agents<'_>) -> T + Send + 'static,
+    ) -> Result<T, FleetError> {
+        let shared = self.mirror.current(store).await?;
+        let answered = tokio::task::spawn_blocking(move || question(&Agents::of(&shared))).await;
+        answered.map_err(|_| FleetError::invalid("the agents cannot be listed"))
+    }
+
+    /// Says that an agent's document has perhaps been deleted.
+    pub(crate) fn suspect(&self, id: &str) {
+        self.mirror.suspect(id);
     }
 }
 
 /// Follows the index until `stop`.
 pub(crate) async fn run(console: &Console, stop: CancellationToken) {
     loop {
-        if let Err(error) = console.roster.now(&*console.store).await {
+        if let Err(error) = console.roster.mirror.current(&*console.store).await {
             tracing::debug!(%error, "agents could not be read for lists; the next round tries again");
         }
         tokio::select! {
@@ -77,11 +88,12 @@ pub(crate) async fn run(console: &Console, stop: CancellationToken) {
     }
 }
 
-/// All agents at one moment.
-#[derive(Clone, Debug)]
-pub(crate) struct Agents {
-    entries: Arc<Entries<Brief>>,
-    vocabulary: Arc<Vocabulary>,
+/// All agents at one moment. Nobody changes them meanwhile.
+#[derive(Debug)]
+pub(crate) struct Agents<'a> {
+    shared: &'a Shared,
+    table: RwLockReadGuard<'a, Table>,
+    names: RwLockReadGuard<'a, Names>,
 }
 
 /// Which agents.
@@ -114,12 +126,24 @@ impl Filter {
     }
 }
 
-/// An agent that a filter takes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Taken<'a> {
-    pub(crate) id: &'a Arc<str>,
-    pub(crate) status: AgentStatus,
-    pub(crate) brief: &'a Brief,
+/// The agents that a filter takes.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    rows: Vec<usize>,
+    /// Of all agents.
+    statuses: Vec<AgentStatus>,
+}
+
+impl Taken {
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The status of each.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = AgentStatus> {
+        self.rows.iter().map(|row| self.statuses[*row])
+    }
 }
 
 /// The order of a list, and what it begins after.
@@ -148,25 +172,10 @@ struct Key<'a> {
     id: &'a Arc<str>,
 }
 
-/// The rank of agents that lack the field.
-const LAST: (u8, u64) = (u8::MAX, u64::MAX);
-
 impl<'a> Key<'a> {
-    fn of(sort: &Sort, field: Option<u32>, taken: &Taken<'a>) -> Self {
-        let values = taken.brief.known(field);
-        let value = match sort.order {
-            SortOrder::Ascending => values.min_by(|left, right| left.compare(right)),
-            SortOrder::Descending => values.max_by(|left, right| left.compare(right)),
-        };
-        let rank = value.map_or(LAST, |value| match (sort.order, value.rank()) {
-            (SortOrder::Ascending, rank) => rank,
-            (SortOrder::Descending, (kind, rank)) => (LAST.0 - 1 - kind, !rank),
-        });
-        Self {
-            rank,
-            value,
-            id: taken.id,
-        }
+    fn of(order: SortOrder, column: Option<&'a Column>, row: usize, id: &'a Arc<str>) -> Self {
+        let (rank, value) = column.map_or((LAST, None), |column| column.cell(row).first(order));
+        Self { rank, value, id }
     }
 
     fn values(&self, by_id: bool) -> Vec<Value> {
@@ -194,63 +203,111 @@ fn compare(order: SortOrder, by_id: bool, left: &Key<'_>, right: &Key<'_>) -> Or
     left.rank.cmp(&right.rank).then_with(values).then_with(ids)
 }
 
-impl Agents {
-    /// The names of the fields that agents have.
-    pub(crate) fn names(&self) -> std::sync::RwLockReadGuard<'_, Names> {
-        self.vocabulary.names()
+/// Where an agent says whether it can be upgraded.
+const UPGRADEABLE: &str = "local_metadata.elastic.agent.upgradeable";
+
+impl<'a> Agents<'a> {
+    fn of(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            table: shared.read(),
+            names: shared.vocabulary.names(),
+        }
+    }
+
+    fn seen<'b>(&'b self, statuses: &'b [AgentStatus]) -> Seen<'b> {
+        Seen {
+            table: &self.table,
+            names: &self.names,
+            vocabulary: &self.shared.vocabulary,
+            statuses,
+        }
     }
 
     /// The number of a field, if any agent has it.
     pub(crate) fn field(&self, name: &str) -> Option<u32> {
-        self.names().number_of(name)
+        self.names.number_of(name)
     }
 
     /// Every agent.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Brief> {
-        self.entries.values().map(|brief| &**brief)
+        self.table.rows().iter().map(|row| &row.brief)
     }
 
     /// One agent.
     pub(crate) fn of_id(&self, id: &str) -> Option<&Brief> {
-        self.entries.get(id).map(|brief| &**brief)
+        self.table.of_id(id).map(|row| &row.brief)
     }
 
-    /// The agents that a filter takes, in no order.
-    pub(crate) fn take(&self, rules: &StatusRules, filter: &Filter) -> Vec<Taken<'_>> {
-        let names = self.names();
-        let (places, upgrade) = (Places::of(&names), names.upgrade_fields());
-        let taken = self.entries.iter().filter_map(|(id, brief)| {
-            let status = rules.status(&brief.signs);
-            let meta = DocumentMeta {
-                id,
-                ..DocumentMeta::default()
-            };
-            let seen = Seen {
-                places: &places,
-                brief,
-                status,
-            };
-            let is_taken = !filter.hidden.contains(&status) && filter.matcher.holds(&seen, &meta);
-            let is_below = |version| brief.is_below(upgrade, version);
-            let is_here = !filter.not_of.contains(brief.signs.policy_id());
-            (is_taken && is_here && filter.below.as_ref().is_none_or(is_below)).then_some(Taken { id, status, brief })
+    /// The agents that a filter takes.
+    pub(crate) fn take(&self, rules: &StatusRules, filter: &Filter) -> Taken {
+        let statuses = self.table.statuses(rules);
+        let seen = self.seen(&statuses);
+        let mut found = filter.matcher.rows(&seen);
+        if let Some(version) = &filter.below {
+            found.keep(&self.below(version));
+        }
+        let rows = self.table.rows();
+        let is_shown = |row: &usize| {
+            !filter.hidden.contains(&statuses[*row]) && !filter.not_of.contains(rows[*row].brief.signs.policy_id())
+        };
+        let rows = found.iter().filter(is_shown).collect();
+        Taken { rows, statuses }
+    }
+
+    /// The enrolled agents that are of an older version, and can be upgraded.
+    fn below(&self, version: &semver::Version) -> Rows {
+        let seen = self.seen(&[]);
+        let mut below = seen.rows("agent.version", |cell| {
+            let present = cell.values().first().and_then(Known::version);
+            present.is_some_and(|present| present < version)
         });
-        taken.collect()
+        below.remove(&seen.rows(UPGRADEABLE, |cell| cell.holds(&Value::Bool(false))));
+        let rows = self.table.rows();
+        below.keep(&Rows::of(rows.len(), |row| rows[row].brief.signs.is_active()));
+        below
+    }
+
+    /// How many of them are of an older version, and can be upgraded.
+    pub(crate) fn count_below(&self, taken: &Taken, version: &semver::Version) -> usize {
+        let below = self.below(version);
+        taken.rows.iter().filter(|row| below.contains(**row)).count()
+    }
+
+    /// The ids of some.
+    pub(crate) fn ids(&self, taken: &Taken) -> Vec<String> {
+        let rows = self.table.rows();
+        taken.rows.iter().map(|row| rows[*row].id.to_string()).collect()
+    }
+
+    /// The texts that some have at a field, each once, sorted.
+    pub(crate) fn texts(&self, taken: &Taken, field: &str) -> Vec<String> {
+        self.texts_of(taken.rows.iter().copied(), field)
+    }
+
+    /// The texts that enrolled agents have at a field, each once, sorted.
+    pub(crate) fn texts_of_enrolled(&self, field: &str) -> Vec<String> {
+        let numbered = self.table.rows().iter().enumerate();
+        let enrolled = numbered.filter(|(_, row)| row.brief.signs.is_active());
+        self.texts_of(enrolled.map(|(row, _)| row), field)
+    }
+
+    fn texts_of(&self, rows: impl Iterator<Item = usize>, field: &str) -> Vec<String> {
+        let column = self.table.column(field, &self.names);
+        let values = column.cells_of(rows).flat_map(Cell::values);
+        let texts: BTreeSet<&str> = values.filter_map(|known| known.value().as_str()).collect();
+        texts.into_iter().map(str::to_owned).collect()
     }
 
     /// Part of them in order: their ids, with the values that they were sorted by, as the store would do it.
-    pub(crate) fn page(
-        &self,
-        taken: &[Taken<'_>],
-        order: &Order,
-        offset: usize,
-        size: usize,
-    ) -> Vec<(Arc<str>, Vec<Value>)> {
+    pub(crate) fn page(&self, taken: &Taken, order: &Order, offset: usize, size: usize) -> Vec<(Arc<str>, Vec<Value>)> {
         let sort = &order.sorts[0];
         let by_id = matches!(sort.field.as_str(), "_id" | "id");
         let field = sort.field.strip_suffix(".keyword").unwrap_or(&sort.field);
-        let field = self.field(field).filter(|_| !by_id);
-        let mut keys: Vec<Key<'_>> = taken.iter().map(|one| Key::of(sort, field, one)).collect();
+        let column = (!by_id).then(|| self.table.column(field, &self.names));
+        let rows = self.table.rows();
+        let key = |row: &usize| Key::of(sort.order, column.as_deref(), *row, &rows[*row].id);
+        let mut keys: Vec<Key<'_>> = taken.rows.iter().map(key).collect();
         if let Some(after) = &order.after {
             keys.retain(|key| query::compare_sort_values(&order.sorts, after, &key.values(by_id)).is_lt());
         }
@@ -276,20 +333,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::mirror::Keeps;
 
-    fn agents(documents: &[(&str, Value)]) -> Agents {
-        let vocabulary = Arc::new(Vocabulary::default());
-        let entries = documents.iter().map(|(id, source)| {
-            let brief = vocabulary.brief(source, agents::is_field);
-            (Arc::from(*id), Arc::new(brief))
+    fn agents(documents: &[(&str, Value)]) -> Shared {
+        let mut shared = Shared::default();
+        let rows = documents.iter().map(|(id, source)| {
+            let brief = shared.vocabulary.brief(source, agents::is_field);
+            (Arc::from(*id), brief)
         });
-        Agents {
-            entries: Arc::new(entries.collect()),
-            vocabulary: Arc::clone(&vocabulary),
-        }
+        let rows = rows.collect();
+        shared.put(rows);
+        shared
     }
 
-    fn fleet() -> Agents {
+    fn ids(shared: &Shared, filter: &Filter) -> Vec<String> {
+        let agents = Agents::of(shared);
+        let mut ids = agents.ids(&agents.take(&rules(), filter));
+        ids.sort_unstable();
+        ids
+    }
+
+    fn fleet() -> Shared {
         let agent = |host: &str, checked_in: &str, status: &str, tags: Value| {
             json!({"active": true, "policy_id": "p", "policy_revision_idx": 1, "enrolled_at": "2026-01-01T00:00:00Z",
                 "last_checkin": checked_in, "last_checkin_status": status, "tags": tags,
@@ -314,12 +378,9 @@ mod tests {
     }
 
     fn check(kuery: &str, expected: &[&str]) {
-        let (agents, rules) = (fleet(), rules());
         let query = crate::domain::kuery::parse(Some(kuery)).unwrap();
-        let filter = Filter::of(&query, false, rules.now).unwrap();
-        let mut found: Vec<&str> = agents.take(&rules, &filter).iter().map(|one| &**one.id).collect();
-        found.sort_unstable();
-        assert_eq!(found, expected, "{kuery}");
+        let filter = Filter::of(&query, false, rules().now).unwrap();
+        assert_eq!(ids(&fleet(), &filter), expected, "{kuery}");
     }
 
     #[test]
@@ -333,6 +394,11 @@ mod tests {
         check("last_checkin > now-5m", &["a", "c"]);
         check("local_metadata.host : *", &["a", "b", "c"]);
         check("_id:(a or d)", &["a"]);
+        check("web-2", &["b"]);
+        check("unhealthy or edge", &["a", "c"]);
+        check("local_metadata.*: web*", &["a", "b"]);
+        check("nothing.such: x", &[]);
+        check("not nothing.such: x", &["a", "b", "c"]);
     }
 
     #[test]
@@ -346,13 +412,17 @@ mod tests {
         ]);
         let mut filter = Filter::of(&Query::MatchAll, true, rules().now).unwrap();
         filter.below = Some(semver::Version::new(9, 6, 0));
+        assert_eq!(ids(&agents, &filter), ["old"]);
+        filter.below = None;
+        let agents = Agents::of(&agents);
         let taken = agents.take(&rules(), &filter);
-        assert_eq!(taken.iter().map(|one| &**one.id).collect::<Vec<_>>(), ["old"]);
+        assert_eq!(agents.count_below(&taken, &semver::Version::new(9, 6, 0)), 1);
     }
 
     #[test]
     fn a_page_is_in_order_and_the_next_begins_after_it() {
-        let (agents, rules) = (fleet(), rules());
+        let (fleet, rules) = (fleet(), rules());
+        let agents = Agents::of(&fleet);
         let filter = Filter::of(&Query::MatchAll, true, rules.now).unwrap();
         let taken = agents.take(&rules, &filter);
         let page = |order: SortOrder, after: Option<Vec<Value>>, size: usize| {
@@ -388,7 +458,8 @@ mod tests {
             .iter()
             .map(|(id, value)| (id.as_str(), value.clone()))
             .collect();
-        let (agents, rules) = (agents(&documents), rules());
+        let (shared, rules) = (agents(&documents), rules());
+        let agents = Agents::of(&shared);
         let taken = agents.take(&rules, &Filter::of(&Query::MatchAll, true, rules.now).unwrap());
         for (field, direction) in [
             ("last_checkin", SortOrder::Ascending),
