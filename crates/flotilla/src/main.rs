@@ -23,6 +23,7 @@ mod up;
 mod bare_host;
 mod connection;
 mod data_dir;
+mod heaps;
 mod host_names;
 
 use std::ffi::OsString;
@@ -38,6 +39,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    heaps::limit(&arguments);
     for error in environment_proxies() {
         printer::warning(error);
     }
