@@ -119,10 +119,15 @@ fn a_p12_is_read_with_its_password(user: &mut User<'_>) {
     let bytes = Value::from(file);
     user.browser.evaluate(&format!(
         "{{ const files = new DataTransfer(); files.items.add(new File([new Uint8Array({bytes})], 'agent.p12')); \
-         document.querySelector('[name=\"ssl.certificate.passphrase\"]').value = 'secret'; \
          const chooser = document.querySelector('[name=\"ssl.certificate.file\"]'); chooser.files = files.files; \
          chooser.dispatchEvent(new Event('change', {{ bubbles: true }})); 0 }}"
     ));
+    user.browser.until(
+        "what is missing",
+        "document.querySelector('#about-ssl-certificate').innerText.includes('type its password')",
+    );
+    // The file is still there.
+    user.browser.fill("[name='ssl.certificate.passphrase']", "secret");
     user.browser.until(
         "the card of the certificate",
         "document.querySelector('#about-ssl-certificate').innerText.includes('agent.example')",

@@ -176,9 +176,14 @@ fn older_documents_are_a_page_away(browser: &mut Browser) {
 
 fn new_documents_come_by_themselves(browser: &mut Browser, flotilla: &Flotilla) {
     browser.step("new documents come by themselves");
-    browser.open("/app/explore?q=lighthouse&live=1");
-    assert!(browser.text("#explore-results").contains("No document matches"));
+    browser.open("/app/explore?q=lighthouse");
     browser.evaluate("window.same = true");
+    browser.click("[role=switch]");
+    browser.until(
+        "the search followed, in the open page",
+        "document.querySelector('[role=switch]').getAttribute('aria-checked') === 'true'",
+    );
+    assert!(browser.text("#explore-results").contains("No document matches"));
     let line = format!(
         "{{\"create\":{{\"_index\":\"logs-harbour-default\"}}}}\n{{\"@timestamp\":\"{}\",\"message\":\"lighthouse on\"}}\n",
         now()

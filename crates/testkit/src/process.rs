@@ -198,7 +198,8 @@ impl Curl {
                 "--data-binary",
                 lines,
             ],
-            "/_bulk",
+            // What was shipped can be found when this returns.
+            "/_bulk?refresh=wait_for",
         )
     }
 

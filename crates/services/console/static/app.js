@@ -176,11 +176,28 @@ async function checkForm(form) {
   const fresh = new DOMParser().parseFromString(text, "text/html");
   if (withFiles) {
     const body = fresh.querySelector("[data-form-body]");
-    if (body) { form.querySelector("[data-form-body]").innerHTML = body.innerHTML; prepareForms(); }
+    if (body) { const before = chosen(form); form.querySelector("[data-form-body]").innerHTML = body.innerHTML; prepareForms(); chooseAgain(form, before); }
   }
   for (const part of fresh.querySelectorAll("[data-live][id]")) {
     const ours = document.getElementById(part.id);
     if (ours) ours.innerHTML = part.innerHTML;
+  }
+}
+
+// A chosen file that brought nothing, such as a p12 whose password is still missing, stays chosen.
+const brought = (form, name) => [...form.querySelectorAll(`textarea[name="${name}"]`)].map((area) => area.value).join();
+const password = (form, name) => form.querySelector(`[name="${name}.passphrase"]`);
+function chosen(form) {
+  const files = [...form.querySelectorAll("input[type=file]")].filter((field) => field.files.length > 0);
+  return files.map((field) => { const name = field.name.slice(0, -5); return { field, name, text: brought(form, name), word: password(form, name)?.value }; });
+}
+function chooseAgain(form, before) {
+  for (const { field, name, text, word } of before) {
+    const now = form.querySelector(`input[type=file][name="${field.name}"]`);
+    if (!now || brought(form, name) !== text) continue;
+    now.files = field.files;
+    const place = password(form, name);
+    if (place) { place.value = word; if (!word) place.focus(); }
   }
 }
 
@@ -333,14 +350,20 @@ function wakeSoon(topic) {
   soon = setTimeout(() => { lastWake = Date.now(); wake([]); }, Math.max(0, 1000 - (Date.now() - lastWake)));
 }
 function listen() {
-  stream = new EventSource("/events");
+  const opened = stream = new EventSource("/events");
   stream.addEventListener("hello", () => { isLive = true; showLive(true); });
   for (const topic of ALL_TOPICS) stream.addEventListener(topic, () => wakeSoon(topic));
   stream.onerror = () => {
     isLive = false;
     showLive(false);
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, ASK_EVERY);
+    if (opened.readyState === EventSource.CLOSED) setTimeout(() => { if (stream === opened) listen(); }, ASK_EVERY);
   };
+}
+// Parts that are live come and go with what is swapped in, such as a search that is followed from now on.
+function listenWhereLive() {
+  const isWanted = document.querySelector("[data-live]") !== null;
+  if (isWanted && !stream) listen();
+  if (!isWanted && stream) { stream.close(); stream = undefined; isLive = false; }
 }
 document.addEventListener("visibilitychange", () => wake([]));
 
@@ -352,10 +375,8 @@ function walk(step) {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
-  if (document.querySelector("[data-live]")) {
-    listen();
-    setInterval(() => { if (!isLive) wake(ALL_TOPICS); }, ASK_EVERY);
-  }
+  listenWhereLive();
+  setInterval(() => { if (stream && !isLive) wake(ALL_TOPICS); }, ASK_EVERY);
   prepareCopyButtons(document);
   prepareForms();
   hear();
@@ -373,4 +394,4 @@ function fade(toast) {
   for (const kind of ["mouseleave", "focusout"]) toast.addEventListener(kind, wait);
   wait();
 }
-document.addEventListener("htmx:after:swap", () => { prepareCopyButtons(document); restoreSelection(); hear(); if (stream) showLive(isLive); });
+document.addEventListener("htmx:after:swap", () => { prepareCopyButtons(document); restoreSelection(); hear(); if (stream) showLive(isLive); listenWhereLive(); });

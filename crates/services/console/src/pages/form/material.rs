@@ -88,7 +88,9 @@ fn read_upload(bytes: &[u8], passphrase: &str) -> Result<Found, String> {
         }
         Content::Pkcs12(der) => {
             let bundle = certs::read_p12(&der, &passphrase).map_err(|error| {
-                format!("the p12 cannot be opened: {error}; type its password below and choose it again")
+                format!(
+                    "the p12 cannot be opened: {error}; type its password beside it, and choose it again if it is gone"
+                )
             })?;
             Ok(Found {
                 certificates: bundle
