@@ -142,6 +142,8 @@ fn people_find_their_way_in_a_browser() {
 fn a_wrong_password_is_refused(browser: &mut Browser) {
     browser.step("a wrong password");
     browser.open("/app/fleet/agents");
+    let address = browser.evaluate("document.querySelector('.login .foot').innerText.includes(location.host)");
+    assert_eq!(address, true, "the address to compare with");
     browser.picture("login-1440-light");
     browser.log_in("elastic", "not this");
     let said = browser.text("[role=alert]");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Extension, Form, Query, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use secret::Secret;
 use serde::Deserialize;
 use transport::Peer;
@@ -52,14 +52,16 @@ pub(super) struct Token {
 pub(super) async fn page(
     State(console): State<Arc<Console>>,
     Query(wanted): Query<Wanted>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Html<String>, Problem> {
-    show(&empty(&console, &headers, &wanted.next))
+    show(&empty(&console, &uri, &headers, &wanted.next))
 }
 
 pub(super) async fn log_in(
     State(console): State<Arc<Console>>,
     peer: Option<Extension<Arc<Peer>>>,
+    uri: Uri,
     headers: HeaderMap,
     Form(credentials): Form<Credentials>,
 ) -> Result<Response, Problem> {
@@ -81,7 +83,7 @@ pub(super) async fn log_in(
             let page = Page {
                 username: credentials.username,
                 wrong,
-                ..empty(&console, &headers, &credentials.next)
+                ..empty(&console, &uri, &headers, &credentials.next)
             };
             Ok((StatusCode::UNAUTHORIZED, show(&page)?).into_response())
         }
@@ -108,7 +110,7 @@ pub(super) async fn log_out(
         .into_response())
 }
 
-fn empty(console: &Console, headers: &HeaderMap, next: &str) -> Page {
+fn empty(console: &Console, uri: &Uri, headers: &HeaderMap, next: &str) -> Page {
     let text = |name| {
         headers
             .get(name)
@@ -123,7 +125,8 @@ fn empty(console: &Console, headers: &HeaderMap, next: &str) -> Page {
         next: own_path(next).to_owned(),
         username: String::new(),
         wrong: String::new(),
-        host: text(header::HOST),
+        // HTTP/2 has no header for it.
+        host: uri.authority().map_or_else(|| text(header::HOST), ToString::to_string),
     }
 }
 
