@@ -53,6 +53,8 @@ struct Page {
     /// The commands bring the CA along.
     has_ca: bool,
     urls: Vec<String>,
+    /// The URLs lead nowhere on other hosts.
+    only_here: bool,
     live_url: String,
     arrived: Vec<Arrived>,
     may_change: bool,
@@ -76,6 +78,7 @@ pub(super) async fn page(reader: SignedIn, Query(mut wanted): Query<Wanted>) -> 
         None => None,
     };
     let commands = all.as_ref().map(|all| all.of(platform)).unwrap_or_default();
+    let urls = host.map(|host| host.host_urls).unwrap_or_default();
     let page = Page {
         frame: Frame::new(&reader, "Agents", "Add agent"),
         policies: policies
@@ -107,7 +110,8 @@ pub(super) async fn page(reader: SignedIn, Query(mut wanted): Query<Wanted>) -> 
             .map(|all| all.manifest()),
         live_url: wanted.href(platform),
         arrived: arrival::since(console, &chosen.id, &wanted.since).await?,
-        urls: host.map(|host| host.host_urls).unwrap_or_default(),
+        only_here: !urls.is_empty() && urls.iter().all(|url| is_loopback(url)),
+        urls,
         may_change: reader.may_change(),
     };
     show(&page)
@@ -150,6 +154,16 @@ impl Wanted {
 }
 
 /// The wanted policy, else the one that setup made, else the first.
+fn is_loopback(url: &str) -> bool {
+    let url = url::Url::parse(url).ok();
+    match url.as_ref().and_then(url::Url::host) {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 fn chosen<'a>(policies: &'a [AgentPolicy], wanted: &str) -> Option<&'a AgentPolicy> {
     let by_id = |id: &str| policies.iter().find(|policy| policy.id == id);
     by_id(wanted)
@@ -212,4 +226,23 @@ fn downloads(console: &Console) -> String {
         "{}/beats/elastic-agent",
         console.settings.download_url.trim_end_matches('/')
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_only_this_host_reaches() {
+        for (url, expected) in [
+            ("https://localhost:8220", true),
+            ("https://127.0.0.1:8220", true),
+            ("https://[::1]:8220", true),
+            ("https://fleet.example:8220", false),
+            ("https://192.0.2.1:8220", false),
+            ("nothing", false),
+        ] {
+            assert_eq!(is_loopback(url), expected, "{url}");
+        }
+    }
 }
