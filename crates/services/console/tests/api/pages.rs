@@ -451,7 +451,11 @@ async fn a_revision_says_what_it_changed() {
         after["revision"]
     );
     let page = reader.get(&path).await;
-    for expected in ["<del>default</del>", "<ins>harbour</ins>", "agent.monitoring.namespace"] {
+    for expected in [
+        "<del>default</del>",
+        "<ins>harbour</ins>",
+        "agent.<wbr>monitoring.<wbr>namespace",
+    ] {
         assert!(text(&page).contains(expected), "no {expected} in {}", text(&page));
     }
 }

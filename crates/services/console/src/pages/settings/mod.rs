@@ -113,7 +113,8 @@ pub(super) async fn page(reader: SignedIn, Query(wanted): Query<Wanted>) -> Resu
         }
         let (part, what) = done.split_once('-')?;
         let object = Object::of(part)?;
-        matches!(what, "saved" | "deleted").then(|| format!("{} {what}", object.noun()))
+        let (first, rest) = object.noun().split_at_checked(1)?;
+        matches!(what, "saved" | "deleted").then(|| format!("{}{rest} {what}", first.to_uppercase()))
     });
     render(&reader, flyout, removal, toast.as_deref()).await
 }

@@ -42,9 +42,9 @@ impl Object {
     pub(super) fn noun(self) -> &'static str {
         match self {
             Self::Host => "Fleet Server host",
-            Self::Output => "Output",
-            Self::Proxy => "Proxy",
-            Self::Source => "Agent binary source",
+            Self::Output => "output",
+            Self::Proxy => "proxy",
+            Self::Source => "agent binary source",
         }
     }
 

@@ -7,17 +7,17 @@ use crate::domain::connections::{Connections, Kind, Party};
 /// Of the whole drawing, in its own units.
 pub(super) const WIDTH: i32 = 784;
 const LEFT: i32 = 16;
-const MIDDLE: i32 = 300;
-const RIGHT: i32 = 524;
-const NODE_WIDTH: i32 = 210;
+const MIDDLE: i32 = 311;
+const RIGHT: i32 = 506;
+const NODE_WIDTH: i32 = 230;
 const PROXY_WIDTH: i32 = 130;
 const NODE_HEIGHT: i32 = 78;
 const PROXY_HEIGHT: i32 = 40;
 const GAP: i32 = 18;
 const TOP: i32 = 34;
 /// Characters that fit into a node.
-const NAME: usize = 22;
-const LINE: usize = 27;
+const NAME: usize = 25;
+const LINE: usize = 30;
 /// Length of an arrow's head.
 const HEAD: i32 = 7;
 
