@@ -231,7 +231,8 @@ impl Units {
         let worst = units.iter().max_by_key(|unit| severity(&unit.status));
         let (status, message) = match worst {
             Some(unit) if severity(&unit.status) > 0 => (unit.status.clone(), unit.message.clone()),
-            _ => ("HEALTHY".to_owned(), format!("Healthy: {} input(s)", inputs.len())),
+            _ if inputs.len() == 1 => ("HEALTHY".to_owned(), "Healthy: 1 input".to_owned()),
+            _ => ("HEALTHY".to_owned(), format!("Healthy: {} inputs", inputs.len())),
         };
         Component {
             id,

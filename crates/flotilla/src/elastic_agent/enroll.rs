@@ -1,6 +1,7 @@
 //! `elastic-agent enroll`.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use agent::control::{Client, Command, ControlError};
 use agent::{EnrollOptions, Enrolled, Paths};
@@ -99,8 +100,16 @@ async fn tell(enrolled: &Enrolled, common: &CommonArguments, skip_daemon: bool) 
     Ok(0)
 }
 
+/// Under the name under which this program was started.
 fn start_command(common: &CommonArguments) -> String {
-    let mut command = "elastic-agent run".to_owned();
+    let program = std::env::args_os().next().unwrap_or_default();
+    let is_linked = Path::new(&program).file_name() == Some("elastic-agent".as_ref());
+    let mut command = if is_linked {
+        "elastic-agent run"
+    } else {
+        "flotilla agent run"
+    }
+    .to_owned();
     for (flag, value) in [
         ("--path.home", &common.home),
         ("--path.config", &common.config_dir),

@@ -424,9 +424,12 @@ pub(super) async fn try_program(program: &Utf8Path, version: &str, limit: Durati
     if status.success() && said.split_whitespace().any(|word| word == version) {
         return Ok(());
     }
+    let said = match said.trim() {
+        "" => "nothing".to_owned(),
+        said => format!("`{said}`"),
+    };
     Err(unfit(format!(
-        "should say that it is {version}, and says `{}` ({status})",
-        said.trim()
+        "should say that it is {version}, and says {said} ({status})"
     )))
 }
 
