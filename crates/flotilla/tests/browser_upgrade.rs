@@ -28,6 +28,7 @@ fn agents_are_upgraded_from_the_pages() {
     one_that_cannot_run_fails_with_its_reason(&mut user, &id, &version);
     it_is_tried_again_and_followed_to_the_end(&mut user, &id, &host, &version);
     one_for_later_is_taken_back(&mut user, &id, &version);
+    what_failed_first_is_still_known(&mut user);
     many_are_upgraded_and_the_failed_ones_again(&mut user, &id, &version);
     user.browser.step("the end");
 }
@@ -150,6 +151,22 @@ fn one_for_later_is_taken_back(user: &mut User<'_>, id: &str, version: &str) {
     );
     let agent = user.flotilla.console().get(&format!("/api/fleet/agents/{id}"));
     assert!(agent["item"]["upgrade_details"].is_null(), "{agent}");
+}
+
+/// The agent has had newer upgrades since, and says nothing of the first.
+fn what_failed_first_is_still_known(user: &mut User<'_>) {
+    user.browser.step("the activity after newer upgrades");
+    user.browser.open("/app/fleet/agents/activity");
+    let rows = "[...document.querySelectorAll('#activity tbody tr')].map(row => row.innerText.replace(/\\s+/g, ' '))";
+    let rows = user.browser.evaluate(rows);
+    let upgrades = rows.as_array().unwrap().iter().filter_map(Value::as_str);
+    let upgrades: Vec<&str> = upgrades.filter(|row| row.starts_with("Upgrade 1 agent")).collect();
+    let [later, second, first] = upgrades[..] else {
+        panic!("three upgrades in {rows}");
+    };
+    assert!(first.contains("Failed") && first.contains("cannot run here"), "{first}");
+    assert!(second.contains("Complete"), "{second}");
+    assert!(later.contains("Cancelled"), "{later}");
 }
 
 /// The agent of `up` cannot be upgraded: it has no service manager.
