@@ -55,9 +55,10 @@ pub(crate) async fn record(
 }
 
 fn why_it_failed(details: &UpgradeDetails) -> Option<&str> {
+    let told = |key: &str| details.metadata.as_ref()?.get(key)?.as_str();
     match details.state {
-        UpgradeState::Failed => details.metadata.as_ref()?.get("error_msg")?.as_str(),
-        UpgradeState::Rollback => Some("the new version did not pass its probation, and the one before was put back"),
+        UpgradeState::Failed => told("error_msg"),
+        UpgradeState::Rollback => Some(told("reason").unwrap_or("the new version did not pass its probation")),
         _ => None,
     }
 }
@@ -141,6 +142,9 @@ fn check_metadata(
             Ok(Some(keep(metadata, &["error_msg", "failed_state"])))
         }
         UpgradeState::Downloading => Ok(metadata.map(|metadata| keep(metadata, &DOWNLOADING))),
+        UpgradeState::Rollback if metadata.as_ref().is_some_and(|metadata| filled(metadata, "reason")) => {
+            Ok(metadata.map(|metadata| keep(metadata, &["reason"])))
+        }
         _ => Ok(None),
     }
 }
@@ -187,6 +191,13 @@ mod tests {
             Err("error_msg missing"),
         );
         check("UPG_FAILED", json!({"error_msg": "e"}), Err("failed_state missing"));
+        check("UPG_ROLLBACK", json!({"x": 1}), Ok(Value::Null));
+        let reason = json!({"reason": "it did not check in"});
+        check(
+            "UPG_ROLLBACK",
+            json!({"reason": "it did not check in", "x": 1}),
+            Ok(reason),
+        );
         let failed = json!({"error_msg": "no such host", "failed_state": "UPG_DOWNLOADING"});
         check("UPG_FAILED", failed.clone(), Ok(failed));
     }

@@ -33,6 +33,7 @@ mod form;
 mod frame;
 mod log_line;
 mod look;
+mod mistake;
 mod order;
 mod problem;
 mod question;

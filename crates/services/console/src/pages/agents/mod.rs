@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::frame::Frame;
 use super::look::{Look, Moment, Paging, Segment, bytes, figure, segments};
+use super::mistake;
 use super::problem::{Problem, show};
 use super::session::SignedIn;
 use crate::Console;
@@ -25,6 +26,9 @@ use crate::domain::page::{Page as Part, PageRequest};
 use filters::{GROUPS, ROWS};
 
 pub(super) use filters::Filters;
+
+/// What a search may look like.
+const EXAMPLE: &str = "status : offline and tags : edge";
 
 #[derive(Template)]
 #[template(path = "agents.html")]
@@ -157,7 +161,8 @@ pub(super) async fn page(reader: SignedIn, RawQuery(query): RawQuery) -> Result<
                 total: 0,
                 request,
             };
-            (nothing, StatusSummary::default(), error.to_string())
+            let said = mistake::told(&filters.q, &error.to_string(), EXAMPLE);
+            (nothing, StatusSummary::default(), said)
         }
         Err(error) => return Err(error.into()),
     };

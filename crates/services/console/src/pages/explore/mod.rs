@@ -25,6 +25,7 @@ use super::chart::{self, Chart, Series};
 use super::form::Submission;
 use super::frame::Frame;
 use super::look::{figure, url_part};
+use super::mistake;
 use super::problem::{Problem, show};
 use super::question::{self, Question};
 use super::session::SignedIn;
@@ -33,6 +34,9 @@ use crate::Console;
 use crate::domain::data_streams;
 use crate::domain::error::FleetError;
 use crate::domain::saved_searches::{self, SavedSearch};
+
+/// What a search may look like.
+const EXAMPLE: &str = "log.level : error and host.name : web*";
 
 /// Documents on a page.
 const ROWS: usize = 50;
@@ -89,7 +93,10 @@ pub(super) async fn page(reader: SignedIn, RawQuery(query): RawQuery) -> Result<
     let state = State::parse(&query);
     let (wrong, found) = match state.clause() {
         Ok(clause) => (String::new(), Found::of(console, &state, clause).await?),
-        Err(error) => (mistake(&state.query, &error.to_string()), Found::default()),
+        Err(error) => (
+            mistake::told(&state.query, &error.to_string(), EXAMPLE),
+            Found::default(),
+        ),
     };
     let done = query.split('&').find_map(|pair| pair.strip_prefix("done="));
     let toast = match done {
@@ -164,25 +171,6 @@ pub(super) async fn forget(
     }
     saved_searches::forget(&reader.console, &actor, &id).await?;
     Ok(Redirect::to(&format!("{PATH}?done=forgotten")).into_response())
-}
-
-/// The parser's words and the column where it stopped.
-fn mistake(text: &str, message: &str) -> String {
-    let near = message
-        .rsplit_once(" near [")
-        .and_then(|(_, rest)| rest.strip_suffix(']'));
-    let column = near.and_then(|near| {
-        let at = if near.is_empty() { text.len() } else { text.rfind(near)? };
-        Some(text[..at].chars().count() + 1)
-    });
-    let what = message.trim_start_matches("the KQL expression cannot be read: ");
-    let what = what.rsplit_once(" near [").map_or(what, |(what, _)| what);
-    match column {
-        Some(column) => {
-            format!("This is not KQL: {what}, at column {column}. An example: log.level : error and host.name : web*")
-        }
-        None => format!("A filter is not KQL: {what}. Remove it."),
-    }
 }
 
 fn chips(state: &State) -> Vec<(String, String)> {
@@ -397,16 +385,5 @@ mod tests {
         assert_eq!(of_level(&bucket, "error"), Some(3.0));
         assert_eq!(of_level(&bucket, "warn"), Some(4.0));
         assert_eq!(of_level(&json!({"doc_count": 1}), "warn"), None);
-    }
-
-    #[test]
-    fn a_mistake_names_its_column() {
-        let check = |text: &str, expected: &str| {
-            let error = query::kql::parse(text).unwrap_err();
-            let said = mistake(text, &error.to_string());
-            assert!(said.contains(expected), "{said}");
-        };
-        check("not (kql", "at column 9");
-        check("a : \"b", "quotes do not close");
     }
 }
