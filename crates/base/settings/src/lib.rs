@@ -66,8 +66,94 @@ pub fn from_yaml_as_written(name: &str, text: &str) -> Result<Value, SettingsErr
 }
 
 /// Writes a value as YAML that Elastic's readers read back unchanged (`on`, `yes` and the like are quoted).
+/// Characters that YAML does not allow as they are stand escaped in double quotes.
 pub fn to_yaml(value: &Value) -> String {
-    serde_saphyr::to_string(value).expect("a JSON value can always be written as YAML")
+    let mut texts = Vec::new();
+    let marked = is_unprintable_within(value).then(|| mark(value, &mut texts));
+    let value = marked.as_ref().unwrap_or(value);
+    let yaml = serde_saphyr::to_string(value).expect("a JSON value can always be written as YAML");
+    if texts.is_empty() {
+        yaml
+    } else {
+        unmarked(&yaml, &texts)
+    }
+}
+
+/// Whether a character may not stand in YAML, or is a line break to some readers and none to others.
+fn is_unprintable(character: char) -> bool {
+    matches!(character, '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{9f}')
+        || matches!(
+            character,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
+}
+
+fn is_unprintable_within(value: &Value) -> bool {
+    let is_within = |text: &str| text.contains(is_unprintable);
+    match value {
+        Value::String(text) => is_within(text),
+        Value::Array(items) => items.iter().any(is_unprintable_within),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| is_within(key) || is_unprintable_within(value)),
+        _ => false,
+    }
+}
+
+/// Puts a mark in the place of each text that has such characters, or looks like a mark itself.
+fn mark(value: &Value, texts: &mut Vec<String>) -> Value {
+    let mut marked = |text: &str| {
+        if !text.contains(is_unprintable) && !text.contains(MARK) {
+            return text.to_owned();
+        }
+        texts.push(text.to_owned());
+        mark_of(texts.len() - 1)
+    };
+    match value {
+        Value::String(text) => Value::String(marked(text)),
+        Value::Array(items) => items.iter().map(|item| mark(item, texts)).collect(),
+        Value::Object(map) => {
+            let keys: Vec<String> = map.keys().map(|key| marked(key)).collect();
+            let values = map.values().map(|value| mark(value, texts));
+            Value::Object(keys.into_iter().zip(values).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// A word that needs no quotes; a number and this end follow.
+const MARK: &str = "TextInDoubleQuotes";
+const END_OF_MARK: char = 'x';
+
+fn mark_of(number: usize) -> String {
+    format!("{MARK}{number}{END_OF_MARK}")
+}
+
+/// Puts the texts in the place of their marks.
+fn unmarked(yaml: &str, texts: &[String]) -> String {
+    let mut parts = yaml.split(MARK);
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (number, rest) = part.split_once(END_OF_MARK).expect("no text has a mark but ours");
+        let text = number.parse().ok().and_then(|number: usize| texts.get(number));
+        whole.push_str(&in_double_quotes(text.expect("each mark has its text")));
+        whole.push_str(rest);
+    }
+    whole
+}
+
+/// JSON's escapes are YAML's, too.
+fn in_double_quotes(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    for character in Value::from(text).to_string().chars() {
+        if is_unprintable(character) {
+            let escape = format!("\\u{:04x}", u32::from(character));
+            quoted.push_str(&escape);
+        } else {
+            quoted.push(character);
+        }
+    }
+    quoted
 }
 
 fn parse(name: &str, text: &str) -> Result<Value, SettingsError> {
@@ -206,6 +292,32 @@ mod tests {
             json!({"a": true, "b": 384, "c": "on"})
         );
         assert_eq!(from_yaml("f", "").unwrap(), json!({}));
+    }
+
+    #[test]
+    fn what_yaml_does_not_allow_is_escaped_and_read_back() {
+        for text in [
+            "a\u{96}b",
+            "\u{0}",
+            "\u{85}",
+            "\u{7f}: \"quoted\" \\ and\nbroken",
+            "\u{2028}",
+            "\u{feff}x",
+            "\u{ffff}",
+            "TextInDoubleQuotes0x",
+            "\u{1}TextInDoubleQuotes1x",
+        ] {
+            for value in [
+                json!(text),
+                json!([text, "plain"]),
+                json!({text: {"key": [text], "other": "plain"}}),
+            ] {
+                let yaml = to_yaml(&value);
+                assert!(!yaml.contains(is_unprintable), "{yaml:?}");
+                assert_eq!(from_yaml_as_written("f", &yaml).unwrap(), value, "{yaml}");
+            }
+        }
+        assert_eq!(to_yaml(&json!({"a": "b"})), "a: b\n");
     }
 
     #[test]

@@ -195,7 +195,11 @@ pub async fn update(console: &Console, actor: &Actor, id: &str, mut body: Fields
     let before = package_policy::secret_ids(&present);
     finish(console, &package, &mut policy).await?;
     let after = package_policy::secret_ids(&policy);
-    policy.revision = present.revision + 1;
+    policy.revision = present.revision;
+    if content_of(&policy) == content_of(&present) {
+        return Ok(present);
+    }
+    policy.revision += 1;
     let mut fields = into_fields(&policy);
     for key in ["created_at", "created_by"] {
         if let Some(value) = stored.fields.get(key) {
@@ -434,6 +438,13 @@ async fn finish(console: &Console, package: &Package, policy: &mut PackagePolicy
         .map(|id| json!({"id": id}))
         .collect();
     Ok(package_policy::render(package, policy)?)
+}
+
+/// What somebody said: without who said it, and when.
+fn content_of(policy: &PackagePolicy) -> Fields {
+    let mut fields = into_fields(policy);
+    fields.retain(|key, _| !["created_at", "created_by", "updated_at", "updated_by"].contains(&key.as_str()));
+    fields
 }
 
 pub(crate) fn into_fields(policy: &PackagePolicy) -> Fields {

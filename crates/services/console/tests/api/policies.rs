@@ -514,3 +514,32 @@ async fn a_policy_may_be_called_what_a_path_is_called() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_integration_that_is_written_as_it_is_makes_no_revision() {
+    let fleet = Fleet::start().await;
+    let policy = json!({"id": "p", "name": "p", "namespace": "default"});
+    fleet.post("/api/fleet/agent_policies", policy).await.ok();
+    let body =
+        json!({"name": "i", "policy_ids": ["p"], "package": {"name": "system", "version": "1.60.0"}, "inputs": {}});
+    let made = fleet.post("/api/fleet/package_policies", body.clone()).await.item();
+    let path = format!("/api/fleet/package_policies/{}", made["id"].as_str().unwrap());
+    let revision = fleet.get("/api/fleet/agent_policies/p").await.item()["revision"].clone();
+    assert_eq!(fleet.put(&path, body.clone()).await.item(), made);
+    let said = json!({"name": "i", "policy_ids": ["p"], "package": made["package"], "inputs": made["inputs"]});
+    assert_eq!(fleet.put(&path, said).await.item(), made);
+    let shown = fleet.get(&format!("{path}?format=simplified")).await.item();
+    let said = json!({"name": "i", "policy_ids": ["p"], "package": made["package"], "inputs": shown["inputs"]});
+    assert_eq!(fleet.put(&path, said).await.item(), made);
+    assert_eq!(
+        fleet.get("/api/fleet/agent_policies/p").await.item()["revision"],
+        revision
+    );
+    let changed =
+        json!({"name": "i", "policy_ids": ["p"], "package": made["package"], "inputs": {}, "namespace": "other"});
+    assert_eq!(fleet.put(&path, changed).await.item()["revision"], 2);
+    assert_ne!(
+        fleet.get("/api/fleet/agent_policies/p").await.item()["revision"],
+        revision
+    );
+}
