@@ -7,6 +7,7 @@ mod answers;
 mod call;
 mod dispatch;
 mod error;
+mod links;
 mod openapi;
 mod routes;
 mod schema;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::answers::Answer;
 use super::call::{Call, Reply};
 use super::error::ApiError;
 use super::join;
+use super::links;
 use super::routes::{self, Body, Handler, Needs, Route};
 use super::schema;
 use crate::Console;
@@ -108,24 +108,10 @@ fn privilege(route: &Route) -> &'static str {
     }
 }
 
-/// What made an object leads to the routes that take its id.
+/// What has ids leads to the routes that take them.
 fn success(route: &Route) -> Value {
     let mut response = route.answer.to_openapi();
-    if route.method != http::Method::POST || route.answer != Answer::Item {
-        return response;
-    }
-    let links: Map<String, Value> = routes::all()
-        .iter()
-        .filter_map(|other| {
-            let parameter = other.path.strip_prefix(route.path)?.strip_prefix("/{")?;
-            let name = parameter.split_once('}').filter(|(_, rest)| !rest.contains('{'))?.0;
-            let operation = operation_id(other);
-            Some((
-                operation.clone(),
-                json!({"operationId": operation, "parameters": {name: "$response.body#/item/id"}}),
-            ))
-        })
-        .collect();
+    let links = links::of(route);
     if !links.is_empty() {
         response["links"] = Value::Object(links);
     }
@@ -145,7 +131,7 @@ fn path_parameters(path: &str) -> Vec<Value> {
         .collect()
 }
 
-fn operation_id(route: &Route) -> String {
+pub(super) fn operation_id(route: &Route) -> String {
     let path: String = route
         .path
         .chars()
