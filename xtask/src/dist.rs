@@ -19,6 +19,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use target::{Libc, TARGETS, Target};
+use training::Taught;
 
 /// One file of at most this many bytes: the promise of the project.
 const LARGEST_PROGRAM: u64 = 40 * 1024 * 1024;
@@ -68,16 +69,16 @@ fn programs(arguments: &Arguments, root: &Path) -> Result<Vec<(&'static Target, 
         chosen => chosen.to_vec(),
     };
     let build = |target: &'static Target| {
-        let counts = training(target, arguments, root)?;
-        let program = target.build(root, counts.as_deref())?;
+        let taught = training(target, arguments, root)?;
+        let program = target.build(root, taught.as_ref())?;
         check_size(&program, arguments.untrained)?;
         Ok((target, program))
     };
     targets.into_iter().map(build).collect()
 }
 
-/// What was counted, for the programs that nearly all users have: those of this kind of machine, with its C library.
-fn training(target: &Target, arguments: &Arguments, root: &Path) -> Result<Option<PathBuf>> {
+/// For the program that nearly all users have: that of this kind of machine, with its C library.
+fn training(target: &Target, arguments: &Arguments, root: &Path) -> Result<Option<Taught>> {
     let trained = !arguments.untrained && target.triple == Target::of_this_machine()?.triple;
     trained.then(|| training::train(root, target)).transpose()
 }

@@ -27,15 +27,19 @@ pub(crate) struct CommandsBench {
     /// A release binary; without it one is built
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// Where agents of a program that counts write, as the compiler's `LLVM_PROFILE_FILE`
+    #[arg(skip)]
+    counts: Option<PathBuf>,
 }
 
 impl CommandsBench {
     /// Enough for each part to run.
-    pub(super) fn short(binary: &Path) -> Self {
+    pub(super) fn short(binary: &Path, counts: &Path) -> Self {
         Self {
             runs: 5,
             idle: 30,
             binary: Some(binary.to_owned()),
+            counts: Some(counts.to_owned()),
         }
     }
 }
@@ -52,6 +56,7 @@ pub(crate) fn run(bench: &CommandsBench) -> Result<()> {
         binary,
         home: folder.join("agent"),
         token: empty_policy(&up)?,
+        counts: bench.counts.clone(),
     };
     agent.enroll(&up)?;
     measure(bench, &agent, &up)?;
@@ -136,6 +141,7 @@ struct Agent {
     binary: PathBuf,
     home: PathBuf,
     token: String,
+    counts: Option<PathBuf>,
 }
 
 impl Agent {
@@ -147,6 +153,7 @@ impl Agent {
             .args(arguments)
             // One heap, as in the installed agent's unit.
             .env("MALLOC_ARENA_MAX", "1")
+            .envs(self.counts.iter().map(|counts| ("LLVM_PROFILE_FILE", counts)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -80,7 +80,7 @@ fn measure(bench: &ShipperBench, binary: &Path, folder: &Path) -> Result<()> {
 
 /// Ships lines and host metrics to an `up` of the same program, which is what most of its users do with it; `look` gets that one when all
 /// has arrived.
-pub(super) fn ship_to_up(binary: &Path, lines: u64, look: impl FnOnce(&Up) -> Result<()>) -> Result<()> {
+pub(super) fn ship_to_up(binary: &Path, lines: u64, counts: &Path, look: impl FnOnce(&Up) -> Result<()>) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("flotilla-bench-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     write_lines(&folder.join("app.log"), lines)?;
@@ -92,7 +92,7 @@ pub(super) fn ship_to_up(binary: &Path, lines: u64, look: impl FnOnce(&Up) -> Re
         up.text("/ca/path")?
     );
     let inputs = format!("{}{}", filestream(&folder), METRICS);
-    let agent = Agent::start(binary, &folder, &output, &inputs)?;
+    let agent = Agent::start_counting(binary, &folder, &output, &inputs, Some(counts))?;
     eventually("the lines", || Ok(count(&up)? >= lines))?;
     std::thread::sleep(SETTLE);
     look(&up)?;
@@ -282,6 +282,11 @@ struct Agent {
 
 impl Agent {
     fn start(binary: &Path, folder: &Path, output: &str, inputs: &str) -> Result<Self> {
+        Self::start_counting(binary, folder, output, inputs, None)
+    }
+
+    /// `counts` is where a program that counts writes.
+    fn start_counting(binary: &Path, folder: &Path, output: &str, inputs: &str, counts: Option<&Path>) -> Result<Self> {
         let home = folder.join("agent");
         fs::create_dir_all(&home)?;
         let config = format!("outputs:\n  default: {{{output}}}\nagent.monitoring.enabled: false\ninputs:\n{inputs}");
@@ -291,6 +296,7 @@ impl Agent {
             .arg(&home)
             // As the installed agent's unit has it.
             .env("MALLOC_ARENA_MAX", "1")
+            .envs(counts.map(|counts| ("LLVM_PROFILE_FILE", counts)))
             .stdout(Stdio::null())
             .spawn()?;
         Ok(Self { child })

@@ -39,11 +39,12 @@ const SEARCHES: [&str; 5] = [
     r#"{"size":0,"query":{"range":{"@timestamp":{"gte":"now-1h"}}},"aggs":{"cpu":{"avg":{"field":"system.cpu.total.norm.pct"}}}}"#,
 ];
 
-/// Lets the program enrol agents, roll a policy out, ship, search, and show its pages.
-pub(crate) fn train(binary: &Path) -> Result<()> {
+/// Lets the program enrol agents, roll a policy out, ship, search, and show its pages. What agents count goes into files of their own,
+/// named by `counts_of_agents` (the compiler's pattern: `%p` is a process).
+pub(crate) fn train(binary: &Path, counts_of_agents: &Path) -> Result<()> {
     fleet_server::run_and_look(&FleetServerBench::small(binary), look_at_pages)?;
-    commands::run(&CommandsBench::short(binary))?;
-    shipper::ship_to_up(binary, LINES, search)
+    commands::run(&CommandsBench::short(binary, counts_of_agents))?;
+    shipper::ship_to_up(binary, LINES, counts_of_agents, search)
 }
 
 fn look_at_pages(up: &Up) -> Result<()> {

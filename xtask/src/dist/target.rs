@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::training::Taught;
 use crate::prepare::{Tool, provide};
 
 /// A kind of machine that users have.
@@ -108,8 +109,14 @@ impl Target {
     }
 
     /// Builds the program, with what a training has taught when there was one, and says where it is.
-    pub(super) fn build(&self, root: &Path, profile: Option<&Path>) -> Result<PathBuf> {
-        let flags = profile.map(|profile| format!("-Cprofile-use={} {COLD_IS_APART}", profile.display()));
+    pub(super) fn build(&self, root: &Path, taught: Option<&Taught>) -> Result<PathBuf> {
+        let flags = taught.map(|taught| {
+            format!(
+                "-Cprofile-use={} {COLD_IS_APART} -Clink-arg=-Wl,--no-warn-symbol-ordering,--symbol-ordering-file={}",
+                taught.counts.display(),
+                taught.order.display()
+            )
+        });
         self.compile(root, &target_folder(root), flags)
     }
 

@@ -1,50 +1,135 @@
-//! What the compiler is told about how the program is used: which functions run at all, and which run often.
+//! What the compiler and the linker are told about how the program is used.
 //!
-//! Those that an agent or a server uses then lie side by side, apart from the many that it does not, so that fewer pages of
-//! the program are in memory; and what is hot is compiled for speed, the rest for size.
+//! A program that counts is built and put to work. What ran often is then compiled for speed, the rest for size; and what an agent
+//! uses lies side by side: the kernel maps 64 KiB around each page that is used, so that a function here and one there were most of
+//! what a resting agent had in memory.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use super::target::{Target, target_folder};
-use super::{command, fresh, output};
+use super::{command, fresh, output, write};
 use crate::bench;
 
-/// Builds a program that counts, lets it work, and gives the file with what was counted.
-pub(super) fn train(root: &Path, target: &Target) -> Result<PathBuf> {
-    let counts = target_folder(root).join("counts");
-    fresh(&counts)?;
-    let program = target.build_counting(root, &counts)?;
-    bench::train(&program)?;
-    merge(&counts)
+/// What a training has taught.
+pub(super) struct Taught {
+    /// Counts of all functions, for the compiler.
+    pub(super) counts: PathBuf,
+    /// Names of those that come first, for the linker.
+    pub(super) order: PathBuf,
 }
 
-fn merge(counts: &Path) -> Result<PathBuf> {
-    let files = std::fs::read_dir(counts)?.collect::<Result<Vec<_>, _>>()?;
-    ensure!(
-        !files.is_empty(),
-        "the program has written no counts into `{}`",
-        counts.display()
-    );
-    let merged = counts.join("merged.profdata");
-    let status = Command::new(profdata()?)
-        .args(["merge", "-o"])
-        .arg(&merged)
-        .args(files.iter().map(std::fs::DirEntry::path))
-        .status()
-        .context("cannot run llvm-profdata")?;
-    ensure!(status.success(), "the counts cannot be merged: {status}");
-    Ok(merged)
+/// Builds a program that counts, lets it work, and gives what was counted.
+pub(super) fn train(root: &Path, target: &Target) -> Result<Taught> {
+    let folder = target_folder(root).join("counts");
+    let agents = folder.join("agents");
+    fresh(&agents)?;
+    let program = target.build_counting(root, &folder)?;
+    bench::train(&program, &agents.join("%p.profraw"))?;
+    let tools = Tools::of_the_compiler()?;
+    let of_agents = tools.merge(&[&agents], &folder.join("agents.profdata"))?;
+    let counts = tools.merge(&[&folder, &agents], &folder.join("all.profdata"))?;
+    let order = folder.join("order");
+    write(&order, &tools.used(&of_agents)?, 0o644)?;
+    Ok(Taught { counts, order })
 }
 
-/// The compiler's own: another version does not read its files.
-fn profdata() -> Result<PathBuf> {
-    command("rustup", &["component", "add", "llvm-tools"], Path::new("/"))?;
-    let folder = output("rustc", &["--print", "target-libdir"], Path::new("/"))?;
-    let folder = Path::new(folder.trim())
-        .parent()
-        .context("a library folder lies in another")?;
-    Ok(folder.join("bin/llvm-profdata"))
+/// The compiler's own: others do not read its files.
+struct Tools {
+    library: PathBuf,
+}
+
+impl Tools {
+    fn of_the_compiler() -> Result<Self> {
+        let root = Path::new("/");
+        command("rustup", &["component", "add", "llvm-tools"], root)?;
+        let library = output("rustc", &["--print", "target-libdir"], root)?;
+        Ok(Self {
+            library: PathBuf::from(library.trim()),
+        })
+    }
+
+    fn run<'a>(&self, name: &str, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<String> {
+        let folder = self.library.parent().context("a library folder lies in another")?;
+        let program = folder.join("bin").join(name);
+        let output = Command::new(&program)
+            .args(arguments)
+            .output()
+            .with_context(|| format!("cannot run `{}`", program.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{name}: {}: {said}", output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// One file of what processes have written into `folders`.
+    fn merge(&self, folders: &[&Path], into: &Path) -> Result<PathBuf> {
+        let mut files = Vec::new();
+        for folder in folders {
+            files.extend(with_extension(folder, "profraw")?);
+        }
+        ensure!(!files.is_empty(), "the program has written no counts into {folders:?}");
+        let arguments = [OsStr::new("merge"), OsStr::new("-o"), into.as_os_str()];
+        let files = files.iter().map(|file| file.as_os_str());
+        self.run("llvm-profdata", arguments.into_iter().chain(files))?;
+        Ok(into.to_owned())
+    }
+
+    /// The names of functions that ran, a line each, and those of the standard library, which is not counted.
+    fn used(&self, counts: &Path) -> Result<String> {
+        let show = ["show", "--counts", "--all-functions"].map(OsStr::new);
+        let shown = self.run("llvm-profdata", show.into_iter().chain([counts.as_os_str()]))?;
+        let mut names: BTreeSet<&str> = functions_that_ran(&shown).collect();
+        let libraries = with_extension(&self.library, "rlib")?;
+        let list = ["--defined-only", "--just-symbol-name", "--quiet"].map(OsStr::new);
+        let listed = self.run(
+            "llvm-nm",
+            list.into_iter().chain(libraries.iter().map(|file| file.as_os_str())),
+        )?;
+        names.extend(listed.lines().filter(|line| line.starts_with("_R")));
+        let mut text = String::new();
+        for name in names {
+            text.push_str(name);
+            text.push('\n');
+        }
+        Ok(text)
+    }
+}
+
+fn with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    let files = entries.into_iter().map(|entry| entry.path());
+    Ok(files
+        .filter(|path| path.extension() == Some(OsStr::new(extension)))
+        .collect())
+}
+
+/// Each function is a line `  [file;]name:`, and three of details that are further in, the last with its counts.
+fn functions_that_ran(shown: &str) -> impl Iterator<Item = &str> {
+    let mut name = "";
+    shown.lines().filter_map(move |line| {
+        if let Some(counts) = line.trim_start().strip_prefix("Block counts: ") {
+            return counts.contains(|digit| ('1'..='9').contains(&digit)).then_some(name);
+        }
+        if line.starts_with("  ") && !line.starts_with("   ") {
+            let line = line.trim_start().trim_end_matches(':');
+            name = line.rsplit_once(';').map_or(line, |(_, name)| name);
+        }
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_functions_with_counts_ran() {
+        let shown = "Counters:\n  rsa.1474-cgu.0;_ZN3rsa1fE:\n    Hash: 0x09\n    Counters: 2\n    Block counts: [0, 0]\n  \
+                     _ZN3std1gE:\n    Hash: 0x0a\n    Counters: 2\n    Block counts: [0, 10]\nFunctions shown: 2\n";
+        assert_eq!(functions_that_ran(shown).collect::<Vec<_>>(), ["_ZN3std1gE"]);
+    }
 }
