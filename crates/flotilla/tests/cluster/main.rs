@@ -7,6 +7,7 @@
 )]
 
 mod load;
+mod pressure;
 mod set;
 
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use testkit::{Engine, RealCluster, RealNode, eventually};
 
 use load::{enrol_one, enrollment_token, nothing_is_lost};
+use pressure::a_full_cluster_is_waited_for;
 use set::{JSON, LONGEST, Nodes, Set};
 
 /// Each process is killed four times.
@@ -49,6 +51,7 @@ fn any_process_may_be_killed(engine: Engine) {
     });
     an_agent_ships(&set);
     a_certificate_is_as_good(&set);
+    a_full_cluster_is_waited_for(&set, &node);
     let processes = set.processes();
     nothing_is_lost(&set, || {
         for round in 0..ROUNDS {
