@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use testkit::{Flotilla, free_ports};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
+/// That the long story below writes.
+const DOCUMENTS: usize = 7;
 
 fn flotilla(arguments: &[&str]) -> Output {
     Command::new(FLOTILLA)
@@ -67,6 +69,7 @@ fn documents_are_found_backed_up_and_restored() {
     write(&up, "2026-01-01T00:00:02Z", "info", "second");
     lines_and_json_are_printed(&data_dir);
     what_arrives_is_followed(&up, &data_dir);
+    what_is_new_and_matches_is_followed(&up, &data_dir);
 
     assert!(succeeds(&["store", "check", &data_dir]).contains("0 damaged"));
     succeeds(&["store", "compact", &data_dir]);
@@ -88,7 +91,7 @@ fn documents_are_found_backed_up_and_restored() {
         "--password-path",
         &password,
     ];
-    assert_eq!(succeeds(&by_url).lines().count(), 3);
+    assert_eq!(succeeds(&by_url).lines().count(), DOCUMENTS);
 
     assert!(up.stop());
     let offline = folder.path().join("offline").display().to_string();
@@ -150,6 +153,34 @@ fn what_arrives_is_followed(up: &Flotilla, data_dir: &str) {
     child.wait().unwrap();
 }
 
+/// The documented line: of what arrives, only what matches and is not older.
+fn what_is_new_and_matches_is_followed(up: &Flotilla, data_dir: &str) {
+    let now = || jiff::Timestamp::now().to_string();
+    let mut child = Command::new(FLOTILLA)
+        .args([
+            "search",
+            "log.level:error and host.name:web*",
+            "--since",
+            "1h",
+            "--follow",
+            data_dir,
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    write(up, &now(), "error", "of now");
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert!(lines.next().unwrap().ends_with("of now"), "and not those of January");
+    write(up, &now(), "warn", "of no interest");
+    write(up, "2026-01-01T00:00:00Z", "error", "too old");
+    write(up, &now(), "error", "the next");
+    assert!(lines.next().unwrap().ends_with("the next"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 fn is_the_same_installation(original: &Flotilla, backup: &str, root: &Path) {
     let data_dir = format!("--data-dir={}", root.display());
     succeeds(&["store", "restore", backup, &data_dir]);
@@ -183,7 +214,7 @@ fn is_the_same_installation(original: &Flotilla, backup: &str, root: &Path) {
     child.wait().unwrap();
     assert_eq!(
         String::from_utf8_lossy(&found.stdout).lines().count(),
-        3,
+        DOCUMENTS,
         "{}",
         said(&found)
     );

@@ -402,7 +402,6 @@ fn rfc3339(millis: i64) -> Option<String> {
         .map(clock::rfc3339_millis)
 }
 
-/// Milliseconds of the newest document, or of the creation.
 /// What there is to say of a stream, without a look at its documents.
 fn info(stream: &Stream, retention: Option<Duration>) -> Result<DataStreamInfo, StoreError> {
     let backing = stream.parts().backing.clone();
@@ -423,6 +422,7 @@ fn info(stream: &Stream, retention: Option<Duration>) -> Result<DataStreamInfo, 
     })
 }
 
+/// Milliseconds of the newest document, or of the creation.
 fn newest_of(backing: &Backing) -> Result<i64, StoreError> {
     let newest = stream_search::newest(&backing.searcher()?)?.unwrap_or(backing.row.created);
     backing.newest.store(newest, Ordering::Relaxed);
