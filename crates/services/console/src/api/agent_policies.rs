@@ -354,7 +354,7 @@ pub(super) async fn download(console: Arc<Console>, call: Call) -> Result<Reply,
     visible(&console, &call, call.id("agentPolicyId")).await?;
     let full = publish::full_policy(&console, call.id("agentPolicyId"), form(&call)).await?;
     Ok(Reply::File {
-        content_type: "text/x-yaml",
+        content_type: "text/x-yaml; charset=utf-8",
         file_name: Some("elastic-agent.yml".to_owned()),
         content: ::settings::to_yaml(&Value::Object(full.0)).into_bytes(),
     })

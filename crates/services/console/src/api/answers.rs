@@ -27,6 +27,8 @@ pub(crate) enum Answer {
     Empty,
     /// A file of that type.
     File(&'static str),
+    /// An object, or a file of that type that says the same.
+    ObjectOrFile(&'static str),
 }
 
 impl Answer {
@@ -48,6 +50,10 @@ impl Answer {
             }
         };
         let schema = match self {
+            Self::ObjectOrFile(kind) => {
+                let content = json!({"application/json": {"schema": {"type": "object"}}, kind: {"schema": {}}});
+                return json!({"description": "Done", "content": content});
+            }
             Self::Object | Self::Empty => object(json!({})),
             Self::Item => object(json!({"item": item})),
             Self::ItemOrText => object(json!({"item": {"anyOf": [item, text]}})),

@@ -427,7 +427,7 @@ pub(super) async fn templates(console: Arc<Console>, call: Call) -> Result<Reply
         return Ok(Reply::Json(body));
     }
     Ok(Reply::File {
-        content_type: "text/yaml",
+        content_type: "text/yaml; charset=utf-8",
         file_name: None,
         content: ::settings::to_yaml(&body).into_bytes(),
     })

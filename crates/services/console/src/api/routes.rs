@@ -248,7 +248,7 @@ fn packages_and_keys() -> Vec<Route> {
         route!(POST "/api/fleet/epm/packages/{pkgName}/{pkgVersion}", All, "Install a package in a version", packages::install, query: packages::INSTALL_QUERY, body: Body::Optional(packages::INSTALL), answer: Answer::Items),
         route!(PUT "/api/fleet/epm/packages/{pkgName}/{pkgVersion}", All, "Change settings of a package", packages::update, body: Body::Json(packages::UPDATE)),
         route!(DELETE "/api/fleet/epm/packages/{pkgName}/{pkgVersion}", All, "Remove a package", packages::uninstall, query: packages::FORCE_QUERY, answer: Answer::Items),
-        route!(GET "/api/fleet/epm/templates/{pkgName}/{pkgVersion}/inputs", Read, "Inputs of a package with their defaults", packages::templates, query: packages::TEMPLATES_QUERY, answer: Answer::Object),
+        route!(GET "/api/fleet/epm/templates/{pkgName}/{pkgVersion}/inputs", Read, "Inputs of a package with their defaults", packages::templates, query: packages::TEMPLATES_QUERY, answer: Answer::ObjectOrFile("text/yaml")),
         route!(GET "/api/fleet/epm/verification_key_id", Read, "Key that packages are signed with", packages::verification_key_id, answer: Answer::Object),
         route!(GET "/api/fleet/enrollment_api_keys", Read, "Enrollment tokens", enrollment_keys::list, query: enrollment_keys::LIST_QUERY, answer: Answer::Page),
         route!(POST "/api/fleet/enrollment_api_keys", All, "Make an enrollment token", enrollment_keys::create, body: Body::Json(enrollment_keys::CREATE)),

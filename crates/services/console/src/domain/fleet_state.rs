@@ -8,12 +8,25 @@ use store::StoreError;
 use crate::Console;
 use crate::domain::agent_policies;
 use crate::domain::error::FleetError;
+use crate::domain::fleet_server_hosts;
 
-/// Whether an agent that runs Fleet Server is enrolled.
+/// Whether there is a Fleet Server to enroll in: an agent that runs one is enrolled, or the default host answers that it is healthy.
 ///
 /// # Errors
 /// The store cannot answer.
 pub async fn has_fleet_server(console: &Console) -> Result<bool, FleetError> {
+    if is_run_by_an_agent(console).await? {
+        return Ok(true);
+    }
+    let hosts = fleet_server_hosts::list(console).await?;
+    let Some(host) = hosts.iter().find(|host| host.is_default && !host.host_urls.is_empty()) else {
+        return Ok(false);
+    };
+    let health = health_of_host(console, &host.id).await?;
+    Ok(health["status"] == "HEALTHY")
+}
+
+async fn is_run_by_an_agent(console: &Console) -> Result<bool, FleetError> {
     let policies = agent_policies::with_package(console, "fleet_server").await?;
     let ids: Vec<Value> = policies.into_iter().map(Value::from).collect();
     let query = Query::all_of(vec![Query::term("active", true), Query::Terms("policy_id".into(), ids)]);

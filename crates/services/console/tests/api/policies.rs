@@ -227,7 +227,7 @@ async fn the_full_policy_is_signed_for_agents_and_a_file_for_others() {
     let file = fleet
         .get("/api/fleet/agent_policies/default-policy/download?standalone=true")
         .await;
-    assert_eq!(file.headers["content-type"], "text/x-yaml");
+    assert_eq!(file.headers["content-type"], "text/x-yaml; charset=utf-8");
     let yaml = file.ok();
     let read = settings::from_yaml_as_written("file", yaml.as_str().unwrap()).unwrap();
     assert_eq!(read["outputs"]["default"]["api_key"], "${API_KEY}");

@@ -132,7 +132,7 @@ pub(super) async fn kubernetes(reader: SignedIn, Query(wanted): Query<Wanted>) -
     let url = host.as_ref().and_then(|host| host.host_urls.first());
     let manifest = join::kubernetes(console, url.map(String::as_str), Some(key.token().expose())).await?;
     let headers = [
-        (header::CONTENT_TYPE, "text/x-yaml"),
+        (header::CONTENT_TYPE, "text/x-yaml; charset=utf-8"),
         (
             header::CONTENT_DISPOSITION,
             "attachment; filename=\"elastic-agent.yml\"",
