@@ -18,7 +18,7 @@ pub(crate) use commands::CommandsBench;
 pub(crate) use fleet_server::FleetServerBench;
 pub(crate) use shipper::ShipperBench;
 pub(crate) use store::StoreBench;
-pub(crate) use training::train;
+pub(crate) use training::{Counts, train};
 
 /// What can be measured.
 #[derive(Subcommand)]

@@ -27,7 +27,7 @@ pub(crate) struct CommandsBench {
     /// A release binary; without it one is built
     #[arg(long)]
     binary: Option<PathBuf>,
-    /// Where agents of a program that counts write, as the compiler's `LLVM_PROFILE_FILE`
+    /// Where the daemon of a program that counts writes, as the compiler's `LLVM_PROFILE_FILE`
     #[arg(skip)]
     counts: Option<PathBuf>,
 }
@@ -153,7 +153,6 @@ impl Agent {
             .args(arguments)
             // One heap, as in the installed agent's unit.
             .env("MALLOC_ARENA_MAX", "1")
-            .envs(self.counts.iter().map(|counts| ("LLVM_PROFILE_FILE", counts)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -178,7 +177,8 @@ impl Agent {
 
     /// Started, and connected.
     fn start(&self) -> Result<Child> {
-        let daemon = self.command(&["run"]).spawn()?;
+        let counts = self.counts.iter().map(|counts| ("LLVM_PROFILE_FILE", counts));
+        let daemon = self.command(&["run"]).envs(counts).spawn()?;
         self.is_connected()?;
         Ok(daemon)
     }

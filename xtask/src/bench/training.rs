@@ -39,12 +39,19 @@ const SEARCHES: [&str; 5] = [
     r#"{"size":0,"query":{"range":{"@timestamp":{"gte":"now-1h"}}},"aggs":{"cpu":{"avg":{"field":"system.cpu.total.norm.pct"}}}}"#,
 ];
 
-/// Lets the program enrol agents, roll a policy out, ship, search, and show its pages. What agents count goes into files of their own,
-/// named by `counts_of_agents` (the compiler's pattern: `%p` is a process).
-pub(crate) fn train(binary: &Path, counts_of_agents: &Path) -> Result<()> {
+/// Where a program that counts writes, by what it did: patterns of file names as the compiler has them (`%p` is a process).
+pub(crate) struct Counts {
+    /// An agent that has nothing to do.
+    pub(crate) resting: PathBuf,
+    /// One that ships lines and metrics.
+    pub(crate) shipping: PathBuf,
+}
+
+/// Lets the program enrol agents, roll a policy out, ship, search, and show its pages.
+pub(crate) fn train(binary: &Path, counts: &Counts) -> Result<()> {
     fleet_server::run_and_look(&FleetServerBench::small(binary), look_at_pages)?;
-    commands::run(&CommandsBench::short(binary, counts_of_agents))?;
-    shipper::ship_to_up(binary, LINES, counts_of_agents, search)
+    commands::run(&CommandsBench::short(binary, &counts.resting))?;
+    shipper::ship_to_up(binary, LINES, &counts.shipping, search)
 }
 
 fn look_at_pages(up: &Up) -> Result<()> {

@@ -4,7 +4,7 @@
 //! uses lies side by side: the kernel maps 64 KiB around each page that is used, so that a function here and one there were most of
 //! what a resting agent had in memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,15 +26,18 @@ pub(super) struct Taught {
 /// Builds a program that counts, lets it work, and gives what was counted.
 pub(super) fn train(root: &Path, target: &Target) -> Result<Taught> {
     let folder = target_folder(root).join("counts");
-    let agents = folder.join("agents");
-    fresh(&agents)?;
+    fresh(&folder)?;
+    let (resting, shipping) = (folder.join("resting"), folder.join("shipping"));
     let program = target.build_counting(root, &folder)?;
-    bench::train(&program, &agents.join("%p.profraw"))?;
+    let counts = bench::Counts {
+        resting: resting.join("%p.profraw"),
+        shipping: shipping.join("%p.profraw"),
+    };
+    bench::train(&program, &counts)?;
     let tools = Tools::of_the_compiler()?;
-    let of_agents = tools.merge(&[&agents], &folder.join("agents.profdata"))?;
-    let counts = tools.merge(&[&folder, &agents], &folder.join("all.profdata"))?;
     let order = folder.join("order");
-    write(&order, &tools.used(&of_agents)?, 0o644)?;
+    write(&order, &tools.order(&[&resting, &shipping])?, 0o644)?;
+    let counts = tools.merge(&[&folder, &resting, &shipping], "all")?;
     Ok(Taught { counts, order })
 }
 
@@ -65,37 +68,50 @@ impl Tools {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// One file of what processes have written into `folders`.
-    fn merge(&self, folders: &[&Path], into: &Path) -> Result<PathBuf> {
+    /// The file `name` in the first folder, of what processes have written into `folders`.
+    fn merge(&self, folders: &[&Path], name: &str) -> Result<PathBuf> {
         let mut files = Vec::new();
         for folder in folders {
             files.extend(with_extension(folder, "profraw")?);
         }
+        let into = folders
+            .first()
+            .context("there is one")?
+            .join(name)
+            .with_extension("profdata");
         ensure!(!files.is_empty(), "the program has written no counts into {folders:?}");
         let arguments = [OsStr::new("merge"), OsStr::new("-o"), into.as_os_str()];
         let files = files.iter().map(|file| file.as_os_str());
         self.run("llvm-profdata", arguments.into_iter().chain(files))?;
-        Ok(into.to_owned())
+        Ok(into)
     }
 
-    /// The names of functions that ran, a line each, and those of the standard library, which is not counted.
-    fn used(&self, counts: &Path) -> Result<String> {
-        let show = ["show", "--counts", "--all-functions"].map(OsStr::new);
-        let shown = self.run("llvm-profdata", show.into_iter().chain([counts.as_os_str()]))?;
-        let mut names: BTreeSet<&str> = functions_that_ran(&shown).collect();
+    /// Names of functions, a line each: those of the standard library, which is not counted, and what ran according to the first
+    /// folder, then what ran according to the next.
+    fn order(&self, folders: &[&Path]) -> Result<String> {
+        let mut names = self.of_the_standard_library()?;
+        let mut known: HashSet<String> = names.iter().cloned().collect();
+        for folder in folders {
+            let counts = self.merge(&[folder], "merged")?;
+            let show = ["show", "--counts", "--all-functions"].map(OsStr::new);
+            let shown = self.run("llvm-profdata", show.into_iter().chain([counts.as_os_str()]))?;
+            let new = functions_that_ran(&shown).filter(|name| known.insert((*name).to_owned()));
+            names.extend(new.map(str::to_owned));
+        }
+        names.push(String::new());
+        Ok(names.join("\n"))
+    }
+
+    fn of_the_standard_library(&self) -> Result<Vec<String>> {
         let libraries = with_extension(&self.library, "rlib")?;
         let list = ["--defined-only", "--just-symbol-name", "--quiet"].map(OsStr::new);
         let listed = self.run(
             "llvm-nm",
-            list.into_iter().chain(libraries.iter().map(|file| file.as_os_str())),
+            list.into_iter()
+                .chain(libraries.iter().map(|library| library.as_os_str())),
         )?;
-        names.extend(listed.lines().filter(|line| line.starts_with("_R")));
-        let mut text = String::new();
-        for name in names {
-            text.push_str(name);
-            text.push('\n');
-        }
-        Ok(text)
+        let names: BTreeSet<&str> = listed.lines().filter(|line| line.starts_with("_R")).collect();
+        Ok(names.into_iter().map(str::to_owned).collect())
     }
 }
 
