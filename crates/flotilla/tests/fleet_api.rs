@@ -194,3 +194,14 @@ fn an_uploaded_package_shapes_policies_and_documents() {
         (&json!("long"), &json!("keyword"))
     );
 }
+
+/// `up` runs a Fleet Server of its own: whoever waits until agents can enroll need not wait for an agent that runs one.
+#[test]
+fn agents_can_enroll_in_what_up_runs() {
+    let flotilla = Flotilla::start(FLOTILLA, &["--no-agent"]);
+    let state = flotilla.console().get("/api/fleet/agents/setup");
+    assert_eq!(
+        (&state["isReady"], &state["missing_requirements"]),
+        (&json!(true), &json!([]))
+    );
+}

@@ -13,6 +13,10 @@ const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 const SCHEMATHESIS: &str = "/opt/flotilla-tests/schemathesis/bin/schemathesis";
 /// Without more time: what the description itself asks for, the bounds of each field and just beyond them.
 const QUICK: &[&str] = &["--phases", "examples,coverage"];
+/// Chains of requests that follow the links. Each seed begins elsewhere, and comes to other routes.
+const CHAINS: &[&str] = &["--phases", "stateful", "--max-examples", "200"];
+const QUICK_SEEDS: std::ops::RangeInclusive<u32> = 1..=3;
+const SEEDS: std::ops::RangeInclusive<u32> = 1..=20;
 
 #[test]
 fn the_api_is_what_its_description_says() {
@@ -23,9 +27,9 @@ fn the_api_is_what_its_description_says() {
     let description = format!("{}/api/fleet/openapi.json", flotilla.text("/urls/console"));
     let login = format!("{}:{}", flotilla.text("/username"), flotilla.text("/password"));
     let examples = std::env::var("FLOTILLA_API_EXAMPLES").ok();
-    let extent = match &examples {
-        Some(examples) => vec!["--max-examples", examples],
-        None => QUICK.to_vec(),
+    let (extent, seeds) = match &examples {
+        Some(examples) => (vec!["--max-examples", examples], SEEDS),
+        None => (QUICK.to_vec(), QUICK_SEEDS),
     };
     // Where it keeps what it has learned: not in the folder of the sources.
     let folder = tempfile::tempdir().unwrap();
@@ -34,22 +38,19 @@ fn the_api_is_what_its_description_says() {
         folder.path().join("schemathesis.toml"),
     )
     .unwrap();
-    let output = Command::new(SCHEMATHESIS)
-        .current_dir(folder.path())
-        .args(["run", &description, "--auth", &login, "--header", "kbn-xsrf: true"])
-        .args(["--tls-verify", &flotilla.text("/ca/path")])
-        .args([
-            "--request-retries",
-            "3",
-            "--seed",
-            "1",
-            "--continue-on-failure",
-            "--no-color",
-        ])
-        .args(extent)
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}{complaint}");
+    let run = |seed: u32, extent: &[&str]| {
+        let output = Command::new(SCHEMATHESIS)
+            .current_dir(folder.path())
+            .args(["run", &description, "--auth", &login, "--header", "kbn-xsrf: true"])
+            .args(["--tls-verify", &flotilla.text("/ca/path"), "--seed", &seed.to_string()])
+            .args(["--request-retries", "3", "--continue-on-failure", "--no-color"])
+            .args(extent)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}{complaint}");
+    };
+    run(1, &extent);
+    seeds.for_each(|seed| run(seed, CHAINS));
 }
