@@ -50,7 +50,10 @@ pub(crate) async fn follow_policies(server: Arc<FleetServer>, stop: Cancellation
                 server.policies_are_read();
                 server.policies.prune();
             }
-            Some(Err(error)) => pause(&server, "follow_policies", &error, &stop).await,
+            Some(Err(error)) => {
+                follower.seen = None;
+                pause(&server, "follow_policies", &error, &stop).await;
+            }
         }
     }
 }
@@ -60,7 +63,8 @@ async fn read_policies(
     follower: &mut Follower,
     unprepared: &mut HashMap<PolicyId, PolicyDocument>,
 ) -> Result<(), StoreError> {
-    for (id, revision) in follower.newest_revisions(server).await? {
+    let mut ahead = follower.clone();
+    for (id, revision) in ahead.newest_revisions(server).await? {
         let Some(document) = server.store.get(indices::POLICIES, &revision.document_id).await? else {
             continue;
         };
@@ -69,6 +73,8 @@ async fn read_policies(
             Err(error) => tracing::error!(policy.id = %id, error = %error, "a policy document cannot be read"),
         }
     }
+    // The store may fail in between: read is what is kept.
+    *follower = ahead;
     for (id, document) in std::mem::take(unprepared) {
         if let Err(error) = put_up(server, document.clone()).await {
             tracing::error!(policy.id = %id, policy.revision = document.revision_idx, error = %error, "a policy cannot go out");
@@ -130,7 +136,10 @@ pub(crate) async fn follow_actions(server: Arc<FleetServer>, stop: CancellationT
                 server.note_store(true);
                 server.actions.complete();
             }
-            Some(Err(error)) => pause(&server, "follow_actions", &error, &stop).await,
+            Some(Err(error)) => {
+                follower.seen = None;
+                pause(&server, "follow_actions", &error, &stop).await;
+            }
         }
     }
 }
@@ -245,11 +254,12 @@ async fn pause(server: &FleetServer, operation: &'static str, error: &StoreError
 }
 
 /// How far an index has been read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Follower {
     index: &'static str,
     last: Option<SeqNo>,
-    /// The checkpoint up to which everything has been read, matching or not.
+    /// The checkpoint up to which everything has been read, matching or not. Forgotten when reading fails: the next wait must not be
+    /// for what comes after it.
     seen: Option<SeqNo>,
 }
 

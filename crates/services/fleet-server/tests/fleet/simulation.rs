@@ -176,9 +176,15 @@ impl World {
             let mut tries = 0;
             while self.agents[chosen].runs < self.newest[self.agents[chosen].policy] {
                 tries += 1;
-                assert!(tries < 1000, "seed {}: an agent stays behind", self.seed);
                 let Simulated { agent, policy, runs } = &self.agents[chosen];
                 let answer = self.fleet.checkin(agent, &running(policy, *runs)).await;
+                assert!(
+                    tries < 1000,
+                    "seed {}: {} stays behind with {runs} of {policy}, newest {:?}: {answer:?}",
+                    self.seed,
+                    agent.id,
+                    self.newest
+                );
                 if let Some(revision) = self.revision_of(&answer, policy, *runs) {
                     self.agents[chosen].runs = revision;
                 }
