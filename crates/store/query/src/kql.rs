@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::dsl::{Query, QueryError, RangeBound};
+use crate::dsl::{Query, QueryError, RangeBound, ScoreMode};
 
 const DEEPEST: usize = 30;
 
@@ -13,7 +13,11 @@ const DEEPEST: usize = 30;
 /// # Errors
 /// When brackets or quotes do not close, or an operator has nothing to work on.
 pub fn parse(text: &str) -> Result<Query, QueryError> {
-    let mut parser = Parser { rest: text, depth: 0 };
+    let mut parser = Parser {
+        rest: text,
+        depth: 0,
+        within: String::new(),
+    };
     if parser.skip_space().is_empty() {
         return Ok(Query::MatchAll);
     }
@@ -28,6 +32,8 @@ pub fn parse(text: &str) -> Result<Query, QueryError> {
 struct Parser<'a> {
     rest: &'a str,
     depth: usize,
+    /// Before the names of fields inside `list: { .. }`.
+    within: String,
 }
 
 struct Text {
@@ -131,7 +137,8 @@ impl<'a> Parser<'a> {
 
     fn expression(&mut self) -> Result<Query, QueryError> {
         let start = self.rest;
-        let first = self.one_text()?;
+        let mut first = self.one_text()?;
+        first.content.insert_str(0, &self.within);
         for (sign, inclusive, lower) in [
             (">=", true, true),
             ("<=", true, false),
@@ -154,6 +161,9 @@ impl<'a> Parser<'a> {
             }
         }
         if self.symbol(":") {
+            if self.symbol("{") {
+                return self.one_object(first.content);
+            }
             if self.symbol("(") {
                 let query = self.or(Some(&first.content))?;
                 return if self.symbol(")") {
@@ -168,6 +178,22 @@ impl<'a> Parser<'a> {
         self.rest = start;
         let text = self.words()?;
         Ok(value_query("*", &text))
+    }
+
+    /// `list: { a: 1 and b: 2 }`: one object of the list has both.
+    fn one_object(&mut self, path: String) -> Result<Query, QueryError> {
+        let around = std::mem::replace(&mut self.within, format!("{path}."));
+        let query = Box::new(self.or(None)?);
+        self.within = around;
+        if !self.symbol("}") {
+            return Err(self.error("a bracket does not close"));
+        }
+        Ok(Query::Nested {
+            path,
+            query,
+            ignore_unmapped: true,
+            score_mode: ScoreMode::default(),
+        })
     }
 
     /// One quoted text, or all words up to an operator.
@@ -193,7 +219,7 @@ impl<'a> Parser<'a> {
     fn at_operator(&mut self) -> bool {
         let before = self.rest;
         let found = self.skip_space().is_empty()
-            || self.rest.starts_with([')', '('])
+            || self.rest.starts_with([')', '(', '{', '}'])
             || self.word("and")
             || self.word("or")
             || self.word("not");
@@ -220,7 +246,7 @@ impl<'a> Parser<'a> {
                     break;
                 }
                 c if quoted => found.content.push(c),
-                c if c.is_whitespace() || matches!(c, '(' | ')' | ':' | '<' | '>' | '"') => {
+                c if c.is_whitespace() || matches!(c, '(' | ')' | '{' | '}' | ':' | '<' | '>' | '"') => {
                     end = at;
                     break;
                 }
@@ -278,7 +304,7 @@ mod tests {
     fn expressions() {
         let document = json!({
             "message": "user log in failed", "log": {"level": "error"}, "host": {"name": "web-1"}, "n": 7,
-            "url": "http://a:80/"
+            "url": "http://a:80/", "units": [{"id": "a", "ok": true}, {"id": "b", "ok": false, "in": [{"x": 1}]}]
         });
         let check = |text: &str, expected: bool| {
             let query = parse(text).unwrap_or_else(|error| panic!("{error}"));
@@ -304,11 +330,16 @@ mod tests {
         check("url: \"http://a:80/\"", true);
         check("log.level:info or n > 3 and n < 9", true);
         check("message: failed log", true);
+        check("units: {id: a and ok: true}", true);
+        check("units: { id: a and ok: false } or n: 8", false);
+        check("units: {in: {x: 1} and not ok: true}", true);
     }
 
     #[test]
     fn mistakes_are_told() {
-        for text in ["a:", "(a", "a and", "a: \"x", "a:(b", "or", ":b", "a >"] {
+        for text in [
+            "a:", "(a", "a and", "a: \"x", "a:(b", "a: {b: 1", "a: {}", "a}", "or", ":b", "a >",
+        ] {
             assert!(parse(text).is_err() || text == "or", "{text}");
         }
     }
@@ -320,7 +351,7 @@ mod tests {
         }
 
         #[test]
-        fn no_mix_of_operators_makes_it_panic(text in "[a-b:()\"* <>=\\\\nodrt]{0,40}") {
+        fn no_mix_of_operators_makes_it_panic(text in "[a-b:(){}\"* <>=\\\\nodrt]{0,40}") {
             drop(parse(&text));
         }
     }

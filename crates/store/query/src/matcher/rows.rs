@@ -262,7 +262,7 @@ mod tests {
             "*.name: db",
             "_id: (id-3 or id-64)",
             "tags.keyword: core",
-            "host.name: \"web-5\" and not (count: 5)",
+            "host.name: \"web-5\" and not (count: 10)",
         ];
         let now = "2026-06-01T00:00:00Z".parse().unwrap();
         for text in queries {
