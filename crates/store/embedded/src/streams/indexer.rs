@@ -33,6 +33,9 @@ const WRITER_DOCUMENTS: usize = 1_000;
 const CLOSE_AFTER: Duration = Duration::from_secs(30);
 /// Segments with so many documents in all are merged on the spot.
 const SMALL_MERGE: u32 = 20_000;
+/// Segments with more documents stay as they are: merging two million documents took over a gigabyte, and eight of these are at most
+/// a third of a million.
+const MOST_TO_MERGE: usize = 40_000;
 /// Memory in which a writer gathers documents before it writes a segment, bytes.
 const WRITER_MEMORY: usize = 48 << 20;
 /// The same for the few documents of one commit: a table of 32,768 terms. An ordinary writer's has 524,288, all of them set
@@ -386,6 +389,12 @@ impl Indexer {
     }
 }
 
+fn merge_policy() -> LogMergePolicy {
+    let mut policy = LogMergePolicy::default();
+    policy.set_max_docs_before_merge(MOST_TO_MERGE);
+    policy
+}
+
 fn open_writer(backing: &Backing) -> Result<IndexWriter, StoreError> {
     let options = IndexWriterOptions::builder()
         .num_worker_threads(1)
@@ -433,7 +442,7 @@ impl Open {
     fn writer(&mut self) -> Result<&mut IndexWriter, StoreError> {
         if let Pending::Here(documents) = &mut self.pending {
             let writer = open_writer(&self.backing)?;
-            writer.set_merge_policy(Box::new(LogMergePolicy::default()));
+            writer.set_merge_policy(Box::new(merge_policy()));
             for document in std::mem::take(documents) {
                 writer.add_document(document).map_err(index_error)?;
             }
@@ -527,7 +536,7 @@ enum Merges {
 }
 
 fn merge_few(backing: &Backing, writer: &mut IndexWriter) -> Result<Merges, StoreError> {
-    let policy = LogMergePolicy::default();
+    let policy = merge_policy();
     let segments = backing.index()?.searchable_segment_metas().map_err(index_error)?;
     let mut merges = Merges::Done;
     for MergeCandidate(ids) in policy.compute_merge_candidates(&segments) {
