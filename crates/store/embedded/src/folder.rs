@@ -13,7 +13,10 @@ pub(crate) const FORMAT: u32 = STEPS.len() as u32 + 1;
 type Step = fn(&Utf8Path) -> std::io::Result<()>;
 
 /// The first is for folders of version 1.
-const STEPS: &[Step] = &[];
+const STEPS: &[Step] = &[
+    // From 2 on documents of data streams are stored as texts, which older programs cannot read; those of before stay as they are.
+    |_| Ok(()),
+];
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]

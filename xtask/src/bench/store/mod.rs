@@ -268,15 +268,11 @@ async fn timed(server: &Server, what: &str, body: &Value) -> Result<()> {
         client.ask(Method::POST, &path, body.to_string()).await?;
         times.push(started.elapsed());
     }
+    // Segments keep what was counted in them: the first look is the one that reads them all.
+    let first = times[0].as_secs_f64() * 1e3;
     times.sort();
-    row(
-        what,
-        format!(
-            "median {:.0} ms, best {:.0} ms",
-            times[LOOKS / 2].as_secs_f64() * 1e3,
-            times[0].as_secs_f64() * 1e3
-        ),
-    );
+    let median = times[LOOKS / 2].as_secs_f64() * 1e3;
+    row(what, format!("first {first:.0} ms, median {median:.0} ms"));
     Ok(())
 }
 

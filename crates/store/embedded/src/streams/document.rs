@@ -17,6 +17,7 @@ const MOST_FIELDS: usize = 10_000;
 
 /// Reads a document. The error says what does not fit.
 pub(crate) fn parse(source: &Bytes) -> Result<TantivyDocument, String> {
+    let text = std::str::from_utf8(source).map_err(|error| error.to_string())?;
     let mut builder = Builder {
         document: TantivyDocument::with_capacity(source.len() * 2),
         path: String::with_capacity(64),
@@ -24,8 +25,8 @@ pub(crate) fn parse(source: &Bytes) -> Result<TantivyDocument, String> {
         numbers: Vec::new(),
         timestamps: 0,
     };
-    let mut deserializer = serde_json::Deserializer::from_slice(source);
-    builder.document.add_bytes(LAYOUT.source, source);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    builder.document.add_text(LAYOUT.source, text);
     Node {
         builder: &mut builder,
         root: true,

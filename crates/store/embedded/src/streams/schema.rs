@@ -118,6 +118,7 @@ impl Layout {
         };
         let id = builder.add_text_field("_id", TextOptions::default().set_indexing_options(raw()).set_stored());
         let seq_no = builder.add_u64_field("_seq_no", NumericOptions::default().set_fast());
+        // Its values are texts since format 2: tantivy writes and reads those in one piece, and octets one by one.
         let source = builder.add_bytes_field("_source", BytesOptions::default().set_stored());
         let present = builder.add_text_field("_present", TextOptions::default().set_indexing_options(raw()));
         let keyword = TextOptions::default().set_indexing_options(raw()).set_fast("raw");

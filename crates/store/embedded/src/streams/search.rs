@@ -138,16 +138,25 @@ pub(crate) fn document(backing: &Backing, searcher: &Searcher, address: DocAddre
     let id = stored
         .get_first(LAYOUT.id)
         .and_then(|value| value.as_str().map(ToOwned::to_owned));
-    let source = stored
-        .get_first(LAYOUT.source)
-        .and_then(|value| value.as_bytes().map(<[u8]>::to_vec));
     Ok(Document {
         index: backing.row.name.clone(),
         id: id.unwrap_or_else(|| backing.made_id(seq_no)),
         version: 1,
         seq_no,
-        source: Source::from_checked(source.unwrap_or_default().into()),
+        source: Source::from_checked(source(&stored).to_vec().into()),
     })
+}
+
+/// A document as it came: a text, in folders of format 1 octets.
+fn source(stored: &TantivyDocument) -> &[u8] {
+    let Some(value) = stored.get_first(LAYOUT.source) else {
+        return &[];
+    };
+    value
+        .as_str()
+        .map(str::as_bytes)
+        .or(value.as_bytes())
+        .unwrap_or_default()
 }
 
 /// The committed document of that id.
@@ -554,4 +563,20 @@ pub(crate) fn field_types(searcher: &Searcher) -> Result<Vec<(String, &'static s
         ));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_of_format_1_can_still_be_read() {
+        let text = r#"{"@timestamp":1}"#;
+        let mut old = TantivyDocument::new();
+        old.add_bytes(LAYOUT.source, text.as_bytes());
+        let mut new = TantivyDocument::new();
+        new.add_text(LAYOUT.source, text);
+        assert_eq!(source(&old), text.as_bytes());
+        assert_eq!(source(&new), source(&old));
+    }
 }
