@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
-use super::process::{Figures, Up};
+use super::process::{Figures, Up, as_after_a_boot};
 use super::{release_binary, row};
 
 /// No step takes longer.
@@ -51,6 +51,7 @@ pub(crate) fn run(bench: &CommandsBench) -> Result<()> {
         None => release_binary()?,
     };
     let folder = std::env::temp_dir().join(format!("flotilla-bench-{}", std::process::id()));
+    as_after_a_boot(&binary)?;
     let up = Up::start(&binary, &folder.join("data"))?;
     let agent = Agent {
         binary,

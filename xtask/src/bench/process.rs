@@ -11,6 +11,18 @@ use serde_json::Value;
 /// Of a second; the kernel's unit of CPU times in `/proc`.
 const TICKS: f64 = 100.0;
 
+/// Makes the next process of a program find it as it is after a boot: read from disk page by page. What has just been written or copied lies
+/// in memory in large pieces, and newer kernels map such a piece whole where one page of it is used.
+pub(super) fn as_after_a_boot(program: &Path) -> Result<()> {
+    let status = Command::new("dd")
+        .arg(format!("if={}", program.display()))
+        .args(["iflag=nocache", "count=0", "status=none"])
+        .status()
+        .context("cannot run dd")?;
+    ensure!(status.success(), "dd cannot read {}", program.display());
+    Ok(())
+}
+
 /// A running `flotilla up --no-agent`.
 pub(super) struct Up {
     child: Child,

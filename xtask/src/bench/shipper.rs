@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::process::{Figures, Up};
+use super::process::{Figures, Up, as_after_a_boot};
 use super::{release_binary, row};
 
 const LOOK: Duration = Duration::from_millis(100);
@@ -127,6 +127,7 @@ fn idle(bench: &ShipperBench, binary: &Path, folder: &Path, output: &str) -> Res
     fs::remove_dir_all(folder.join("agent"))?;
     write_lines(&folder.join("app.log"), 10)?;
     let inputs = format!("{}{}", filestream(folder), METRICS);
+    as_after_a_boot(binary)?;
     let agent = Agent::start(binary, folder, output, &inputs)?;
     std::thread::sleep(SETTLE);
     let before = agent.figures()?;
