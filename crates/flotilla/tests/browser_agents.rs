@@ -81,7 +81,9 @@ fn a_revoked_token_lets_nobody_in(user: &mut User<'_>) {
     ));
     user.browser
         .leave_by("document.querySelector('dialog[open] button[value=confirm]').click()");
-    assert!(!user.browser.text("tbody").contains("for one day") || user.browser.text("tbody").contains("Revoked"));
+    assert!(user.browser.toast().contains("was revoked"));
+    let row = user.browser.evaluate(&format!("{row}.innerText"));
+    assert!(row.as_str().unwrap().contains("Revoked"), "{row}");
     let home = tempfile::tempdir().unwrap();
     let path = format!("--path.home={}", home.path().display());
     let (url, authority) = (user.flotilla.text("/urls/fleet_server"), user.flotilla.text("/ca/path"));
@@ -98,6 +100,10 @@ fn a_revoked_token_lets_nobody_in(user: &mut User<'_>) {
         ],
     );
     assert!(!refused.status.success(), "a revoked token enrols nobody");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("it was revoked"), "{said}");
+    user.browser.open("/app/audit");
+    user.browser.sees("tbody", "revoked enrollment token for one day");
 }
 
 /// The page that shows the line turns green by itself when the agent is there, and again with its first data.
@@ -123,7 +129,7 @@ fn an_agent_arrives_in_the_open_page(user: &mut User<'_>) -> Agent {
     );
     user.browser.until(
         "its first data",
-        "document.querySelector('#arrived').innerText.includes('Its first data is here')",
+        "document.querySelector('#arrived .ball.done') && document.querySelector('#arrived').innerText.includes('Its first data is here')",
     );
     user.browser.until(
         "that it is said",

@@ -3,11 +3,12 @@
 //! Pictures are kept in `artefacts/pages`.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use pki::{Authority, AuthorityRequest, KeyType, LeafRequest};
 use serde_json::Value;
-use testkit::{Browser, Flotilla, User, eventually};
+use testkit::{Browser, Flotilla, User, eventually, free_ports, run};
 
 const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla");
 const SOON: Duration = Duration::from_mins(1);
@@ -28,8 +29,8 @@ fn a_fleet_is_run_from_its_pages() {
     an_integration_is_added_and_removed(&mut user);
     an_agent_gets_a_tag(&mut user);
     the_local_agent_is_led(&mut user);
-    a_fleet_server_gets_its_command(&mut user);
     a_proxy_is_made_with_the_keyboard_alone(&mut user);
+    a_second_fleet_server_is_added(&mut user);
     user.browser.step("the end");
 }
 
@@ -282,27 +283,108 @@ fn the_local_agent_is_led(user: &mut User<'_>) {
     user.browser.sees("#diagnostics", "Deleted");
 }
 
-fn a_fleet_server_gets_its_command(user: &mut User<'_>) {
-    user.browser.step("the command of a Fleet Server");
+/// From its page to agents that enroll through it, by the commands that the page shows; only their paths on the new host are others.
+fn a_second_fleet_server_is_added(user: &mut User<'_>) {
+    user.browser.step("a second Fleet Server");
     user.browser.open("/app/fleet/agents/add-fleet-server");
-    user.browser
-        .leave_by("document.querySelector('main form').requestSubmit()");
-    let command = user.browser.evaluate(
-        "[...document.querySelectorAll('.command pre')].map(command => command.textContent).find(text => text.includes('install'))",
-    );
-    let command = command.as_str().unwrap();
-    for option in [
-        "tar xzvf",
-        "--url=https://",
-        "--fleet-server-service-token=AAEAA",
-        "--fleet-server-policy=",
-        "--fleet-server-es-ca-trusted-fingerprint=",
-        "--certificate-authorities=/etc/fleet-ca.crt",
-    ] {
-        assert!(command.contains(option), "{option} in {command}");
-    }
-    user.browser.sees(".command pre", "BEGIN CERTIFICATE");
+    user.browser.sees("main", "answers at");
+    user.browser.follow_text("Add another host");
+    let [port] = free_ports();
+    let url = format!("https://localhost:{port}");
+    user.browser.type_into("name", "Quay");
+    user.browser.type_into("host_urls", &url);
+    user.browser.follow("button[value=save]");
+    let proposed = user.browser.evaluate("document.querySelector('#url').value");
+    assert_eq!(proposed, url.as_str(), "the new host is chosen");
+    user.browser.submit("main form");
+    user.browser.sees(".command pre", "certutil cert");
     user.browser.picture("add-fleet-server-1440-light");
+    let _server = FleetServer::started_as(&shown_commands(user));
+    user.browser.until(
+        "the Fleet Server in the open page, its step done",
+        "document.querySelector('#arrived .ball.done') && document.querySelector('#arrived').innerText.includes('Healthy')",
+    );
+    user.browser.picture("add-fleet-server-arrived-1440-light");
+    user.browser.follow("#arrived a[href$='tab=settings']");
+    user.browser.evaluate(
+        "{ const hosts = document.querySelector('[name=fleet_server_host_id]'); \
+         hosts.value = [...hosts.options].find(one => one.text.includes('Quay')).value; \
+         hosts.dispatchEvent(new Event('change', { bubbles: true })); 0 }",
+    );
+    user.browser.follow(".panel-foot .primary");
+    user.browser.step("an agent through it");
+    user.browser.open("/app/fleet/agents/add");
+    let command = user.browser.text(".command pre");
+    let join = command.split_whitespace().skip_while(|word| *word != "--join").nth(1);
+    let home = tempfile::tempdir().unwrap();
+    let path = format!("--path.home={}", home.path().display());
+    let enrolled = run(FLOTILLA, ["agent", &path, "enroll", "--force", "--join", join.unwrap()]);
+    assert!(
+        enrolled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&enrolled.stderr)
+    );
+    user.browser
+        .until("the agent", "document.querySelector('#arrived .ball.done') !== null");
+}
+
+/// The commands of the page.
+fn shown_commands(user: &mut User<'_>) -> Vec<String> {
+    let commands = user
+        .browser
+        .evaluate("[...document.querySelectorAll('.command pre')].map(command => command.textContent)");
+    let commands = commands.as_array().into_iter().flatten();
+    commands.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// A Fleet Server on a host of its own.
+struct FleetServer {
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl FleetServer {
+    /// By what makes its certificate, what writes the CA, and what enrolls it.
+    fn started_as(commands: &[String]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().display().to_string();
+        let certificate = commands[0].split("\nunzip").next().unwrap();
+        let certificate = certificate.replacen("flotilla", FLOTILLA, 1);
+        let in_shell = |text: &str| {
+            let text = format!("cd {place} && {text}");
+            let done = run("sh", ["-c", &text]);
+            assert!(
+                done.status.success(),
+                "{text}: {}",
+                String::from_utf8_lossy(&done.stderr)
+            );
+        };
+        in_shell(&certificate);
+        let zip = fs_err::File::open(folder.path().join("fleet-server.zip")).unwrap();
+        zip::ZipArchive::new(zip).unwrap().extract(folder.path()).unwrap();
+        let written = commands[1].replace("sudo ", "").replace("/etc/", &format!("{place}/"));
+        in_shell(&written);
+        let (_, options) = commands[2].split_once("sh -s --").unwrap();
+        let options = options
+            .replace("/etc/fleet-ca", &format!("{place}/fleet-ca"))
+            .replace("/etc/", &format!("{place}/fleet-server/"));
+        in_shell(&format!(
+            "{FLOTILLA} agent enroll --path.home={place}/home --force {options}"
+        ));
+        let child = Command::new(FLOTILLA)
+            .args(["agent", &format!("--path.home={place}/home"), "run"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, _folder: folder }
+    }
+}
+
+impl Drop for FleetServer {
+    fn drop(&mut self) {
+        let _already_gone = self.child.kill();
+        let _already_waited = self.child.wait();
+    }
 }
 
 /// Opened, filled in, saved and closed without a pointer.

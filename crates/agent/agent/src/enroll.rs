@@ -153,7 +153,7 @@ fn hint(error: &FleetError) -> &'static str {
     }
     match (error.status(), error.code()) {
         (Some(StatusCode::UNAUTHORIZED), _) => {
-            "\nthe enrollment token is not valid: it was mistyped, revoked, or belongs to another fleet; copy it again from the console"
+            "\nthe enrollment token is not valid: it was revoked, has expired or was mistyped, or it belongs to another fleet; copy one that is active from Enrollment tokens in the console"
         }
         (Some(StatusCode::FORBIDDEN), "AgentNotReplaceable") => {
             "\nan agent with this id exists and the replace token does not match; leave out --id, or pass the --replace-token it was enrolled with"

@@ -54,12 +54,16 @@ impl JoinString {
     /// One line for a shell on a host that has nothing yet. The server is checked by its keys, of which `pins` are the SHA-256
     /// in base64, before anything of it runs. The text holds the enrollment token in clear.
     pub fn install_command(&self, pins: &[String]) -> String {
+        let url = self.urls.first().map_or("", String::as_str);
+        format!("{} --join {}", Self::install_script(url, pins), self.encode())
+    }
+
+    /// The beginning of that line, with the program from the Fleet Server at `url`; the options of `install` follow.
+    pub fn install_script(url: &str, pins: &[String]) -> String {
         let pins: Vec<String> = pins.iter().map(|pin| format!("sha256//{pin}")).collect();
         format!(
-            "curl -fsSk --pinnedpubkey '{}' {}/install | sh -s -- --join {}",
-            pins.join(";"),
-            self.urls.first().map_or("", String::as_str),
-            self.encode()
+            "curl -fsSk --pinnedpubkey '{}' {url}/install | sh -s --",
+            pins.join(";")
         )
     }
 

@@ -104,6 +104,11 @@ impl Authorities {
         self.authority_certificate(Role::Agents)
     }
 
+    /// Certificate and key files of the CA that signs for a role.
+    pub(super) fn signing_pair(&self, role: Role) -> (Utf8PathBuf, Utf8PathBuf) {
+        (self.authority_certificate(role), self.authority_key(role))
+    }
+
     /// Certificate and key files of a listener: RSA first, then P-256.
     pub(super) fn listener_pairs(&self, role: Role) -> [(Utf8PathBuf, Utf8PathBuf); 2] {
         [KeyType::Rsa(2048), KeyType::EcdsaP256].map(|key_type| self.leaf_files(role, key_type))

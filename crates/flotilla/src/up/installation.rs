@@ -124,6 +124,12 @@ impl Installation {
         }
     }
 
+    /// Certificate and key of the CA that signs for Fleet Servers; none when a certificate of another was brought.
+    pub(super) fn fleet_server_signing_pair(&self) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
+        let is_ours = self.fleet_server_files.is_none();
+        is_ours.then(|| self.authorities.signing_pair(Role::FleetServer))
+    }
+
     /// What the Fleet Server presents as its own, each of its pairs.
     pub(super) fn fleet_server_leaves(&self) -> Result<Vec<CertificateDer<'static>>> {
         let mut leaves = Vec::new();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use elasticsearch_api::{ApiSettings, ElasticsearchApi};
 use embedded::{EmbeddedOptions, EmbeddedStore};
-use fleet_console::{Console, ConsoleSettings, SetupSummary};
+use fleet_console::{Console, ConsoleSettings, SetupSummary, SigningAuthority};
 use fleet_server::{FleetServer, FleetServerSettings, Surroundings};
 use protocol::ServerStatus;
 use secret::Secret;
@@ -405,6 +405,9 @@ fn console_settings(installation: &Installation) -> Result<ConsoleSettings> {
         host_name: crate::host_names::own_name(),
         instance_id: installation.identity.cluster_uuid.clone(),
         fleet_server_certificates: installation.fleet_server_certificates(),
+        fleet_server_authority: installation
+            .fleet_server_signing_pair()
+            .map(|(certificate, key)| SigningAuthority { certificate, key }),
         ..ConsoleSettings::default()
     })
 }

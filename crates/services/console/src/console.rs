@@ -44,6 +44,17 @@ pub struct ConsoleSettings {
     /// Files with the chains that our own Fleet Server presents, when it hands out this program: with their keys' pins the pages
     /// show the line that joins a bare host.
     pub fleet_server_certificates: Vec<Utf8PathBuf>,
+    /// The CA that signed those, when it can sign for another Fleet Server: the pages show how.
+    pub fleet_server_authority: Option<SigningAuthority>,
+}
+
+/// Files of a CA on this host.
+#[derive(Clone, Debug)]
+pub struct SigningAuthority {
+    /// Its certificate, with those above it.
+    pub certificate: Utf8PathBuf,
+    /// Its private key.
+    pub key: Utf8PathBuf,
 }
 
 impl Default for ConsoleSettings {
@@ -58,6 +69,7 @@ impl Default for ConsoleSettings {
             instance_id: "00000000-0000-4000-8000-000000000000".to_owned(),
             download_url: "https://artifacts.elastic.co/downloads/".to_owned(),
             fleet_server_certificates: Vec::new(),
+            fleet_server_authority: None,
         }
     }
 }

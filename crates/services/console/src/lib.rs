@@ -10,4 +10,4 @@ pub mod domain;
 mod api;
 mod console;
 mod pages;
-pub use console::{Console, ConsoleSettings, SetupSummary};
+pub use console::{Console, ConsoleSettings, SetupSummary, SigningAuthority};

@@ -257,7 +257,7 @@ pub async fn revoke(console: &Console, actor: &Actor, id: &str, delete: bool) ->
             Some(
                 json!({"name": key.document.name, "policy_id": key.document.policy_id, "active": key.document.active}),
             ),
-            Some(json!({"active": false, "deleted": delete})),
+            Some(json!({"name": key.document.name, "policy_id": key.document.policy_id, "active": false, "deleted": delete})),
         ),
     );
     changes::apply(console, actor, changes).await

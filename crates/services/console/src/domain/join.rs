@@ -1,6 +1,7 @@
 //! Ways to bring an agent to a host that are texts: a manifest for Kubernetes, and a script.
 
 use certs::PemSource;
+use protocol::JoinString;
 
 use crate::Console;
 use crate::domain::error::FleetError;
@@ -16,12 +17,19 @@ const SYSTEMS: [(&str, &str); 3] = [
 /// Where the manifest mounts the CA, from the config map `elastic-agent-ca`.
 const CA_IN_POD: &str = "/etc/elastic-agent-ca/ca.crt";
 
-/// Pins of the keys that our own Fleet Server presents, each the SHA-256 of a public key in base64; none when its program is not
-/// handed out.
+/// The line that fetches this program from our own Fleet Server, checked by its keys, and installs it; its options follow. None
+/// when the program is not handed out.
 ///
 /// # Errors
 /// A certificate file cannot be read.
-pub fn install_pins(console: &Console) -> Result<Vec<String>, FleetError> {
+pub fn install_script(console: &Console) -> Result<Option<String>, FleetError> {
+    let pins = install_pins(console)?;
+    let url = console.settings.fleet_server_urls.first().filter(|_| !pins.is_empty());
+    Ok(url.map(|url| JoinString::install_script(url, &pins)))
+}
+
+/// Pins of the keys that our own Fleet Server presents, each the SHA-256 of a public key in base64.
+fn install_pins(console: &Console) -> Result<Vec<String>, FleetError> {
     let mut pins = Vec::new();
     for path in &console.settings.fleet_server_certificates {
         let chain = certs::load_certificates(&PemSource::Path(path.clone()), "the Fleet Server's certificate")

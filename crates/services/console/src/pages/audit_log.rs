@@ -117,8 +117,11 @@ impl Change {
             .find_map(|content| content["name"].as_str());
         let id = object["id"].as_str().unwrap_or_default().to_owned();
         let (verb, tone) = match text("action") {
-            "create" => ("created", "ok"),
+            "create" | "event" => ("created", "ok"),
             "delete" => ("deleted", "bad"),
+
+            _ if after["deleted"] == true => ("deleted", "bad"),
+            _ if before["active"] == true && after["active"] == false => ("revoked", "bad"),
             _ => ("changed", "act"),
         };
         Self {
@@ -208,5 +211,27 @@ mod tests {
         );
         assert_eq!(change.fields, [expected]);
         assert_eq!(change.effect(), "Harbour: host_urls");
+    }
+
+    #[test]
+    fn what_was_done_has_its_own_word() {
+        let check = |action: &str, after: Value, expected: &str| {
+            let record = json!({"action": action, "object": {"type": "enrollment_api_key", "id": "t"},
+                "before": json!({"name": "quay (t)", "active": true}).to_string(), "after": after.to_string()});
+            let change = Change::of(record.as_object().unwrap(), Timestamp::UNIX_EPOCH);
+            assert_eq!(change.verb, expected, "{after}");
+        };
+        check(
+            "update",
+            json!({"name": "quay (t)", "active": false, "deleted": false}),
+            "revoked",
+        );
+        check(
+            "update",
+            json!({"name": "quay (t)", "active": false, "deleted": true}),
+            "deleted",
+        );
+        check("update", json!({"name": "quay (t)", "active": true}), "changed");
+        check("event", json!({"name": "newest-service-token"}), "created");
     }
 }

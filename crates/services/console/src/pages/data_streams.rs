@@ -10,6 +10,7 @@ use query::{SearchRequest, SortOrder};
 use serde_json::Value;
 
 use super::agents::Chip;
+use super::explore::fields::{flatten, shown};
 use super::form::Values;
 use super::frame::Frame;
 use super::look::{Moment, Paging, bytes, figure, url_part};
@@ -22,6 +23,8 @@ use crate::domain::page::PageRequest;
 
 /// Streams of a page.
 const PER_PAGE: usize = 50;
+/// Fields of a metrics document in its line.
+const MOST_FIELDS: usize = 12;
 /// Documents of a stream that are shown.
 const NEWEST: usize = 25;
 
@@ -60,6 +63,8 @@ struct Page {
     frame: Frame,
     name: String,
     total: String,
+    /// There are more than those that are shown.
+    has_older: bool,
     documents: Vec<Shown>,
 }
 
@@ -236,6 +241,7 @@ pub(super) async fn page(reader: SignedIn, Path(name): Path<String>) -> Result<H
         frame: Frame::new(&reader, "Data streams", name.as_str()),
         name,
         total: figure(found.total),
+        has_older: found.total > found.hits.len() as u64,
         documents: found
             .hits
             .iter()
@@ -266,6 +272,7 @@ fn own_fields(source: &Value) -> String {
         .and_then(Value::as_str)
         .unwrap_or("system");
     let part = source.get(module).or_else(|| source.get("host")).unwrap_or(source);
-    let text = part.to_string();
-    text.chars().take(300).collect()
+    let fields = flatten(part).into_iter();
+    let fields = fields.map(|(name, value)| format!("{name} {}", shown(value)));
+    fields.take(MOST_FIELDS).collect::<Vec<_>>().join(" · ")
 }

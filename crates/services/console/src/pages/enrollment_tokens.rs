@@ -28,7 +28,7 @@ const COLUMNS: &[Column] = &[
     Column::rising("Agent policy", "policy", "p2"),
     Column::falling("Created on", "created", "p4"),
     Column::rising("Expires", "expires", "p2"),
-    Column::fixed("Enrolled", "p4"),
+    Column::fixed("Uses", "p4"),
     Column::rising("Active", "active", ""),
 ];
 
@@ -69,6 +69,8 @@ struct Row {
     policy_name: String,
     look: Look,
     active: bool,
+    /// It lets hosts in now: neither revoked, expired nor used up.
+    is_usable: bool,
     created: Moment,
     expires: Moment,
     uses: String,
@@ -200,13 +202,14 @@ impl Row {
         Self {
             policy_name: name_of(document.policy_id.as_str()),
             policy_id: document.policy_id.as_str().to_owned(),
+            is_usable: look.tone == "ok",
             look,
             active: document.active,
             created: Moment::parse(now, Some(&document.created_at)),
             expires,
             uses: document
                 .use_limit
-                .map_or_else(|| "any number".to_owned(), |limit| format!("{used} of {limit}")),
+                .map_or_else(|| "no limit".to_owned(), |limit| format!("{used} of {limit}")),
             addresses: document.allowed_addresses.join(", "),
             token: (may_change && document.active).then(|| key.token().expose().to_owned()),
             name: short_name(&key),

@@ -139,7 +139,8 @@ fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         "–".to_owned()
     } else {
-        format!("{:.1}", part as f64 * 100.0 / whole as f64)
+        let share = format!("{:.1}", part as f64 * 100.0 / whole as f64);
+        share.trim_end_matches(".0").to_owned()
     }
 }
 
@@ -281,7 +282,7 @@ fn next_steps(summary: &StatusSummary, total: u64, streams: usize) -> Vec<Attent
     };
     let mut steps = Vec::new();
     if total == 0 {
-        let effect = "One command on a host enrols it.";
+        let effect = "One command on a host enrolls it.";
         steps.push(step(
             "plus",
             "No agent is enrolled yet",
@@ -290,7 +291,7 @@ fn next_steps(summary: &StatusSummary, total: u64, streams: usize) -> Vec<Attent
             "Add agent",
         ));
     } else if total == 1 && summary.of(AgentStatus::Online) == 1 {
-        let effect = "This host reports already. One command enrols another.";
+        let effect = "This host reports already. One command enrolls another.";
         steps.push(step(
             "plus",
             "Add a second host",

@@ -69,7 +69,7 @@ impl Moment {
     pub(super) fn of(now: Timestamp, time: Timestamp) -> Self {
         let seconds = now.duration_since(time).as_secs();
         let relative = if seconds < 0 {
-            format!("in {}", span(-seconds))
+            format!("in {}", span(to_nearest(-seconds)))
         } else {
             format!("{} ago", span(seconds))
         };
@@ -77,6 +77,16 @@ impl Moment {
             exact: time.strftime("%-d %b %Y, %H:%M:%S UTC").to_string(),
             relative,
         }
+    }
+}
+
+/// What lies ahead is said to the nearest unit: a token for 24 hours ends in 24 hours, not in 23.
+fn to_nearest(seconds: i64) -> i64 {
+    match seconds {
+        ..60 => seconds,
+        60..3_600 => seconds + 30,
+        3_600..172_800 => seconds + 1_800,
+        _ => seconds + 43_200,
     }
 }
 
@@ -219,6 +229,8 @@ mod tests {
         check("2026-03-01T11:00:00Z", "1 h ago");
         check("2026-02-10T12:00:00Z", "19 d ago");
         check("2026-03-01T12:05:00Z", "in 5 min");
+        check("2026-03-02T11:59:59Z", "in 24 h");
+        check("2026-03-08T11:59:59Z", "in 7 d");
         assert_eq!(Moment::parse(now, None).relative, "–");
         assert_eq!(
             Moment::parse(now, Some("2026-03-01T11:00:00Z")).exact,

@@ -67,7 +67,7 @@ impl Platform {
 }
 
 /// A text to copy, and where it is run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Command {
     pub(super) place: &'static str,
     pub(super) text: String,
@@ -79,8 +79,8 @@ pub(super) struct Commands {
     pub(super) join: JoinString,
     pub(super) key_id: String,
     pub(super) policy_id: String,
-    /// Pins of the Fleet Server's keys, when it hands our program out.
-    pub(super) pins: Vec<String>,
+    /// The line that fetches and installs our program, without its options, when our Fleet Server hands it out.
+    pub(super) script: Option<String>,
     pub(super) tls: HostSsl,
     /// The CA that agents verify the Fleet Server with, as PEM, when it is known.
     pub(super) authority: Option<String>,
@@ -130,14 +130,11 @@ impl Commands {
             place: "where flotilla is installed already, as root",
             text: format!("flotilla agent install --join {}", self.join.encode()),
         };
-        if self.pins.is_empty() {
-            return vec![installed];
-        }
-        let bare = Command {
+        let bare = self.script.as_ref().map(|script| Command {
             place: "on a new host, as root; nothing needs to be installed",
-            text: self.join.install_command(&self.pins),
-        };
-        vec![bare, installed]
+            text: format!("{script} --join {}", self.join.encode()),
+        });
+        bare.into_iter().chain([installed]).collect()
     }
 
     /// Download, unpack, install.
@@ -315,7 +312,10 @@ mod tests {
             },
             key_id: "k".to_owned(),
             policy_id: "p".to_owned(),
-            pins: pins.iter().map(|pin| (*pin).to_owned()).collect(),
+            script: (!pins.is_empty()).then(|| {
+                let pins: Vec<String> = pins.iter().map(|pin| (*pin).to_owned()).collect();
+                JoinString::install_script("https://fleet.example:8220", &pins)
+            }),
             tls: serde_json::from_value(tls).unwrap(),
             authority: None,
             version: "9.6.0".to_owned(),

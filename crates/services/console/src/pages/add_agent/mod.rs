@@ -153,7 +153,7 @@ impl Wanted {
     }
 }
 
-/// The wanted policy, else the one that setup made, else the first.
+/// Whether only programs on the same host find it there.
 fn is_loopback(url: &str) -> bool {
     let url = url::Url::parse(url).ok();
     match url.as_ref().and_then(url::Url::host) {
@@ -164,6 +164,7 @@ fn is_loopback(url: &str) -> bool {
     }
 }
 
+/// The wanted policy, else the one that setup made, else the first.
 fn chosen<'a>(policies: &'a [AgentPolicy], wanted: &str) -> Option<&'a AgentPolicy> {
     let by_id = |id: &str| policies.iter().find(|policy| policy.id == id);
     by_id(wanted)
@@ -196,14 +197,14 @@ fn commands_for(
 ) -> Result<Commands, FleetError> {
     let settings = &console.settings;
     let urls = host.map(|host| host.host_urls.clone()).unwrap_or_default();
-    // Only our own Fleet Server is known to hand the program out, and its keys are known.
-    let is_ours = urls == settings.fleet_server_urls;
-    let pins = if is_ours {
-        join::install_pins(console)?
+    let is_ours = |url: &String| settings.fleet_server_urls.contains(url);
+    let has_foreign_certificate =
+        host.is_some_and(|host| host.ssl.as_ref().is_some_and(|tls| tls.certificate.is_some()));
+    let authority = if urls.iter().any(is_ours) || !has_foreign_certificate {
+        join::authority(console)?
     } else {
-        Vec::new()
+        None
     };
-    let authority = if is_ours { join::authority(console)? } else { None };
     Ok(Commands {
         join: JoinString {
             urls,
@@ -212,7 +213,7 @@ fn commands_for(
         },
         key_id: key.id.clone(),
         policy_id: key.document.policy_id.as_str().to_owned(),
-        pins,
+        script: join::install_script(console)?,
         authority,
         tls: host.and_then(|host| host.ssl.clone()).unwrap_or_default(),
         version: settings.version.clone(),

@@ -67,11 +67,16 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
     }
 }
 
-/// In words, an entry of a list that only one revision has: that it came or went says more than all its settings.
+/// In words, an entry of a list that only one revision has: that it came or went says more than all its settings. Of permissions
+/// it is what may be written.
 fn one_sided(before: Option<&Value>, after: Option<&Value>) -> Option<String> {
     let ((Some(entry), None) | (None, Some(entry))) = (before, after) else {
         return None;
     };
+    if let Some(indices) = entry["indices"].as_array() {
+        let names = indices.iter().map(|index| text_of(&index["names"]));
+        return Some(names.collect::<Vec<_>>().join(", "));
+    }
     entry.get("id")?;
     let words = ["type", "name"].iter().filter_map(|key| entry[*key].as_str());
     let words: Vec<&str> = words.collect();
@@ -137,6 +142,17 @@ mod tests {
             &json!({"revision": 1, "signed": {"data": "x"}}),
             &json!({"revision": 2}),
             &[],
+        );
+    }
+
+    #[test]
+    fn permissions_that_are_added_are_said_in_one() {
+        let index = |name: &str| json!({"names": [name], "privileges": ["create_doc"]});
+        let given = json!({"output_permissions": {"default": {"p": {"indices": [index("logs-a"), index("logs-b")]}}}});
+        check(
+            &json!({"output_permissions": {"default": {}}}),
+            &given,
+            &[("output_permissions.default.p", "", "logs-a, logs-b")],
         );
     }
 

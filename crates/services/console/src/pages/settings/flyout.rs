@@ -168,13 +168,17 @@ async fn submitted(reader: SignedIn, part: &str, id: &str, submission: Submissio
     let typed = agents < MANY_AGENTS || values.one("agents") == agents.to_string();
     if is_fine && (step == "deploy" && typed || step == "save" && silent) {
         let done = match given_id {
-            Some(id) => object.update(&reader.console, &actor, id, fields).await,
-            None => object.create(&reader.console, &actor, fields).await,
+            Some(id) => object
+                .update(&reader.console, &actor, id, fields)
+                .await
+                .map(|()| object.after_saving()),
+            None => object
+                .create(&reader.console, &actor, fields)
+                .await
+                .map(|id| object.after_creating(&id)),
         };
         match done {
-            Ok(()) => {
-                return Ok(Redirect::to(&format!("/app/fleet/settings?done={}-saved", object.part())).into_response());
-            }
+            Ok(next) => return Ok(Redirect::to(&next).into_response()),
             Err(error) => notes.wrong.push(form::problem_of(error)?),
         }
     }

@@ -3,6 +3,7 @@
 use policy::model::{DownloadSource, FleetServerHost, Output, Proxy};
 
 use super::super::form::{Choice, Group};
+use super::super::look::url_part;
 use super::{host_form, output_form, proxy_form, source_form};
 use crate::Console;
 use crate::domain::actor::Actor;
@@ -94,6 +95,22 @@ impl Object {
         })
     }
 
+    /// The page that follows when one was saved.
+    pub(super) fn after_saving(self) -> String {
+        format!("/app/fleet/settings?done={}-saved", self.part())
+    }
+
+    /// The page that follows when one was made: where agents find a Fleet Server comes before the command that runs it.
+    pub(super) fn after_creating(self, id: &str) -> String {
+        match self {
+            Self::Host => format!(
+                "/app/fleet/agents/add-fleet-server?host={}&done=host-saved",
+                url_part(id)
+            ),
+            _ => self.after_saving(),
+        }
+    }
+
     pub(super) async fn dry_run(
         self,
         console: &Console,
@@ -108,17 +125,14 @@ impl Object {
         }
     }
 
-    pub(super) async fn create(self, console: &Console, actor: &Actor, fields: Fields) -> Result<(), FleetError> {
-        match self {
-            Self::Host => fleet_server_hosts::create(console, actor, fields)
-                .await
-                .map(|_: FleetServerHost| ()),
-            Self::Output => outputs::create(console, actor, fields).await.map(|_: Output| ()),
-            Self::Proxy => proxies::create(console, actor, fields).await.map(|_: Proxy| ()),
-            Self::Source => download_sources::create(console, actor, fields)
-                .await
-                .map(|_: DownloadSource| ()),
-        }
+    /// The id of what was made.
+    pub(super) async fn create(self, console: &Console, actor: &Actor, fields: Fields) -> Result<String, FleetError> {
+        Ok(match self {
+            Self::Host => fleet_server_hosts::create(console, actor, fields).await?.id,
+            Self::Output => outputs::create(console, actor, fields).await?.id,
+            Self::Proxy => proxies::create(console, actor, fields).await?.id,
+            Self::Source => download_sources::create(console, actor, fields).await?.id,
+        })
     }
 
     pub(super) async fn update(
