@@ -26,8 +26,8 @@ use super::wal::Position;
 const COMMIT_AFTER: Duration = Duration::from_millis(700);
 /// The same where nobody looks, for as many documents as wait without a writer.
 const COMMIT_UNASKED_AFTER: Duration = Duration::from_mins(5);
-/// Documents in one commit.
-const COMMIT_DOCUMENTS: usize = 30_000;
+/// Documents in one commit: all of them may wait for the writer at the same time, for it takes batches without counting what is in them.
+const COMMIT_DOCUMENTS: usize = 20_000;
 /// Documents that are handed to a writer's thread at a time.
 const BATCH_DOCUMENTS: usize = 100;
 /// So many documents between two commits are worth a writer that stays open.
