@@ -26,7 +26,7 @@ use super::wal::Position;
 const COMMIT_AFTER: Duration = Duration::from_millis(700);
 /// The same where nobody looks, for as many documents as wait without a writer.
 const COMMIT_UNASKED_AFTER: Duration = Duration::from_mins(5);
-/// Documents in one commit: all of them may wait for the writer at the same time, for it takes batches without counting what is in them.
+/// Documents in one commit. All of them may wait for the writer's thread at the same time: its queue counts batches, not documents.
 const COMMIT_DOCUMENTS: usize = 20_000;
 /// Documents that are handed to a writer's thread at a time.
 const BATCH_DOCUMENTS: usize = 100;
@@ -79,7 +79,7 @@ enum Pending {
     Writer(Batches),
 }
 
-/// A writer, and what is handed to its thread together: one by one, waking it was a tenth of what indexing costs.
+/// A writer, and the documents that its thread gets next, [`BATCH_DOCUMENTS`] at a time: one by one, it would be woken for each.
 struct Batches {
     writer: Box<IndexWriter>,
     next: Vec<UserOperation>,
